@@ -1,0 +1,48 @@
+# Everything that Heddle is built from. Halide comes from the wheel in the virtual environment, the rest from Debian.
+
+set(HEDDLE_VENV "${CMAKE_CURRENT_SOURCE_DIR}/.venv" CACHE PATH "Virtual environment that holds the Halide and onnx wheels")
+file(GLOB HEDDLE_SITE_PACKAGES LIST_DIRECTORIES true "${HEDDLE_VENV}/lib/python3*/site-packages")
+if(HEDDLE_SITE_PACKAGES)
+  list(GET HEDDLE_SITE_PACKAGES 0 HEDDLE_SITE_PACKAGES)
+  # CMake does not look into lib64 on Debian, so both packages are named. A remembered place may be gone: another Python.
+  foreach(package Halide HalideHelpers)
+    if(NOT EXISTS "${${package}_DIR}")
+      set(${package}_DIR "${HEDDLE_SITE_PACKAGES}/halide/lib64/cmake/${package}" CACHE PATH "" FORCE)
+    endif()
+  endforeach()
+endif()
+
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+find_package(Halide 21.0.0 EXACT CONFIG REQUIRED COMPONENTS Halide shared)
+find_package(Boost CONFIG REQUIRED COMPONENTS headers)  # Hana
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(Catch2 2.13 REQUIRED)
+find_package(benchmark REQUIRED)
+
+# Neither hwloc nor xxHash ships a CMake package.
+find_path(HEDDLE_HWLOC_INCLUDE_DIR hwloc.h REQUIRED)
+find_library(HEDDLE_HWLOC_LIBRARY hwloc REQUIRED)
+add_library(hwloc::hwloc SHARED IMPORTED GLOBAL)
+set_target_properties(hwloc::hwloc PROPERTIES
+  IMPORTED_LOCATION "${HEDDLE_HWLOC_LIBRARY}"
+  INTERFACE_INCLUDE_DIRECTORIES "${HEDDLE_HWLOC_INCLUDE_DIR}")
+# xxHash is used as a header: what users ship then needs one library less.
+find_path(HEDDLE_XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
+add_library(xxhash::xxhash INTERFACE IMPORTED GLOBAL)
+set_target_properties(xxhash::xxhash PROPERTIES
+  INTERFACE_INCLUDE_DIRECTORIES "${HEDDLE_XXHASH_INCLUDE_DIR}"
+  INTERFACE_COMPILE_OPTIONS "-DXXH_INLINE_ALL=")
+
+# Programs that Heddle runs: the linker for kernels, and what inspects or executes the linked code.
+find_program(HEDDLE_LLD NAMES ld.lld-19 ld.lld REQUIRED)
+find_program(HEDDLE_OBJDUMP NAMES llvm-objdump-19 llvm-objdump REQUIRED)
+find_program(HEDDLE_LLVM_MCA NAMES llvm-mca-19 llvm-mca REQUIRED)
+find_program(HEDDLE_QEMU_AARCH64 NAMES qemu-aarch64 qemu-aarch64-static REQUIRED)
+find_program(HEDDLE_AARCH64_CC NAMES aarch64-linux-gnu-gcc REQUIRED)
+find_program(HEDDLE_AARCH64_CXX NAMES aarch64-linux-gnu-g++ REQUIRED)

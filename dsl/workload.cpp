@@ -1,0 +1,511 @@
+#include "dsl/workload.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include <fmt/format.h>
+
+namespace heddle {
+namespace {
+
+/// One dimension of a packed operand's buffer: the whole logical dimension, or a block's remainder or quotient.
+struct PackedDimension {
+  int logical = 0;
+  std::int64_t block = 1;
+  enum class Part { whole, remainder, quotient } part = Part::whole;
+};
+
+/// Innermost first, in the order that Packing documents.
+std::vector<PackedDimension> packed_dimensions(const OperandInfo& operand, const Packing& packing) {
+  if (operand.packing_order.empty())
+    throw Error(ErrorCode::invalid_argument, fmt::format("operand '{}' cannot be packed", operand.role));
+  const auto logical = [&](const std::string& name) {
+    const auto at = std::find(operand.dimensions.begin(), operand.dimensions.end(), name);
+    if (at == operand.dimensions.end())
+      throw Error(ErrorCode::invalid_argument, fmt::format("operand '{}' has no dimension '{}'{}", operand.role, name,
+                                                           did_you_mean(name, operand.dimensions)));
+    return static_cast<int>(at - operand.dimensions.begin());
+  };
+  std::vector<PackedDimension> dimensions;
+  std::map<int, std::int64_t> blocks;
+  for (const auto& block : packing.blocks) {
+    if (block.size < 1)
+      throw Error(ErrorCode::invalid_argument, fmt::format("pack {} {}:{}: a block holds at least 1", operand.role, block.dimension, block.size));
+    const int d = logical(block.dimension);
+    if (!blocks.emplace(d, block.size).second)
+      throw Error(ErrorCode::invalid_argument, fmt::format("pack {}: '{}' is blocked twice", operand.role, block.dimension));
+    dimensions.push_back({d, block.size, PackedDimension::Part::remainder});
+  }
+  for (const auto& name : operand.packing_order) {
+    const int d = logical(name);
+    const auto block = blocks.find(d);
+    if (block == blocks.end()) dimensions.push_back({d, 1, PackedDimension::Part::whole});
+    else dimensions.push_back({d, block->second, PackedDimension::Part::quotient});
+  }
+  return dimensions;
+}
+
+Extent packed_extent(const PackedDimension& d, const std::vector<Extent>& shape) {
+  const Extent& logical = shape[static_cast<std::size_t>(d.logical)];
+  switch (d.part) {
+    case PackedDimension::Part::remainder: return d.block;
+    case PackedDimension::Part::quotient: return ceil_div(logical, d.block);
+    case PackedDimension::Part::whole: break;
+  }
+  return logical;
+}
+
+const Packing* packing_of(const std::vector<Packing>& packings, const std::string& role) {
+  for (const auto& packing : packings)
+    if (packing.operand == role) return &packing;
+  return nullptr;
+}
+
+BufferView view_of(const std::string& role, const TensorType& type) {
+  BufferView view{role, type.dtype, {}, 0, type.allocated_elements()};
+  const auto strides = type.strides();
+  for (int d = type.rank() - 1; d >= 0; --d) {
+    const auto i = static_cast<std::size_t>(d);
+    const Border border = type.border(d);
+    view.dimensions.push_back({-border.before, type.shape[i] + Extent(border.before + border.after), strides[i]});
+  }
+  return view;
+}
+
+BufferView packed_view(const OperandInfo& operand, const TensorType& type, const Packing& packing) {
+  BufferView view{operand.role, type.dtype, {}, 0, 1};
+  for (const auto& d : packed_dimensions(operand, packing)) {
+    const Extent extent = packed_extent(d, type.shape);
+    view.dimensions.push_back({0, extent, view.elements});
+    view.elements = view.elements * extent;
+  }
+  return view;
+}
+
+/// The output's buffer holds the interior only: the border is not the kernel's to write.
+BufferView interior_view(const std::string& role, const TensorType& type) {
+  BufferView view{role, type.dtype, {}, type.origin(), type.allocated_elements()};
+  const auto strides = type.strides();
+  for (int d = type.rank() - 1; d >= 0; --d) {
+    const auto i = static_cast<std::size_t>(d);
+    view.dimensions.push_back({0, type.shape[i], strides[i]});
+  }
+  return view;
+}
+
+template <class Buffer>
+void constrain(Buffer&& buffer, const BufferView& view, const std::vector<Halide::Param<int>>& symbols) {
+  for (std::size_t i = 0; i < view.dimensions.size(); ++i) {
+    const auto& d = view.dimensions[i];
+    buffer.dim(static_cast<int>(i))
+        .set_bounds(to_expr(d.min, symbols), to_expr(d.extent, symbols))
+        .set_stride(to_expr(d.stride, symbols));
+  }
+}
+
+}  // namespace
+
+Workload::Workload(Composition composition) : composition_(std::move(composition)) {
+  if (composition_.nodes.empty()) throw Error(ErrorCode::invalid_argument, "a workload needs at least one operator");
+  for (const auto& input : composition_.inputs) types_.push_back(input.type);
+  std::vector<std::size_t> first_output;
+  for (const auto& node : composition_.nodes) {
+    std::vector<TensorType> in;
+    for (const int operand : node.operands) in.push_back(types_.at(static_cast<std::size_t>(operand)));
+    first_output.push_back(types_.size());
+    for (auto& type : node.op->infer(node.attributes, in)) {
+      type.layout = {};
+      types_.push_back(std::move(type));
+    }
+  }
+  composition_.output_layouts.resize(composition_.outputs.size());
+
+  const auto anchor_in = anchor_inputs();
+  const auto declared = anchor().op->operands(anchor().attributes, anchor_in);
+  inputs_.resize(composition_.inputs.size());
+  for (std::size_t i = 0; i < anchor().operands.size(); ++i) {
+    const int value = anchor().operands[i];
+    if (value >= static_cast<int>(inputs_.size()) || i >= declared.size()) continue;
+    OperandInfo& info = inputs_[static_cast<std::size_t>(value)];
+    if (!info.role.empty()) continue;  // the same value twice: the first role names it
+    info = declared[i];
+    if (info.dimensions.empty()) info.dimensions = default_dimensions(anchor_in[i].rank());
+  }
+  int extra = 0;
+  for (std::size_t i = 0; i < inputs_.size(); ++i)
+    if (inputs_[i].role.empty()) inputs_[i] = {fmt::format("e{}", extra++), default_dimensions(types_[i].rank()), {}, false};
+
+  dimensions_ = anchor().op->dimensions(anchor().attributes, anchor_in);
+  const std::size_t out_rank = types_.at(static_cast<std::size_t>(composition_.outputs.at(0))).shape.size();
+  if (dimensions_.size() != out_rank)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("the output of a group has rank {} but its anchor {} has {}; an epilogue keeps the rank",
+                            out_rank, anchor().op->name(), dimensions_.size()));
+
+  std::vector<std::string> parts;
+  for (std::size_t i = 0; i < inputs_.size(); ++i)
+    parts.push_back(fmt::format("%{}:{}{}", i, composition_.inputs[i].constant ? "const " : "", types_[i].str()));
+  for (std::size_t n = 0; n < composition_.nodes.size(); ++n) {
+    const auto& node = composition_.nodes[n];
+    parts.push_back(fmt::format("%{}{}={}{}({})", first_output[n], static_cast<int>(n) == composition_.anchor ? "*" : "",
+                                node.op->name(), node.attributes.empty() ? "" : node.attributes.dump(),
+                                fmt::join(node.operands, ",")));
+  }
+  for (std::size_t i = 0; i < composition_.outputs.size(); ++i)
+    parts.push_back(fmt::format("->%{}:{}", composition_.outputs[i], output_types()[i].str()));
+  for (const auto& name : symbols()) {
+    const auto range = composition_.symbols.find(name);
+    if (range == composition_.symbols.end())
+      throw Error(ErrorCode::invalid_argument, fmt::format("symbolic extent '{}' has no range", name));
+    parts.push_back(fmt::format("{}={}:{}", name, range->second.min, range->second.max));
+  }
+  parts.push_back(fmt::format("threads={}", composition_.threads));
+  text_ = fmt::format("{}", fmt::join(parts, "; "));
+}
+
+Workload Workload::of(const Operator& op, const Json& attributes, std::vector<TensorType> inputs, SymbolRanges symbols,
+                      int threads) {
+  Composition c;
+  const Json canonical = op.canonical(attributes);
+  const auto infos = op.operands(canonical, inputs);
+  Composition::Node node{&op, canonical, {}};
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    c.inputs.push_back({inputs[i], i < infos.size() && infos[i].constant});
+    node.operands.push_back(static_cast<int>(i));
+  }
+  const auto outputs = op.infer(canonical, inputs);
+  for (std::size_t i = 0; i < outputs.size(); ++i) c.outputs.push_back(static_cast<int>(inputs.size() + i));
+  c.nodes.push_back(std::move(node));
+  c.symbols = std::move(symbols);
+  c.threads = threads;
+  return Workload(std::move(c));
+}
+
+std::vector<TensorType> Workload::anchor_inputs() const {
+  std::vector<TensorType> in;
+  for (const int operand : anchor().operands) in.push_back(types_.at(static_cast<std::size_t>(operand)));
+  return in;
+}
+
+TensorType Workload::anchor_output() const { return anchor().op->infer(anchor().attributes, anchor_inputs())[0]; }
+
+const TensorType& Workload::input_type(std::string_view role) const {
+  for (std::size_t i = 0; i < inputs_.size(); ++i)
+    if (inputs_[i].role == role) return types_[i];
+  throw Error(ErrorCode::not_found, fmt::format("workload {} has no operand '{}'", name(), role));
+}
+
+bool Workload::has_input(std::string_view role) const {
+  return std::any_of(inputs_.begin(), inputs_.end(), [&](const OperandInfo& info) { return info.role == role; });
+}
+
+std::vector<TensorType> Workload::output_types() const {
+  std::vector<TensorType> out;
+  for (std::size_t i = 0; i < composition_.outputs.size(); ++i) {
+    out.push_back(types_.at(static_cast<std::size_t>(composition_.outputs[i])));
+    out.back().layout = composition_.output_layouts[i];
+  }
+  return out;
+}
+
+std::vector<std::string> Workload::symbols() const {
+  std::set<std::string> names;
+  for (const auto& type : types_)
+    for (const auto& extent : type.shape) names.merge(extent.symbols());
+  return {names.begin(), names.end()};
+}
+
+std::string Workload::name() const {
+  std::vector<std::string> names;
+  for (const auto& node : composition_.nodes) names.emplace_back(node.op->name());
+  return fmt::format("{}", fmt::join(names, "+"));
+}
+
+Pipeline Workload::instantiate(const std::string& variant, const std::vector<Packing>& packings) const {
+  const auto known = anchor().op->variants(anchor().attributes, anchor_inputs());
+  if (std::find(known.begin(), known.end(), variant) == known.end())
+    throw Error(ErrorCode::invalid_argument, fmt::format("{} has no variant '{}'{}; it has {}", anchor().op->name(), variant,
+                                                         did_you_mean(variant, known), fmt::join(known, ", ")));
+  for (const auto& packing : packings)
+    if (!has_input(packing.operand)) {
+      std::vector<std::string> roles;
+      for (const auto& info : inputs_) roles.push_back(info.role);
+      throw Error(ErrorCode::invalid_argument, fmt::format("pack names the operand '{}', which does not exist{}; there are {}",
+                                                           packing.operand, did_you_mean(packing.operand, roles), fmt::join(roles, ", ")));
+    }
+
+  Pipeline pipeline;
+  for (const auto& symbol : symbols()) {
+    Halide::Param<int> param(symbol);
+    const Range& range = composition_.symbols.at(symbol);
+    param.set_range(static_cast<int>(range.min), static_cast<int>(range.max));
+    pipeline.symbols.push_back(param);
+  }
+
+  const auto views = input_views(packings);
+  std::vector<Operand> values(types_.size());
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    const OperandInfo& info = inputs_[i];
+    Halide::ImageParam param(halide_type(types_[i].dtype), static_cast<int>(views[i].dimensions.size()), info.role);
+    constrain(param, views[i], pipeline.symbols);
+    Halide::Func func = param;
+    if (const Packing* packing = packing_of(packings, info.role)) {
+      std::vector<Halide::Var> logical;
+      for (const auto& dimension : info.dimensions) logical.emplace_back(dimension);
+      std::vector<Halide::Expr> index;
+      for (const auto& d : packed_dimensions(info, *packing)) {
+        const Halide::Expr v = logical[static_cast<std::size_t>(d.logical)];
+        const int block = static_cast<int>(d.block);
+        index.push_back(d.part == PackedDimension::Part::whole       ? v
+                        : d.part == PackedDimension::Part::remainder ? v % block
+                                                                     : v / block);
+      }
+      Halide::Func unpacked(info.role + "_unpacked");
+      unpacked(std::vector<Halide::Var>(logical.rbegin(), logical.rend())) = param(index);
+      func = unpacked;
+    }
+    values[i].func = func;
+    pipeline.inputs.push_back(param);
+    pipeline.operands.emplace(info.role, param);
+  }
+  for (std::size_t i = 0; i < types_.size(); ++i) {
+    values[i].type = types_[i];
+    for (const auto& extent : types_[i].shape) values[i].extents.push_back(to_expr(extent, pipeline.symbols));
+  }
+
+  const std::set<int> results(composition_.outputs.begin(), composition_.outputs.end());
+  std::size_t next = inputs_.size();
+  for (std::size_t n = 0; n < composition_.nodes.size(); ++n) {
+    const auto& node = composition_.nodes[n];
+    const bool is_anchor = static_cast<int>(n) == composition_.anchor;
+    Algorithm algorithm;
+    std::vector<TensorType> in;
+    for (const int operand : node.operands) {
+      algorithm.in.push_back(values[static_cast<std::size_t>(operand)]);
+      in.push_back(types_[static_cast<std::size_t>(operand)]);
+    }
+    algorithm.out = node.op->infer(node.attributes, in);
+    if (is_anchor) algorithm.variant = variant;
+    const auto own = node.op->dimensions(node.attributes, in);
+    // After the anchor, the loops are the anchor's, so that one schedule serves every epilogue.
+    const bool epilogue = static_cast<int>(n) > composition_.anchor && own.size() == dimensions_.size();
+    for (const auto& dimension : epilogue ? dimensions_ : own) algorithm.loops.emplace_back(dimension);
+    algorithm.symbols = pipeline.symbols;
+    auto stages = node.op->define(node.attributes, algorithm);
+    if (stages.empty() || stages.back().role != "out")
+      throw Error(ErrorCode::internal, fmt::format("operator {} must define its stage 'out' last", node.op->name()));
+    values[next].func = stages.back().func;
+    const bool is_result = results.count(static_cast<int>(next)) > 0;
+    for (auto& stage : stages) {
+      const bool last = &stage == &stages.back();
+      if (last && !is_result) continue;  // composed into what follows
+      std::string role = is_anchor || (last && is_result) ? stage.role : fmt::format("{}{}.{}", node.op->name(), n, stage.role);
+      pipeline.stages.push_back({std::move(role), stage.func, algorithm.reduction_names});
+    }
+    next += algorithm.out.size();
+  }
+
+  const auto outs = output_views();
+  for (std::size_t i = 0; i < composition_.outputs.size(); ++i) {
+    Halide::Func func = values[static_cast<std::size_t>(composition_.outputs[i])].func;
+    constrain(func.output_buffer(), outs[i], pipeline.symbols);
+    const auto arguments = func.args();
+    for (std::size_t d = 0; d < arguments.size(); ++d)
+      func.bound(arguments[d], 0, to_expr(outs[i].dimensions[d].extent, pipeline.symbols));
+    pipeline.outputs.push_back(func);
+  }
+  // `out` comes last, further outputs before it, as Pipeline documents.
+  const auto out = std::find_if(pipeline.stages.begin(), pipeline.stages.end(),
+                                [&](const PipelineStage& s) { return s.func.name() == pipeline.outputs[0].name(); });
+  if (out != pipeline.stages.end()) std::rotate(out, out + 1, pipeline.stages.end());
+  return pipeline;
+}
+
+Pipeline Workload::instantiate(const Implementation& implementation, std::string_view file) const {
+  Pipeline pipeline = instantiate(implementation.variant, implementation.packings);
+  apply(implementation.schedule, pipeline, file);
+  return pipeline;
+}
+
+std::vector<BufferView> Workload::input_views(const std::vector<Packing>& packings) const {
+  std::vector<BufferView> views;
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    const Packing* packing = packing_of(packings, inputs_[i].role);
+    views.push_back(packing != nullptr ? packed_view(inputs_[i], types_[i], *packing) : view_of(inputs_[i].role, types_[i]));
+  }
+  return views;
+}
+
+std::vector<BufferView> Workload::output_views() const {
+  std::vector<BufferView> views;
+  const auto types = output_types();
+  for (std::size_t i = 0; i < types.size(); ++i)
+    views.push_back(interior_view(i == 0 ? "out" : fmt::format("out{}", i), types[i]));
+  return views;
+}
+
+std::vector<Array> Workload::reference(std::span<const Array> inputs) const {
+  if (inputs.size() != inputs_.size())
+    throw Error(ErrorCode::invalid_argument, fmt::format("workload {} takes {} inputs, not {}", name(), inputs_.size(), inputs.size()));
+  std::vector<Shape> shapes;
+  for (const auto& array : inputs) shapes.push_back(array.shape());
+  const SymbolValues symbols = bind_symbols(std::span(types_).first(inputs_.size()), shapes);
+  std::map<std::string, Extent> replacements;
+  for (const auto& [symbol, value] : symbols) replacements[symbol] = value;
+
+  std::vector<Array> values(inputs.begin(), inputs.end());
+  for (const auto& node : composition_.nodes) {
+    std::vector<Array> in;
+    for (const int operand : node.operands) in.push_back(values.at(static_cast<std::size_t>(operand)));
+    const std::size_t first = values.size();
+    std::vector<Array> out;
+    const std::size_t count = node.op->infer(node.attributes, types_of(in)).size();
+    // Types inferred with symbols carry attributes such as a reshape's symbolic target; substitute their values.
+    for (std::size_t i = 0; i < count; ++i) {
+      Shape shape;
+      for (const auto& extent : types_.at(first + i).shape) shape.push_back(extent.substitute(replacements).value());
+      out.emplace_back(types_.at(first + i).dtype, std::move(shape));
+    }
+    node.op->reference(node.attributes, in, out);
+    values.insert(values.end(), out.begin(), out.end());
+  }
+  std::vector<Array> results;
+  for (const int output : composition_.outputs) results.push_back(values.at(static_cast<std::size_t>(output)));
+  return results;
+}
+
+Tolerance Workload::tolerance() const {
+  Tolerance sum;
+  std::vector<std::string> reasons;
+  for (const auto& node : composition_.nodes) {
+    std::vector<TensorType> in;
+    for (const int operand : node.operands) in.push_back(types_[static_cast<std::size_t>(operand)]);
+    const Tolerance t = node.op->tolerance(node.attributes, in);
+    sum.relative += t.relative;
+    sum.of_largest += t.of_largest;
+    if (t.special_values == SpecialValues::ignored) sum.special_values = SpecialValues::ignored;
+    if (!t.reason.empty()) reasons.push_back(fmt::format("{}: {}", node.op->name(), t.reason));
+  }
+  sum.reason = fmt::format("{}", fmt::join(reasons, "; "));
+  return sum;
+}
+
+Extent Workload::flops() const {
+  Extent total = 0;
+  std::size_t next = inputs_.size();
+  for (const auto& node : composition_.nodes) {
+    std::vector<TensorType> in;
+    for (const int operand : node.operands) in.push_back(types_[static_cast<std::size_t>(operand)]);
+    const auto out = node.op->infer(node.attributes, in);
+    total = total + node.op->flops(node.attributes, in, out);
+    next += out.size();
+  }
+  return total;
+}
+
+Extent Workload::bytes() const {
+  Extent total = 0;
+  const auto add = [&](const TensorType& type) {
+    total = total + type.element_count() * Extent(static_cast<std::int64_t>(size_of(type.dtype)));
+  };
+  for (std::size_t i = 0; i < inputs_.size(); ++i) add(types_[i]);
+  for (const auto& type : output_types()) add(type);
+  return total;
+}
+
+Array pack(const Array& logical, const OperandInfo& operand, const Packing& packing) {
+  const auto dimensions = packed_dimensions(operand, packing);
+  std::vector<Extent> shape;
+  for (const std::int64_t extent : logical.shape()) shape.emplace_back(extent);
+  if (shape.size() != operand.dimensions.size())
+    throw Error(ErrorCode::invalid_argument, fmt::format("operand '{}' has rank {}, not {}", operand.role, operand.dimensions.size(), shape.size()));
+
+  Shape packed_shape;
+  for (auto d = dimensions.rbegin(); d != dimensions.rend(); ++d) packed_shape.push_back(packed_extent(*d, shape).value());
+  Array packed(logical.dtype(), packed_shape);
+
+  std::vector<std::int64_t> logical_strides(shape.size(), 1);
+  for (std::size_t d = shape.size(); d-- > 1;) logical_strides[d - 1] = logical_strides[d] * shape[d].value();
+
+  const std::size_t rank = dimensions.size();
+  const std::size_t element = size_of(logical.dtype());
+  const auto* from = static_cast<const std::byte*>(logical.data());
+  auto* to = static_cast<std::byte*>(packed.mutable_data());
+  std::vector<std::int64_t> index(rank, 0);  // innermost first
+  std::vector<std::int64_t> at(shape.size());
+  const std::int64_t count = packed.size();
+  for (std::int64_t i = 0; i < count; ++i) {
+    std::fill(at.begin(), at.end(), 0);
+    for (std::size_t d = 0; d < rank; ++d) {
+      const auto& p = dimensions[d];
+      at[static_cast<std::size_t>(p.logical)] += p.part == PackedDimension::Part::quotient ? index[d] * p.block : index[d];
+    }
+    bool inside = true;
+    std::int64_t offset = 0;
+    for (std::size_t d = 0; d < at.size(); ++d) {
+      inside = inside && at[d] < logical.shape()[d];
+      offset += at[d] * logical_strides[d];
+    }
+    if (inside) std::memcpy(to + static_cast<std::size_t>(i) * element, from + static_cast<std::size_t>(offset) * element, element);
+    for (std::size_t d = 0; d < rank; ++d) {
+      if (++index[d] < packed_shape[rank - 1 - d]) break;
+      index[d] = 0;
+    }
+  }
+  return packed;
+}
+
+SymbolValues bind_symbols(std::span<const TensorType> types, std::span<const Shape> shapes) {
+  SymbolValues symbols;
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    if (types[i].shape.size() != shapes[i].size())
+      throw Error(ErrorCode::invalid_argument, fmt::format("operand {} has shape {}, expected {}", i, to_string(shapes[i]), types[i].str()));
+    for (std::size_t d = 0; d < shapes[i].size(); ++d) {
+      const auto names = types[i].shape[d].symbols();
+      if (names.size() == 1 && types[i].shape[d] == Extent::symbol(*names.begin())) symbols.emplace(*names.begin(), shapes[i][d]);
+    }
+  }
+  for (std::size_t i = 0; i < types.size(); ++i)
+    for (std::size_t d = 0; d < shapes[i].size(); ++d)
+      if (const std::int64_t want = types[i].shape[d].evaluate(symbols); want != shapes[i][d])
+        throw Error(ErrorCode::invalid_argument, fmt::format("operand {} has shape {}: dimension {} must be {} = {}", i, to_string(shapes[i]), d,
+                                                             types[i].shape[d].str(), want));
+  return symbols;
+}
+
+std::string mismatch(const Array& got, const Array& want, const Tolerance& tolerance) {
+  if (got.dtype() != want.dtype() || got.shape() != want.shape())
+    return fmt::format("got {} {}, expected {} {}", to_string(got.dtype()), to_string(got.shape()), to_string(want.dtype()), to_string(want.shape()));
+  if (is_integer(got.dtype()) && tolerance.relative == 0 && tolerance.of_largest == 0 && got == want) return "";
+  const std::int64_t count = want.size();
+  double largest = 0;
+  for (std::int64_t i = 0; i < count; ++i)
+    if (const double w = want.at(i); std::isfinite(w)) largest = std::max(largest, std::abs(w));
+  std::int64_t wrong = 0, first = -1;
+  double worst = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const double g = got.at(i), w = want.at(i);
+    if (!std::isfinite(w)) {
+      if (tolerance.special_values == SpecialValues::ignored) continue;
+      if (std::isnan(w) ? std::isnan(g) : g == w) continue;
+    } else {
+      const double error = std::abs(g - w);
+      if (error <= tolerance.relative * std::abs(w) + tolerance.of_largest * largest) continue;
+      if (!std::isnan(error)) worst = std::max(worst, error);
+    }
+    if (wrong++ == 0) first = i;
+  }
+  if (wrong == 0) return "";
+  std::vector<std::int64_t> index;
+  std::int64_t rest = first;
+  for (auto extent = want.shape().rbegin(); extent != want.shape().rend(); ++extent) {
+    index.insert(index.begin(), rest % *extent);
+    rest /= *extent;
+  }
+  return fmt::format("{} of {} elements differ, first at [{}]: got {}, expected {}; largest error {:.3g} where the largest value is {:.3g} and {:.3g} relative + {:.3g} of the largest are allowed",
+                     wrong, count, fmt::join(index, ","), got.at(first), want.at(first), worst, largest, tolerance.relative, tolerance.of_largest);
+}
+
+}  // namespace heddle

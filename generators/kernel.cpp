@@ -1,0 +1,124 @@
+#include "generators/kernel.hpp"
+
+#include <mutex>
+#include <sstream>
+#include <unordered_map>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "generators/fingerprint.hpp"
+#include "generators/lower.hpp"
+
+namespace Halide::Internal {
+// Exported by the library that is pinned here, but declared in none of its installed headers; the public form prints to
+// stderr.
+std::string print_loop_nest(const std::vector<Function>& output_funcs);
+}  // namespace Halide::Internal
+
+namespace heddle {
+namespace {
+
+/// Raised when the code for equal pipelines changes for a reason that is in this folder: other flags, other names.
+constexpr int generator_version = 1;
+
+std::string compute_key(const KernelRequest& request) {
+  std::string form;
+  with_halide(request, [&] {
+    form = canonical_form(request.workload->instantiate(request.implementation, request.schedule_file));
+  });
+  return sha256(fmt::format("generator {}\nHalide {}.{}.{}\ntarget {} {}\nasserts {}\n{}\n{}\n{}", generator_version,
+                            HALIDE_VERSION_MAJOR, HALIDE_VERSION_MINOR, HALIDE_VERSION_PATCH, request.target.name,
+                            halide_target(request).to_string(), request.asserts, request.workload->text(),
+                            request.implementation.print(), form));
+}
+
+/// An output that Halide only writes to files.
+std::string compile_to_text(const Halide::Module& module, Halide::OutputFileType kind) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory.path() / "kernel";
+  module.compile({{kind, path.string()}});
+  return read_file(path);
+}
+
+/// Instructions and labels without the directives and constants around them.
+std::string trim_assembly(const std::string& text) {
+  std::istringstream lines(text);
+  std::string trimmed;
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t start = line.find_first_not_of(" \t");
+    if (start == std::string::npos) continue;
+    const std::string_view body = std::string_view(line).substr(start);
+    const bool label = start == 0 && body.find(':') != body.npos;
+    const bool constant = body.starts_with(".LCPI") || body.starts_with(".Lfunc_");
+    if (label ? constant : body.starts_with(".") || body.starts_with("#") || body.starts_with("//")) continue;
+    trimmed += line;
+    trimmed += '\n';
+  }
+  return trimmed;
+}
+
+}  // namespace
+
+std::string kernel_key(const KernelRequest& request) {
+  // A compiler asks for the same kernel's key many times: for its symbol, for the cache, for every layer that is equal.
+  // Within a process an operator's code cannot change, so texts decide; the operators' addresses tell apart two of one
+  // name from different modules.
+  static std::mutex mutex;
+  static std::unordered_map<std::string, std::string> known;
+  std::string operators;
+  for (const auto& node : request.workload->composition().nodes)
+    operators += fmt::format("{} ", static_cast<const void*>(node.op));
+  const std::string question =
+      fmt::format("{}\n{}\n{}\n{}\n{}", operators, request.workload->text(), request.implementation.print(),
+                  halide_target(request).to_string(), request.target.name);
+  {
+    const std::lock_guard lock(mutex);
+    const auto found = known.find(question);
+    if (found != known.end()) return found->second;
+  }
+  std::string key = compute_key(request);
+  const std::lock_guard lock(mutex);
+  if (known.size() > 10000) known.clear();  // a search asks for ever new ones
+  known.emplace(question, key);
+  return key;
+}
+
+std::string kernel_symbol(const KernelRequest& request) { return "k_" + kernel_key(request).substr(0, 16); }
+
+std::string compile_object(const KernelRequest& request) {
+  const std::string symbol = kernel_symbol(request);
+  std::string object;
+  with_halide(request, [&] {
+    const Halide::Buffer<std::uint8_t> bytes = lower(request, symbol).compile_to_buffer();
+    object.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size_in_bytes());
+  });
+  return object;
+}
+
+std::string show_kernel(const KernelRequest& request, KernelStage stage) {
+  std::string text;
+  with_halide(request, [&] {
+    if (stage == KernelStage::loops) {
+      const Pipeline pipeline = request.workload->instantiate(request.implementation, request.schedule_file);
+      std::vector<Halide::Internal::Function> outputs;
+      for (const auto& f : pipeline.outputs) outputs.push_back(f.function());
+      text = Halide::Internal::print_loop_nest(outputs);
+      return;
+    }
+    const Halide::Module module = lower(request, kernel_symbol(request));
+    if (stage == KernelStage::stmt) {
+      std::ostringstream out;
+      out << module;
+      text = out.str();
+    } else if (stage == KernelStage::llvm) {
+      text = compile_to_text(module, Halide::OutputFileType::llvm_assembly);
+    } else {
+      text = trim_assembly(compile_to_text(module, Halide::OutputFileType::assembly));
+    }
+  });
+  return text;
+}
+
+}  // namespace heddle

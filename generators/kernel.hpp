@@ -1,0 +1,65 @@
+#pragma once
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "dsl/schedule.hpp"
+#include "dsl/workload.hpp"
+#include "targets/target.hpp"
+
+namespace heddle {
+
+/// Everything that decides a kernel's bytes.
+struct KernelRequest {
+  const Workload* workload = nullptr;
+  Implementation implementation;
+  Target target;
+  bool asserts = false;  ///< keep Halide's own checks: bounds, strides, alignment. Development and tests
+  std::string schedule_file = "schedule";  ///< for error messages
+};
+
+/// Content key: hash of the alpha-renamed unscheduled IR's canonical form (the workload's text), the implementation's
+/// text, the target, the flags and the Halide version. Also the kernel's symbol: "k_<16 hex digits>".
+std::string kernel_key(const KernelRequest& request);
+std::string kernel_symbol(const KernelRequest& request);
+
+/// Compiles to an ELF object that exports `<symbol>_argv`. Throws Error with the schedule's position or Halide's reason.
+std::string compile_object(const KernelRequest& request);
+
+/// What `heddle show` prints of one kernel.
+enum class KernelStage { loops, stmt, llvm, assembly };
+std::string show_kernel(const KernelRequest& request, KernelStage stage);
+
+/// Links objects and the shims into a shared object's bytes, for the target's architecture.
+std::string link_module(const std::vector<std::string>& objects, const Target& target);
+
+/// Compiled objects on disk, by content: written beside and renamed, checksummed, checked when read (a damaged entry is
+/// recompiled), bounded in size (least recently used go first), safe between processes.
+class KernelCache {
+ public:
+  /// HEDDLE_CACHE, or $XDG_CACHE_HOME/heddle, or ~/.cache/heddle.
+  static std::filesystem::path default_directory();
+
+  explicit KernelCache(std::filesystem::path directory, std::uint64_t most_bytes = std::uint64_t{2} << 30);
+
+  /// The object for the request, compiling it if it is not there. A cache that cannot be written is not an error: it
+  /// warns once and compiles.
+  std::string get(const KernelRequest& request);
+
+  int hits() const { return hits_; }
+  int misses() const { return misses_; }
+
+ private:
+  std::filesystem::path directory_;
+  std::uint64_t most_bytes_;
+  std::atomic<int> hits_ = 0, misses_ = 0;
+};
+
+/// Compiles requests on `jobs` threads, each distinct kernel once; returns objects in the requests' order.
+/// `progress(done, total)` is called from one thread at a time.
+std::vector<std::string> compile_all(const std::vector<KernelRequest>& requests, KernelCache& cache, int jobs,
+                                     const std::function<void(int, int)>& progress = {});
+
+}  // namespace heddle

@@ -1,0 +1,114 @@
+#include "generators/lower.hpp"
+
+#include <exception>
+#include <mutex>
+#include <unordered_map>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "dsl/halide_error.hpp"
+
+namespace heddle {
+namespace {
+
+namespace hi = Halide::Internal;
+
+thread_local bool collects_warnings = false;
+
+/// Halide has one reporter a process, so it must also serve those who use Halide beside us: what it does outside of
+/// with_halide is what Halide does without one.
+class Reporter : public Halide::CompileTimeErrorReporter {
+ public:
+  void warning(const char* message) override {
+    if (collects_warnings) spdlog::debug("Halide: {}", message);
+    else fmt::print(stderr, "{}", message);
+  }
+  void error(const char* message) override {
+    const std::string_view text = message;
+    if (text.find("Internal Error") != text.npos || text.find("Internal error") != text.npos)
+      throw Halide::InternalError(message);
+    throw Halide::CompileError(message);
+  }
+};
+
+void prepare_halide() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    static Reporter reporter;
+    Halide::set_custom_compile_time_error_reporter(&reporter);
+    // Halide sorts by name in places, so that the order of t9 and t10 differs from that of t10 and t11 and with it the
+    // code. Names of one length sort as they were made; those below are skipped.
+    for (const char prefix : std::string_view("abcdefghijklmnopqrstuvwxyz"))
+      for (int i = 0; i < 100000; ++i) hi::unique_name(prefix);
+  });
+}
+
+/// Renames the functions that Halide made for parallel loops: they are called after a Func, whose name has a number that
+/// depends on what the process compiled before.
+class Rename : public hi::IRMutator {
+ public:
+  explicit Rename(const std::unordered_map<std::string, std::string>& names) : names_(names) {}
+  using IRMutator::visit;
+  Halide::Expr visit(const hi::Variable* op) override {
+    const auto renamed = names_.find(op->name);
+    return renamed == names_.end() ? Halide::Expr(op) : hi::Variable::make(op->type, renamed->second);
+  }
+  Halide::Expr visit(const hi::Call* op) override {
+    const Halide::Expr mutated = IRMutator::visit(op);
+    const hi::Call* call = mutated.as<hi::Call>();
+    const auto renamed = names_.find(op->name);
+    return renamed == names_.end() ? mutated : hi::Call::make(call->type, renamed->second, call->args, call->call_type);
+  }
+
+ private:
+  const std::unordered_map<std::string, std::string>& names_;
+};
+
+void rename_tasks(Halide::Module& module, const std::string& symbol) {
+  std::unordered_map<std::string, std::string> names;
+  for (auto& f : module.functions())
+    if (f.name != symbol) names[f.name] = fmt::format("{}_task{}", symbol, names.size());
+  Rename rename(names);
+  for (auto& f : module.functions()) {
+    f.body = rename.mutate(f.body);
+    const auto renamed = names.find(f.name);
+    if (renamed != names.end()) f.name = renamed->second;
+  }
+}
+
+}  // namespace
+
+void with_halide(const KernelRequest& request, const std::function<void()>& f) {
+  prepare_halide();
+  const std::string where = fmt::format("{} with {}", request.workload->name(), request.schedule_file);
+  // An exception that left through the switched stack would not find its handlers' frames.
+  std::exception_ptr failure;
+  hi::run_with_large_stack([&] {
+    const bool outer = std::exchange(collects_warnings, true);
+    try {
+      translate_halide_errors(where, f);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    collects_warnings = outer;
+  });
+  if (failure) std::rethrow_exception(failure);
+}
+
+Halide::Target halide_target(const KernelRequest& request) {
+  Halide::Target target = request.target.halide;
+  if (!request.asserts) target.set_features({Halide::Target::NoAsserts, Halide::Target::NoBoundsQuery});
+  return target;
+}
+
+Halide::Module lower(const KernelRequest& request, const std::string& symbol) {
+  const Pipeline pipeline = request.workload->instantiate(request.implementation, request.schedule_file);
+  Halide::Module module = Halide::Pipeline(pipeline.outputs)
+                              .compile_to_module(pipeline.arguments(), symbol, halide_target(request),
+                                                 Halide::LinkageType::ExternalPlusArgv);
+  rename_tasks(module, symbol);
+  return module;
+}
+
+}  // namespace heddle

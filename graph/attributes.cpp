@@ -1,0 +1,47 @@
+#include "graph/attributes.hpp"
+
+#include <algorithm>
+
+namespace heddle::graph {
+namespace {
+
+using Integers = std::vector<std::int64_t>;
+
+Integers integers(const Json& attributes, const char* name) {
+  const auto found = attributes.find(name);
+  return found == attributes.end() ? Integers{} : found->get<Integers>();
+}
+
+}  // namespace
+
+std::optional<std::vector<int>> transpose_permutation(const Node& node) {
+  if (node.op->name() != "transpose") return std::nullopt;
+  std::vector<int> permutation;
+  for (const std::int64_t d : integers(node.attributes, "perm")) permutation.push_back(static_cast<int>(d));
+  return permutation;
+}
+
+bool is_reshape(const Node& node) { return node.op->name() == "reshape"; }
+
+std::optional<std::vector<Border>> wanted_border(const Node& node) {
+  if (node.op->name() != "conv") return std::nullopt;
+  const Integers pads = integers(node.attributes, "pads");
+  if (std::all_of(pads.begin(), pads.end(), [](std::int64_t pad) { return pad == 0; })) return std::nullopt;
+  const std::size_t spatial = pads.size() / 2;
+  std::vector<Border> border(spatial + 2);
+  for (std::size_t d = 0; d < spatial; ++d) border[d + 2] = {pads[d], pads[d + spatial]};
+  return border;
+}
+
+std::optional<std::set<int>> removed_dimensions(const Node& node, const Graph& graph) {
+  if (node.op->kind() != OperatorKind::reduction || !node.attributes.contains("axes")) return std::nullopt;
+  const int rank = graph.value(node.inputs[0]).type.rank();
+  if (graph.value(node.outputs[0]).type.rank() == rank) return std::nullopt;
+  std::set<int> removed;
+  for (const std::int64_t d : integers(node.attributes, "axes")) removed.insert(static_cast<int>(d < 0 ? d + rank : d));
+  if (removed.empty())
+    for (int d = 0; d < rank; ++d) removed.insert(d);
+  return removed;
+}
+
+}  // namespace heddle::graph

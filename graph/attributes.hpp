@@ -1,0 +1,25 @@
+#pragma once
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "graph/graph.hpp"
+
+// What the layout and group passes read from operators' attributes. Everything else they know of an operator is its
+// kind and its preference.
+namespace heddle::graph {
+
+/// Result dimension i is operand dimension permutation[i]; nothing if the node is no transpose.
+std::optional<std::vector<int>> transpose_permutation(const Node& node);
+
+/// Whether the result is the operand's elements in their row-major order, under another shape.
+bool is_reshape(const Node& node);
+
+/// The border that lets the node read its first operand without testing indices: a convolution's pads, per dimension;
+/// nothing if it has none.
+std::optional<std::vector<Border>> wanted_border(const Node& node);
+
+/// The dimensions of the first operand that a reduction without keep_dims drops; nothing for other operators.
+std::optional<std::set<int>> removed_dimensions(const Node& node, const Graph& graph);
+
+}  // namespace heddle::graph

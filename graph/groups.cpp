@@ -1,0 +1,275 @@
+#include "graph/groups.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/error.hpp"
+#include "dsl/flatten.hpp"
+#include "graph/attributes.hpp"
+#include "graph/layout.hpp"
+
+namespace heddle::graph {
+namespace {
+
+/// Compile time grows faster than linearly with a kernel's size.
+constexpr std::size_t most_nodes = 12;
+
+bool is_symbolic(const Graph& g, int v) { return g.value(v).extents.has_value() && !g.value(v).constant; }
+
+/// Results of fixed places in memory: nothing may be computed into them on the way.
+bool takes_epilogue(const Node& node) {
+  if (node.outputs.size() != 1) return false;
+  switch (node.op->kind()) {
+    case OperatorKind::window:
+    case OperatorKind::contraction:
+    case OperatorKind::reduction: return true;
+    // A copy changes the order, a concatenation picks between operands element by element: both are written as fast as
+    // memory goes, and what follows is better off alone.
+    case OperatorKind::movement: return node.op->name() != "copy" && node.op->name() != "concat";
+    case OperatorKind::elementwise: return true;
+  }
+  return false;
+}
+
+class Grouper {
+ public:
+  Grouper(const Graph& graph, int threads)
+      : g_(graph), threads_(threads), producer_(graph.producer()), consumers_(graph.consumers()),
+        taken_(graph.nodes.size(), false), is_output_(graph.values.size(), false) {
+    for (const int v : graph.outputs) is_output_[static_cast<std::size_t>(v)] = true;
+  }
+
+  std::vector<Group> run() {
+    // Anchors first: an activation belongs to the convolution before it, not to the elementwise chain after.
+    for (std::size_t n = 0; n < g_.nodes.size(); ++n) {
+      const Node& node = g_.nodes[n];
+      if (is_shape_arithmetic(node)) continue;
+      if (is_view(g_, node)) {
+        taken_[n] = true;
+        groups_.push_back({Group::Kind::view, {static_cast<int>(n)}, 0, {node.inputs[0]}, node.outputs, {}});
+      } else if (node.op->kind() != OperatorKind::elementwise) {
+        add_kernel({static_cast<int>(n)});
+      }
+    }
+    for (std::size_t n = 0; n < g_.nodes.size(); ++n)
+      if (!taken_[n] && !is_shape_arithmetic(g_.nodes[n])) add_kernel({static_cast<int>(n)});
+    add_host_values();
+    std::stable_sort(groups_.begin(), groups_.end(),
+                     [](const Group& a, const Group& b) { return a.nodes.back() < b.nodes.back(); });
+    return std::move(groups_);
+  }
+
+ private:
+  const Node& node(int n) const { return g_.nodes[static_cast<std::size_t>(n)]; }
+  int producer(int v) const { return producer_[static_cast<std::size_t>(v)]; }
+
+  bool is_shape_arithmetic(const Node& node) const {
+    return std::all_of(node.outputs.begin(), node.outputs.end(), [&](int v) { return g_.value(v).extents.has_value(); });
+  }
+
+  void add_kernel(std::vector<int> nodes) {
+    const int anchor = nodes[0];
+    if (takes_epilogue(node(anchor))) grow(nodes);
+    if (node(anchor).op->kind() == OperatorKind::elementwise) pull_in(nodes);
+    for (const int n : nodes) taken_[static_cast<std::size_t>(n)] = true;
+    Group group;
+    group.nodes = nodes;
+    // The loops are out's. An elementwise group's last node has them; other anchors' dimensions are the epilogue's too.
+    const bool elementwise = node(anchor).op->kind() == OperatorKind::elementwise;
+    group.anchor = elementwise ? static_cast<int>(nodes.size()) - 1
+                               : static_cast<int>(std::find(nodes.begin(), nodes.end(), anchor) - nodes.begin());
+    group.outputs = node(nodes.back()).outputs;
+    compose(group);
+    groups_.push_back(std::move(group));
+  }
+
+  /// Values of the group that something outside reads.
+  std::set<int> open_values(const std::vector<int>& nodes) const {
+    const std::set<int> inside(nodes.begin(), nodes.end());
+    std::set<int> open;
+    for (const int n : nodes)
+      for (const int v : node(n).outputs) {
+        const auto& readers = consumers_[static_cast<std::size_t>(v)];
+        const bool read = std::any_of(readers.begin(), readers.end(), [&](int r) { return !inside.contains(r); });
+        if (read || readers.empty() || is_output_[static_cast<std::size_t>(v)]) open.insert(v);
+      }
+    return open;
+  }
+
+  /// Adds elementwise consumers for as long as a single value leaves the group. Branches that meet again (x * sigmoid(x))
+  /// are taken whole or not at all.
+  void grow(std::vector<int>& nodes) const {
+    const TensorType& out = g_.value(node(nodes[0]).outputs[0]).type;
+    std::vector<int> trial = nodes;
+    while (trial.size() < most_nodes) {
+      const auto next = next_consumer(trial, out);
+      if (!next) break;
+      trial.insert(std::upper_bound(trial.begin(), trial.end(), *next), *next);
+      const auto open = open_values(trial);
+      if (open.size() == 1 && node(trial.back()).outputs[0] == *open.begin()) nodes = trial;
+    }
+  }
+
+  std::optional<int> next_consumer(const std::vector<int>& nodes, const TensorType& out) const {
+    std::optional<int> best;
+    for (const int v : open_values(nodes)) {
+      if (is_output_[static_cast<std::size_t>(v)]) continue;
+      for (const int n : consumers_[static_cast<std::size_t>(v)]) {
+        if (std::find(nodes.begin(), nodes.end(), n) != nodes.end() || (best && *best <= n)) continue;
+        if (fits(n, nodes, out)) best = n;
+      }
+    }
+    return best;
+  }
+
+  bool fits(int n, const std::vector<int>& nodes, const TensorType& out) const {
+    const Node& candidate = node(n);
+    if (taken_[static_cast<std::size_t>(n)] || candidate.op->kind() != OperatorKind::elementwise) return false;
+    if (candidate.op->name() == "copy" || candidate.outputs.size() != 1 || is_shape_arithmetic(candidate)) return false;
+    const TensorType& result = g_.value(candidate.outputs[0]).type;
+    // A smaller value computed in a larger loop would be computed again and again.
+    if (result.shape != out.shape || significant_order(unbordered(result)) != significant_order(unbordered(out))) return false;
+    return std::none_of(candidate.inputs.begin(), candidate.inputs.end(), [&](int v) {
+      const int p = producer(v);
+      return p >= 0 && std::find(nodes.begin(), nodes.end(), p) == nodes.end() && depends(p, nodes);
+    });
+  }
+
+  static TensorType unbordered(TensorType type) {
+    type.layout.border.clear();
+    return type;
+  }
+
+  /// Whether node n needs any of `nodes`.
+  bool depends(int n, const std::vector<int>& nodes) const {
+    std::vector<int> pending = {n};
+    std::set<int> seen;
+    while (!pending.empty()) {
+      const int at = pending.back();
+      pending.pop_back();
+      if (std::find(nodes.begin(), nodes.end(), at) != nodes.end()) return true;
+      if (at < nodes.front() || !seen.insert(at).second) continue;
+      for (const int v : node(at).inputs)
+        if (producer(v) >= 0) pending.push_back(producer(v));
+    }
+    return false;
+  }
+
+  /// Takes in elementwise operands of the same shape that nobody else reads.
+  void pull_in(std::vector<int>& nodes) const {
+    const TensorType& out = g_.value(node(nodes.back()).outputs[0]).type;
+    for (bool changed = true; changed && nodes.size() < most_nodes;) {
+      changed = false;
+      for (const int n : std::vector<int>(nodes))
+        for (const int v : node(n).inputs) {
+          const int p = producer(v);
+          if (p < 0 || nodes.size() >= most_nodes || std::find(nodes.begin(), nodes.end(), p) != nodes.end()) continue;
+          std::vector<int> with = nodes;
+          with.insert(std::upper_bound(with.begin(), with.end(), p), p);
+          if (!fits(p, {}, out) || open_values(with).size() != 1) continue;
+          nodes = with;
+          changed = true;
+        }
+    }
+  }
+
+  void compose(Group& group) {
+    Composition c;
+    const std::set<int> inside(group.nodes.begin(), group.nodes.end());
+    const int anchor = group.nodes[static_cast<std::size_t>(group.anchor)];
+    const bool channels_last_first = node(anchor).op->layout() == LayoutPreference::channels_last;
+    std::map<int, int> numbers;
+    const auto add_inputs = [&](const Node& reader) {
+      for (const int v : reader.inputs) {
+        if (producer(v) >= 0 && inside.contains(producer(v))) continue;
+        if (!numbers.emplace(v, static_cast<int>(c.inputs.size())).second) continue;
+        TensorType type = g_.value(v).type;
+        type.layout = canonical_layout(type, channels_last_first);
+        c.inputs.push_back({std::move(type), g_.value(v).constant.has_value()});
+        group.inputs.push_back(v);
+      }
+    };
+    add_inputs(node(anchor));
+    for (const int n : group.nodes) add_inputs(node(n));
+    int next = static_cast<int>(c.inputs.size());
+    for (const int n : group.nodes) {
+      Composition::Node composed{node(n).op, node(n).attributes, {}};
+      for (const int v : node(n).inputs) composed.operands.push_back(numbers.at(v));
+      for (const int v : node(n).outputs) numbers[v] = next++;
+      c.nodes.push_back(std::move(composed));
+    }
+    c.anchor = group.anchor;
+    std::set<std::string> symbols;
+    const auto note = [&](const TensorType& type) {
+      for (const Extent& extent : type.shape) symbols.merge(extent.symbols());
+    };
+    for (const auto& input : c.inputs) note(input.type);
+    for (const int v : group.outputs) {
+      const TensorType& type = g_.value(v).type;
+      note(type);
+      c.outputs.push_back(numbers.at(v));
+      c.output_layouts.push_back(canonical_layout(type, channels_last_first));
+    }
+    for (const auto& name : symbols) c.symbols.emplace(name, g_.symbols.at(name));
+    c.threads = threads_;
+    try {
+      group.workload.emplace(flatten(c));
+    } catch (const Error& e) {
+      throw e.within(fmt::format("the group of node '{}'", node(anchor).name));
+    }
+  }
+
+  /// Shapes computed at run time that a kernel or the caller reads.
+  void add_host_values() {
+    std::set<int> needed;
+    for (const Group& group : groups_)
+      for (const int v : group.inputs)
+        if (is_symbolic(g_, v)) needed.insert(v);
+    for (const int v : g_.outputs)
+      if (is_symbolic(g_, v)) needed.insert(v);
+    for (const int v : needed)
+      if (producer(v) >= 0) groups_.push_back({Group::Kind::host, {producer(v)}, 0, {}, {v}, {}});
+  }
+
+  const Graph& g_;
+  int threads_;
+  std::vector<int> producer_;
+  std::vector<std::vector<int>> consumers_;
+  std::vector<bool> taken_, is_output_;
+  std::vector<Group> groups_;
+};
+
+}  // namespace
+
+std::vector<Group> make_groups(const Graph& graph, int threads) { return Grouper(graph, threads).run(); }
+
+std::string label(const Group& group, const Graph& graph) {
+  std::vector<std::string> names;
+  for (const int n : group.nodes) names.emplace_back(graph.nodes[static_cast<std::size_t>(n)].op->name());
+  const Node& anchor = graph.nodes[static_cast<std::size_t>(group.nodes[static_cast<std::size_t>(group.anchor)])];
+  return fmt::format("{} ({})", anchor.name, fmt::join(names, "+"));
+}
+
+std::string print(const std::vector<Group>& groups, const Graph& graph) {
+  std::string text;
+  const auto named = [&](const std::vector<int>& values) {
+    std::vector<std::string> names;
+    for (const int v : values) names.push_back(fmt::format("%{} {}: {}", v, graph.value(v).name, graph.value(v).type.str()));
+    return names;
+  };
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    const Group& group = groups[i];
+    const char* kind = group.kind == Group::Kind::kernel ? "kernel" : group.kind == Group::Kind::view ? "view" : "host";
+    text += fmt::format("group {} {} {}\n", i, kind, label(group, graph));
+    for (const auto& name : named(group.inputs)) text += fmt::format("  in  {}\n", name);
+    for (const auto& name : named(group.outputs)) text += fmt::format("  out {}\n", name);
+    if (group.workload) text += fmt::format("  as  {}\n", group.workload->text());
+  }
+  return text;
+}
+
+}  // namespace heddle::graph

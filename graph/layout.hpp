@@ -1,0 +1,42 @@
+#pragma once
+#include <optional>
+#include <vector>
+
+#include "graph/graph.hpp"
+
+// Layouts say how a value lies in memory; algorithms never see them, since they index logically.
+namespace heddle::graph {
+
+/// Gives every value its memory order and border. Before: all row-major. After: channels last between operators that
+/// work best so, views (transposes, reshapes) in whatever order makes them free, borders where a padded convolution
+/// reads, and `copy` nodes (at most one a value and layout) where a consumer needs what its operand is not. The graph's
+/// inputs and outputs stay row-major without border.
+Graph assign_layouts(const Graph& graph);
+
+/// Whether the node only looks at its operand's bytes differently: a transpose or reshape whose result's layout is the
+/// operand's, seen through it. Decided from the values' layouts alone.
+bool is_view(const Graph& graph, const Node& node);
+
+/// Dimensions in memory order, outermost first, without those whose position is of no consequence (extent 1, no border).
+std::vector<int> significant_order(const TensorType& type);
+
+/// Whether both types (of one shape) put every element at the same place.
+bool same_memory(const TensorType& a, const TensorType& b);
+
+bool is_row_major(const TensorType& type);  ///< as good as: extents of 1 anywhere, no border
+
+/// The same bytes, said in the simplest way: row-major if it is as good as that, else channels last if it is that, else
+/// with the extents of 1 outermost. With `channels_last_first`, channels last is tried before row-major.
+Layout canonical_layout(const TensorType& type, bool channels_last_first = false);
+
+/// Memory order of `to`, seen over the bytes of a tensor of shape `from` in `order`; nothing if no order can say it.
+std::optional<std::vector<int>> reshaped_order(const std::vector<Extent>& from, const std::vector<int>& order,
+                                               const std::vector<Extent>& to);
+
+/// Memory order of a transpose's result over its operand's bytes: result dimension i is operand dimension permutation[i].
+std::vector<int> transposed_order(const std::vector<int>& order, const std::vector<int>& permutation);
+
+/// The inverse: the operand's order that gives the result `order`.
+std::vector<int> untransposed_order(const std::vector<int>& order, const std::vector<int>& permutation);
+
+}  // namespace heddle::graph

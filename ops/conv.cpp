@@ -1,0 +1,164 @@
+#include "ops/reference.hpp"
+#include "ops/rules.hpp"
+#include "ops/window.hpp"
+
+namespace heddle::ops {
+namespace {
+
+using Halide::Expr;
+
+struct Conv {
+  static constexpr auto name = "conv";
+  static constexpr auto summary = "convolution over 1 to 3 spatial dimensions, grouped, strided and dilated; the bias is optional";
+  static constexpr auto kind = OperatorKind::window;
+
+  struct Attributes {
+    BOOST_HANA_DEFINE_STRUCT(Attributes, (std::vector<std::int64_t>, strides), (std::vector<std::int64_t>, pads),
+                             (std::vector<std::int64_t>, dilations), (std::int64_t, group));
+    Attributes() : group(1) {}
+  };
+  struct Stages {
+    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, padded), (Halide::Func, acc), (Halide::Func, out));
+  };
+
+  static Window window(const Attributes& a, const TensorType& w) {
+    std::vector<std::int64_t> kernel;
+    for (int d = 2; d < w.rank(); ++d) kernel.push_back(w.shape[static_cast<std::size_t>(d)].value());
+    return make_window(kernel, a.strides, a.dilations, a.pads);
+  }
+
+  static std::vector<std::string> dimensions(const Attributes&, std::span<const TensorType> in) {
+    std::vector<std::string> names = {"n", "co"};
+    for (auto& name : spatial_names(in[0].shape.size() - 2)) names.push_back(std::move(name));
+    return names;
+  }
+
+  static std::vector<OperandInfo> operands(const Attributes&, std::span<const TensorType> in) {
+    const std::size_t rank = in[0].shape.size() - 2;
+    OperandInfo x{"x", {"n", "ci"}};
+    OperandInfo w{"w", {"co", "ci"}, {"ci"}, true};
+    for (auto& name : spatial_names(rank)) x.dimensions.push_back(std::move(name));
+    const auto taps = spatial_names(rank, "k");
+    w.dimensions.insert(w.dimensions.end(), taps.begin(), taps.end());
+    w.packing_order.insert(w.packing_order.end(), taps.rbegin(), taps.rend());
+    w.packing_order.push_back("co");
+    return {x, w, {"b", {"co"}, {"co"}, true}};
+  }
+
+  static TensorType infer(const Attributes& a, std::span<const TensorType> in) {
+    require_operands(in, 2, 3, "x, w and optionally b");
+    const TensorType& x = in[0];
+    const TensorType& w = in[1];
+    require(x.rank() >= 3 && x.rank() <= 5, "x has rank {}, expected 3 to 5: (n, ci, spatial...)", x.rank());
+    require(w.rank() == x.rank(), "w has rank {}, expected {} like x", w.rank(), x.rank());
+    const bool bytes = (x.dtype == DType::u8 || x.dtype == DType::i8) && (w.dtype == DType::u8 || w.dtype == DType::i8);
+    require(bytes || (is_float(x.dtype) && w.dtype == x.dtype), "x is {} and w {}: both must be the same float, or 8-bit integers",
+            to_string(x.dtype), to_string(w.dtype));
+    TensorType out{bytes ? DType::i32 : x.dtype, {x.shape[0], w.shape[0]}, {}};
+    require(a.group >= 1, "group {} must be at least 1", a.group);
+    require_equal(x.shape[1], w.shape[1] * Extent(a.group), fmt::format("x's channels (against w's {} in {} groups)", w.shape[1].str(), a.group));
+    require(mod(w.shape[0], a.group) == Extent(0), "w's {} output channels do not divide into {} groups", w.shape[0].str(), a.group);
+    if (in.size() > 2) {
+      require(in[2].dtype == out.dtype, "b is {}, expected {}", to_string(in[2].dtype), to_string(out.dtype));
+      require(in[2].rank() == 1, "b has rank {}, expected 1", in[2].rank());
+      require_equal(in[2].shape[0], w.shape[0], "b's extent");
+    }
+    const Window sliding = window(a, w);
+    for (std::size_t d = 0; d < sliding.rank(); ++d) out.shape.push_back(output_extent(sliding, d, x.shape[d + 2]));
+    return out;
+  }
+
+  static void define(const Attributes& at, Algorithm& a, Stages& s) {
+    const Operand& w = a.in[1];
+    const Window sliding = window(at, w.type);
+    const WindowInput x(s.padded, a.in[0], sliding, a.out[0], 0, "ci");
+    const Halide::Var n = a.loops[0], co = a.loops[1];
+    const std::vector<Expr> position(a.loops.begin() + 2, a.loops.end());
+
+    // One input channel a group needs no reduction over ci: the input's channel then follows co, densely if there is one
+    // output channel a group too.
+    const bool depthwise = at.group > 1 && w.type.shape[1] == Extent(1);
+    const auto taps = spatial_names(sliding.rank(), "k");
+    std::vector<Reduction::Dimension> reduced;
+    if (!depthwise) reduced.push_back({"ci", w.extents[1]});
+    for (std::size_t d = sliding.rank(); d-- > 0;) reduced.push_back({taps[d], w.extents[d + 2]});
+    const Reduction r = a.reduce(reduced);
+
+    const Expr ci = depthwise ? Expr(0) : Expr(r["ci"]);
+    Expr channel = ci;
+    if (at.group > 1) {
+      const Extent outputs = floor_div(w.type.shape[0], at.group);
+      const Expr in_group = outputs == Extent(1) ? Expr(co) : co / a.extent(outputs);
+      channel = depthwise ? in_group : in_group * w.extents[1] + ci;
+    }
+    std::vector<Expr> tap, weight = {co, ci};
+    for (const auto& t : taps) tap.emplace_back(r[t]);
+    weight.insert(weight.end(), tap.begin(), tap.end());
+
+    // Channels come first, so that the accumulators of a register tile are whole vectors of channels.
+    std::vector<Halide::Var> arguments = {co};
+    arguments.insert(arguments.end(), a.loops.rbegin(), a.loops.rend() - 2);
+    arguments.push_back(n);
+    const Halide::Type type = accumulator(a.in[0].func.type());
+    s.acc(arguments) = a.in.size() > 2 ? Halide::cast(type, a.in[2].at({co})) : Halide::cast(type, 0);
+    s.acc(arguments) += Halide::cast(type, w.at(weight)) * Halide::cast(type, x.at(n, channel, position, tap));
+    s.out(a.arguments()) = type.is_float() ? Halide::cast(a.in[0].func.type(), s.acc(arguments)) : Expr(s.acc(arguments));
+  }
+
+  static void reference(const Attributes& a, std::span<const Array> in, Array& out) {
+    const Spatial x(in[0]), w(in[1]);
+    Spatial y(out.shape());
+    const auto stride = spatial(a.strides, 1), dilation = spatial(a.dilations, 1);
+    const auto before = spatial(std::span(a.pads).first(a.pads.size() / 2), 0);
+    const std::int64_t outputs = y.c / a.group;
+    for_each<5>({y.n, y.c, y.extents[0], y.extents[1], y.extents[2]}, [&](const auto& o) {
+      double sum = in.size() > 2 ? in[2].at(o[1]) : 0;
+      for (std::int64_t ci = 0; ci < w.c; ++ci)
+        for_each<3>(w.extents, [&](const auto& k) {
+          std::array<std::int64_t, 3> p{};
+          for (std::size_t d = 0; d < 3; ++d) p[d] = o[d + 2] * stride[d] + k[d] * dilation[d] - before[d];
+          if (x.contains(p)) sum += w.at(o[1], ci, k) * x.at(o[0], o[1] / outputs * w.c + ci, p);
+        });
+      out.set(y.index(o[0], o[1], {o[2], o[3], o[4]}), sum);
+    });
+  }
+
+  static Extent terms(const TensorType& w) {
+    Extent count = 1;
+    for (std::size_t d = 1; d < w.shape.size(); ++d) count = count * w.shape[d];
+    return count;
+  }
+  static Tolerance tolerance(const Attributes&, std::span<const TensorType> in) { return sum_tolerance(in[0].dtype, terms(in[1])); }
+  static Extent flops(const Attributes&, std::span<const TensorType> in, std::span<const TensorType> out) {
+    return Extent(2) * terms(in[1]) * out[0].element_count();
+  }
+
+  static std::vector<Case> cases() {
+    const std::vector<SymbolValues> images = {{{"N", 1}, {"H", 1}, {"W", 1}}, {{"N", 2}, {"H", 5}, {"W", 7}}, {{"N", 1}, {"H", 8}, {"W", 13}}};
+    const std::vector<SymbolValues> larger = {{{"H", 5}, {"W", 6}}, {{"H", 9}, {"W", 7}}, {{"H", 12}, {"W", 17}}};
+    return {
+        {{{"pads", {1, 1, 1, 1}}}, types({"f32[N,5,H,W]", "f32[7,5,3,3]", "f32[7]"}), images},
+        {{{"strides", {2, 2}}, {"pads", {0, 1, 1, 0}}}, types({"f32[1,4,H,W]", "f32[9,4,3,3]"}), larger},
+        {Json::object(), types({"f32[N,16,H,W]", "f32[8,16,1,1]", "f32[8]"}), images},
+        {{{"strides", {2, 3}}}, types({"f32[1,3,H,W]", "f32[4,3,1,1]"}), larger},
+        {{{"pads", {1, 1, 1, 1}}, {"group", 19}}, types({"f32[N,19,H,W]", "f32[19,1,3,3]", "f32[19]"}), images},
+        {{{"strides", {2, 2}}, {"pads", {2, 2, 2, 2}}, {"group", 6}}, types({"f32[1,6,H,W]", "f32[12,1,5,5]"}), larger},
+        {{{"dilations", {2, 1}}, {"pads", {2, 0, 1, 1}}, {"group", 3}}, types({"f32[1,6,H,W]", "f32[9,2,3,2]", "f32[9]"}), larger},
+        {{{"strides", {2}}, {"pads", {2, 2}}}, types({"f32[N,3,W]", "f32[5,3,5]", "f32[5]"}), images},
+        {{{"pads", {1, 0, 1, 0, 1, 1}}}, types({"f32[1,2,4,5,6]", "f32[3,2,2,3,3]"})},
+        {{{"pads", {1, 1, 1, 1}}}, types({"u8[1,5,6,7]", "i8[6,5,3,3]", "i32[6]"})},
+        {{{"pads", {1, 1, 1, 1}}}, types({"f16[1,3,5,6]", "f16[4,3,3,3]", "f16[4]"})},
+        {{{"pads", {1, 1, 1, 1}}}, types({"bf16[1,3,5,6]", "bf16[4,3,3,3]"})},
+        {{{"strides", {2, 1}}}, types({"f64[2,3,5,6]", "f64[4,3,3,3]"})},
+    };
+  }
+};
+
+}  // namespace
+
+const Operator& conv() {
+  static const Erased<Conv> op;
+  return op;
+}
+
+}  // namespace heddle::ops

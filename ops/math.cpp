@@ -1,0 +1,292 @@
+#include "ops/math.hpp"
+
+#include <limits>
+#include <numbers>
+#include <vector>
+
+namespace heddle::ops::math {
+namespace {
+
+using Halide::cast;
+using Halide::reinterpret;
+using Halide::select;
+using Halide::strict_float;
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+Expr f64(double value) { return Expr(value); }
+Expr widen(const Expr& x) { return cast<double>(x); }
+Expr narrow(const Expr& x) { return cast<float>(x); }
+Expr nan_like(const Expr& x) { return constant(x.type(), std::numeric_limits<double>::quiet_NaN()); }
+
+/// Horner's scheme, the highest coefficient last.
+Expr polynomial(const Expr& x, const std::vector<double>& coefficients) {
+  Expr value = constant(x.type(), coefficients.back());
+  for (auto c = coefficients.rbegin() + 1; c != coefficients.rend(); ++c) value = value * x + constant(x.type(), *c);
+  return value;
+}
+
+/// x = k ln2 + r with |r| <= ln2 / 2. The first product is exact (the constant has nine bits) and must stay apart from
+/// the second: LLVM would add the two constants, hence the strict step. k is limited so that 2^(k - 1) is normal.
+struct Reduced {
+  Expr k, r;
+};
+Reduced reduce_exp(const Expr& x) {
+  const Expr k = Halide::round(Halide::clamp(x * float(std::numbers::log2e), -125.0F, 128.0F));
+  const Expr r = strict_float(x - k * 0.693359375F) - k * -2.12194440e-4F;
+  return {k, r};
+}
+
+/// (e^r - 1 - r) / r^2 for |r| <= ln2 / 2, relative error of e^r 3e-9 (a minimax fit).
+Expr exp_tail(const Expr& r) {
+  return polynomial(r, {0.5000000095179089, 0.16666518837468758, 0.04166620582935354, 0.008368889558099224,
+                        0.0013950489161588533});
+}
+
+/// 2^(k - 1) for an integral float k in [-125, 128].
+Expr half_power_of_two(const Expr& k) { return reinterpret<float>((cast<int>(k) + 126) << 23); }
+
+/// 2^k for an integral double k within double's range.
+Expr power_of_two_f64(const Expr& k) { return reinterpret<double>((cast<std::int64_t>(cast<int>(k)) + 1023) << 52); }
+
+/// Natural logarithm of a positive, finite, normal double, relative error 1e-12: 2 atanh(s) with s = (m - 1) / (m + 1).
+Expr log_f64(const Expr& x) {
+  const Expr bits = reinterpret<std::int64_t>(x);
+  const Expr root_half = Expr(std::int64_t{0x3FE6A09E667F3BCD});
+  const Expr exponent = (bits - root_half) >> 52;
+  const Expr mantissa = reinterpret<double>(bits - (exponent << 52));
+  const Expr s = (mantissa - 1.0) / (mantissa + 1.0);
+  const Expr series = polynomial(s * s, {2.0, 2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9, 2.0 / 11, 2.0 / 13, 2.0 / 15, 2.0 / 17});
+  return cast<double>(cast<int>(exponent)) * std::numbers::ln2 + s * series;
+}
+
+/// e^x of a double in [-700, 700], relative error 1e-11.
+Expr exp_f64(const Expr& x) {
+  const Expr k = Halide::round(x * std::numbers::log2e);
+  const Expr r = x - k * std::numbers::ln2;
+  return polynomial(r, {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320, 1.0 / 362880}) *
+         power_of_two_f64(k);
+}
+
+/// A double clamped for exp_f64; NaN stays.
+Expr clamp_exponent(const Expr& x) { return clamp(x, -300.0, 300.0); }
+
+Expr atan_f64(const Expr& x) {
+  const Expr magnitude = Halide::abs(x);
+  const Expr large = less(f64(1), magnitude);
+  const Expr t = select(large, 1.0 / magnitude, magnitude);
+  const Expr upper = less(f64(0.41421356237309503), t);
+  const Expr u = select(upper, (t - 1.0) / (t + 1.0), t);
+  std::vector<double> series;
+  for (int i = 0; i < 14; ++i) series.push_back((i % 2 == 0 ? 1.0 : -1.0) / (2 * i + 1));
+  const Expr inner = u * polynomial(u * u, series) + select(upper, f64(std::numbers::pi / 4), f64(0));
+  const Expr outer = select(large, std::numbers::pi / 2 - inner, inner);
+  return select(less(x, f64(0)), -outer, outer);
+}
+
+/// Quadrant and remainder of x over pi / 2; in double, so that the remainder is good for large x too.
+Reduced reduce_angle(const Expr& x) {
+  const Expr wide = widen(x);
+  const Expr k = Halide::round(wide * (2 / std::numbers::pi));
+  return {cast<int>(k), narrow(wide - k * (std::numbers::pi / 2))};
+}
+
+Expr sin_near_zero(const Expr& r) {
+  return r + r * r * r * polynomial(r * r, {-1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880});
+}
+
+Expr cos_near_zero(const Expr& r) {
+  return 1.0F + r * r * polynomial(r * r, {-1.0 / 2, 1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800});
+}
+
+Expr select_quadrant(const Reduced& angle, int shift) {
+  const Expr quadrant = (angle.k + shift) & 3;
+  const Expr value = select((quadrant & 1) == 0, sin_near_zero(angle.r), cos_near_zero(angle.r));
+  return select((quadrant & 2) == 0, value, -value);
+}
+
+}  // namespace
+
+Expr constant(Halide::Type type, double value) { return cast(type, Expr(value)); }
+
+Expr less(const Expr& a, const Expr& b) { return a.type().is_float() ? strict_float(a < b) : a < b; }
+Expr less_equal(const Expr& a, const Expr& b) { return a.type().is_float() ? strict_float(a <= b) : a <= b; }
+Expr equal(const Expr& a, const Expr& b) { return a.type().is_float() ? strict_float(a == b) : a == b; }
+
+Expr maximum(const Expr& bound, const Expr& x) { return select(less(x, bound), bound, x); }
+Expr minimum(const Expr& bound, const Expr& x) { return select(less(bound, x), bound, x); }
+
+Expr clamp(const Expr& x, double low, double high) {
+  return minimum(constant(x.type(), high), maximum(constant(x.type(), low), x));
+}
+
+Expr maximum_of(const Expr& a, const Expr& b) {
+  if (!a.type().is_float()) return Halide::max(a, b);
+  return select(Halide::is_nan(a), a, maximum(a, b));
+}
+
+Expr minimum_of(const Expr& a, const Expr& b) {
+  if (!a.type().is_float()) return Halide::min(a, b);
+  return select(Halide::is_nan(a), a, minimum(a, b));
+}
+
+Expr exp(const Expr& x) {
+  const auto [k, r] = reduce_exp(x);
+  // Twice e^r times half of 2^k, since 2^128 is no float. inf and NaN come through r; below the smallest result r is
+  // meaningless, and -inf with it.
+  const Expr twice = polynomial(r, {2.0, 2.0}) + r * r * (2.0F * exp_tail(r));
+  return select(less(x, constant(Halide::Float(32), -86.6)), 0.0F, twice * half_power_of_two(k));
+}
+
+Expr expm1(const Expr& x) {
+  // Below -20 the result is -1 and above 89 infinite.
+  const Expr within = clamp(x, -20.0, 89.5);
+  const auto [k, r] = reduce_exp(within);
+  const Expr half = half_power_of_two(k);
+  const Expr tail = r + r * r * exp_tail(r);  // e^r - 1
+  return (tail * half + (half - 0.5F)) * 2.0F;
+}
+
+Expr log(const Expr& x) {
+  const Expr tiny = less(x, constant(Halide::Float(32), 1.17549435e-38));
+  const Expr bits = reinterpret<std::int32_t>(select(tiny, x * 8388608.0F, x));
+  const Expr root_half = 0x3F3504F3;
+  const Expr exponent = (bits - root_half) >> 23;
+  const Expr f = reinterpret<float>(bits - (exponent << 23)) - 1.0F;
+  const Expr e = cast<float>(exponent - select(tiny, 23, 0));
+  const Expr tail = polynomial(f, {0.3333333170969486, -0.2500082105621517, 0.20001226667458638, -0.16623356479373302,
+                                   0.14201762467073925, -0.13160195053226786, 0.12761550359917417, -0.07634429906604048});
+  // The low part of ln 2 joins the small terms first.
+  const Expr low = (f * f) * (f * tail - 0.5F) + e * -2.12194440e-4F;
+  const Expr finite = strict_float(strict_float(f + low) + e * 0.693359375F);
+  const Expr positive = select(equal(x, constant(Halide::Float(32), infinity)), x, finite);
+  const Expr zero = constant(Halide::Float(32), 0);
+  return select(less(zero, x), positive, equal(x, zero), constant(Halide::Float(32), -infinity), nan_like(x));
+}
+
+Expr log1p(const Expr& x) {
+  const Expr u = strict_float(1.0F + x);
+  // log(u) is the logarithm of the rounded sum; the quotient corrects for what the rounding lost.
+  const Expr corrected = log(u) * (x / strict_float(u - 1.0F));
+  const Expr one = constant(Halide::Float(32), 1);
+  return select(equal(u, one), x, equal(u, constant(Halide::Float(32), infinity)), u, less(constant(Halide::Float(32), 0), u), corrected, log(u));
+}
+
+Expr sigmoid(const Expr& x) { return 1.0F / (1.0F + exp(-x)); }
+
+Expr tanh(const Expr& x) {
+  // A rational minimax fit on [-9, 9], 2e-8; tanh(9) rounds to 1.
+  const Expr within = clamp(x, -9.0, 9.0);
+  const Expr z = within * within;
+  const Expr p = polynomial(z, {0.9999999794751449, 0.1338104771600053, 0.0034956137857855923, 2.060947934210758e-05,
+                                1.3355159302502525e-08});
+  const Expr q = polynomial(z, {1.0, 0.4671436332665718, 0.025877081300479502, 0.0003285675725776016,
+                                7.776773365303504e-07});
+  return clamp(within * p / q, -1.0, 1.0);
+}
+
+Expr erf(const Expr& x) {
+  // A rational minimax fit on [-3.9, 3.9], 2e-8; erf(3.9) rounds to 1.
+  const Expr within = clamp(x, -3.9, 3.9);
+  const Expr z = within * within;
+  const Expr p = polynomial(z, {1.1283791476660134, 0.18966111043294515, 0.05266738252836169, 0.0037381193323423323,
+                                0.0002850598971099452, 2.06654943578857e-06});
+  const Expr q = polynomial(z, {1.0, 0.5014155652908415, 0.11381664644452674, 0.014913817250400887,
+                                0.001157326728676995, 3.8270702537378246e-05});
+  // Exactly 1 beyond the fit: GELU multiplies 1 + erf(x) by an x that grows.
+  const Expr one = constant(Halide::Float(32), 1);
+  return select(less(constant(Halide::Float(32), 3.9), Halide::abs(x)), select(x < 0.0F, -one, one), within * p / q);
+}
+
+Expr pow(const Expr& x, const Expr& y) {
+  const Expr magnitude = widen(Halide::abs(x));
+  const Expr exponent = widen(y);
+  const Expr zero = f64(0);
+  const Expr one = f64(1);
+  const Expr log = select(equal(magnitude, zero), f64(-infinity), equal(magnitude, f64(infinity)), f64(infinity),
+                          Halide::is_nan(magnitude), magnitude, log_f64(magnitude));
+  const Expr power = exp_f64(clamp_exponent(strict_float(exponent * log)));
+  const Expr half = exponent * 0.5;
+  const Expr integral = equal(Halide::floor(exponent), exponent);
+  const Expr odd = integral && !equal(Halide::floor(half), half);
+  const Expr negative = reinterpret<std::int32_t>(x) < 0;
+  const Expr signed_power = select(negative && odd, -power, power);
+  const Expr defined = less_equal(f64(0), widen(x)) || integral || equal(magnitude, f64(infinity));
+  const Expr general = select(Halide::is_nan(magnitude) || defined, signed_power, nan_like(power));
+  const Expr of_one = equal(widen(x), one) || (equal(magnitude, one) && equal(Halide::abs(exponent), f64(infinity)));
+  return narrow(select(of_one || equal(exponent, zero), one, general));
+}
+
+Expr sin(const Expr& x) { return select_quadrant(reduce_angle(x), 0); }
+Expr cos(const Expr& x) { return select_quadrant(reduce_angle(x), 1); }
+
+Expr tan(const Expr& x) {
+  const Reduced angle = reduce_angle(x);
+  const Expr sine = sin_near_zero(angle.r);
+  const Expr cosine = cos_near_zero(angle.r);
+  return select((angle.k & 1) == 0, sine / cosine, -cosine / sine);
+}
+
+Expr asin(const Expr& x) {
+  const Expr wide = widen(x);
+  return narrow(atan_f64(wide / Halide::sqrt(1.0 - wide * wide)));
+}
+
+Expr acos(const Expr& x) {
+  const Expr wide = widen(x);
+  return narrow(std::numbers::pi / 2 - atan_f64(wide / Halide::sqrt(1.0 - wide * wide)));
+}
+
+Expr atan(const Expr& x) { return narrow(atan_f64(widen(x))); }
+
+Expr sinh(const Expr& x) {
+  // The difference of exponentials loses all below 1e-9, where sinh(x) is x.
+  const Expr wide = clamp_exponent(widen(x));
+  const Expr value = narrow(0.5 * (exp_f64(wide) - exp_f64(-wide)));
+  return select(less(Halide::abs(x), constant(Halide::Float(32), 1e-4)), x, value);
+}
+
+Expr cosh(const Expr& x) {
+  const Expr wide = clamp_exponent(widen(x));
+  return narrow(0.5 * (exp_f64(wide) + exp_f64(-wide)));
+}
+
+Expr asinh(const Expr& x) {
+  const Expr wide = widen(Halide::abs(x));
+  const Expr value = narrow(log_f64(wide + Halide::sqrt(wide * wide + 1.0)));
+  const Expr magnitude = Halide::abs(x);
+  const Expr special = Halide::is_nan(x) || equal(magnitude, constant(Halide::Float(32), infinity));
+  const Expr result = select(less(magnitude, constant(Halide::Float(32), 1e-4)), magnitude, value);
+  return select(special, x, reinterpret<std::int32_t>(x) < 0, -result, result);
+}
+
+Expr acosh(const Expr& x) {
+  const Expr wide = widen(x);
+  const Expr value = narrow(log_f64(wide + Halide::sqrt(wide * wide - 1.0)));
+  const Expr special = Halide::is_nan(x) || equal(x, constant(Halide::Float(32), infinity));
+  return select(special, x, less(x, constant(Halide::Float(32), 1)), nan_like(x), value);
+}
+
+Expr atanh(const Expr& x) {
+  const Expr magnitude = Halide::abs(x);
+  const Expr wide = widen(magnitude);
+  const Expr value = narrow(0.5 * log_f64((1.0 + wide) / (1.0 - wide)));
+  const Expr one = constant(Halide::Float(32), 1);
+  const Expr result = select(less(magnitude, constant(Halide::Float(32), 1e-4)), magnitude, equal(magnitude, one),
+                             constant(Halide::Float(32), infinity), less(magnitude, one), value, nan_like(x));
+  return select(reinterpret<std::int32_t>(x) < 0, -result, result);
+}
+
+Expr fmod(const Expr& a, const Expr& b) {
+  const Expr dividend = widen(Halide::abs(a));
+  const Expr divisor = widen(Halide::abs(b));
+  const Expr remainder = strict_float(dividend - Halide::trunc(dividend / divisor) * divisor);
+  // The quotient may round up to the next integer.
+  const Expr fixed = select(less(remainder, f64(0)), remainder + divisor, less_equal(divisor, remainder), remainder - divisor,
+                            remainder);
+  const Expr of_infinite_divisor = select(equal(divisor, f64(infinity)) && less(dividend, f64(infinity)), dividend, fixed);
+  const Expr value = narrow(of_infinite_divisor);
+  return select(reinterpret<std::int32_t>(a) < 0, -value, value);
+}
+
+}  // namespace heddle::ops::math

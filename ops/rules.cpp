@@ -1,0 +1,58 @@
+#include "ops/rules.hpp"
+
+#include <cmath>
+
+namespace heddle::ops {
+
+void require_operands(std::span<const TensorType> in, std::size_t least, std::size_t most, std::string_view roles) {
+  const std::string count = least == most ? fmt::format("{}", least) : fmt::format("{} to {}", least, most);
+  require(in.size() >= least && in.size() <= most, "expected {} operands ({}), got {}", count, roles, in.size());
+}
+
+void require_equal(const Extent& got, const Extent& want, std::string_view what) {
+  if (got == want) return;
+  const bool fixed = got.is_constant() && want.is_constant();
+  require(false, "{} is {}, {} {}", what, got.str(), fixed ? "must be" : "cannot be shown to equal", want.str());
+}
+
+int normalized_axis(std::int64_t axis, int rank, std::string_view attribute) {
+  require(axis >= -rank && axis < rank, "{} {} is outside a tensor of rank {}: use {} to {}", attribute, axis, rank, -rank,
+          rank - 1);
+  return static_cast<int>(axis < 0 ? axis + rank : axis);
+}
+
+Halide::Type accumulator(Halide::Type type) {
+  if (type.is_float() || type.is_bfloat()) return type.bits() < 32 ? Halide::Float(32) : type;
+  return type.bits() < 32 ? Halide::Int(32) : type;
+}
+
+double unit_roundoff(DType type) {
+  switch (type) {
+    case DType::f64: return std::ldexp(1.0, -53);
+    case DType::f32: return std::ldexp(1.0, -24);
+    case DType::f16: return std::ldexp(1.0, -11);
+    case DType::bf16: return std::ldexp(1.0, -8);
+    default: return 0;
+  }
+}
+
+Tolerance sum_tolerance(DType type, const Extent& terms) {
+  if (!is_float(type)) return {.reason = "integers wrap alike in any order"};
+  // A symbolic length takes the size of a long one: the bound only loosens with its square root.
+  const double length = static_cast<double>(terms.constant().value_or(4096));
+  const double sums = type == DType::f64 ? unit_roundoff(type) : unit_roundoff(DType::f32);
+  return {.relative = 2 * unit_roundoff(type),
+          .of_largest = (32 + 4 * std::sqrt(length)) * sums,
+          .special_values = SpecialValues::ignored,
+          .reason = fmt::format("sums of {} terms: 32 + 4 sqrt(length) roundings of the accumulator relative to the "
+                                "largest result, the 32 for few results that happen to cancel; infinities meet in "
+                                "another order than in the reference", terms.str())};
+}
+
+std::vector<TensorType> types(std::initializer_list<std::string_view> texts) {
+  std::vector<TensorType> parsed;
+  for (const auto text : texts) parsed.push_back(TensorType::parse(text));
+  return parsed;
+}
+
+}  // namespace heddle::ops

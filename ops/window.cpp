@@ -1,0 +1,123 @@
+#include "ops/window.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "ops/rules.hpp"
+
+namespace heddle::ops {
+namespace {
+
+using Halide::Expr;
+
+std::vector<std::int64_t> filled(const std::vector<std::int64_t>& given, std::size_t count, std::int64_t otherwise,
+                                 const char* attribute) {
+  if (given.empty()) return std::vector<std::int64_t>(count, otherwise);
+  require(given.size() == count, "{} has {} values, expected {}", attribute, given.size(), count);
+  return given;
+}
+
+/// The furthest element read behind the last one, as a number that holds for every extent.
+std::int64_t read_after(const Window& w, std::size_t d, const Extent& in, const Extent& out) {
+  const Extent last = (out - Extent(1)) * Extent(w.strides[d]) + Extent(w.reach(d) - 1 - w.before[d]);
+  if (const auto beyond = (last - in + Extent(1)).constant()) return *beyond;
+  return w.after[d] + (w.ceil_mode ? w.strides[d] - 1 : 0);
+}
+
+}  // namespace
+
+Window make_window(const std::vector<std::int64_t>& kernel, const std::vector<std::int64_t>& strides,
+                   const std::vector<std::int64_t>& dilations, const std::vector<std::int64_t>& pads) {
+  const std::size_t rank = kernel.size();
+  require(rank >= 1 && rank <= 3, "a window has 1 to 3 spatial dimensions, not {}", rank);
+  Window w{kernel, filled(strides, rank, 1, "strides"), filled(dilations, rank, 1, "dilations"), {}, {}};
+  const auto both = filled(pads, 2 * rank, 0, "pads");
+  w.before.assign(both.begin(), both.begin() + static_cast<std::ptrdiff_t>(rank));
+  w.after.assign(both.begin() + static_cast<std::ptrdiff_t>(rank), both.end());
+  const std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  for (std::size_t d = 0; d < rank; ++d) {
+    require(w.kernel[d] >= 1 && w.kernel[d] <= most, "kernel extent {} must be at least 1", w.kernel[d]);
+    require(w.strides[d] >= 1 && w.strides[d] <= most, "stride {} must be at least 1", w.strides[d]);
+    require(w.dilations[d] >= 1 && w.dilations[d] <= most, "dilation {} must be at least 1", w.dilations[d]);
+    require(w.before[d] >= 0 && w.after[d] >= 0 && w.before[d] <= most && w.after[d] <= most,
+            "pads {} and {} must not be negative: slice the operand instead", w.before[d], w.after[d]);
+  }
+  return w;
+}
+
+Extent output_extent(const Window& w, std::size_t d, const Extent& in) {
+  const Extent room = in + Extent(w.before[d] + w.after[d] - w.reach(d));
+  if (const auto c = room.constant())
+    require(*c >= 0, "a window of {} (kernel {}, dilation {}) does not fit into {} = {} + {} + {} along spatial dimension {}",
+            w.reach(d), w.kernel[d], w.dilations[d], *c + w.reach(d), in.str(), w.before[d], w.after[d], d);
+  if (!w.ceil_mode) return floor_div(room, w.strides[d]) + Extent(1);
+  const Extent windows = ceil_div(room, w.strides[d]) + Extent(1);
+  // A window that would start in the padding at the end does not count.
+  if (w.after[d] + w.strides[d] <= w.reach(d)) return windows;
+  return min(windows, ceil_div(in + Extent(w.before[d]), w.strides[d]));
+}
+
+std::vector<std::string> spatial_names(std::size_t rank, const std::string& prefix) {
+  static const std::vector<std::string> names = {"z", "y", "x"};
+  std::vector<std::string> result;
+  for (std::size_t d = names.size() - rank; d < names.size(); ++d) result.push_back(prefix + names[d]);
+  return result;
+}
+
+bool reads_outside(const Window& w, std::size_t d, const Extent& in, const Extent& out) {
+  return w.before[d] > 0 || read_after(w, d, in, out) > 0;
+}
+
+std::vector<int> innermost_first(const TensorType& type) {
+  auto order = type.order();
+  std::reverse(order.begin(), order.end());
+  return order;
+}
+
+WindowInput::WindowInput(Halide::Func& padded, const Operand& x, const Window& window, const TensorType& out,
+                         double exterior, const std::string& channel_name)
+    : x_(x), window_(window) {
+  std::vector<bool> guarded(window.rank(), false);
+  for (std::size_t d = 0; d < window.rank(); ++d) {
+    const auto dim = d + 2;
+    if (!reads_outside(window, d, x.type.shape[dim], out.shape[dim])) continue;
+    const Border border = x.border(static_cast<int>(dim));
+    const bool covered = border.before >= window.before[d] &&
+                         border.after >= read_after(window, d, x.type.shape[dim], out.shape[dim]) &&
+                         x.type.layout.border_value == exterior;
+    guarded[d] = !covered;
+  }
+  if (std::none_of(guarded.begin(), guarded.end(), [](bool g) { return g; })) return;
+
+  std::vector<Halide::Var> logical = {Halide::Var("n"), Halide::Var(channel_name)};
+  for (const auto& name : spatial_names(window.rank())) logical.emplace_back(name);
+  Halide::Region inside;  // in the Func's order, last dimension first
+  for (std::size_t dim = logical.size(); dim-- > 0;) {
+    const bool bounded = dim >= 2 && guarded[dim - 2];
+    inside.push_back(bounded ? Halide::Range(0, x.extents[dim]) : Halide::Range(Expr(), Expr()));
+  }
+  const Expr value = Halide::cast(x.func.type(), Expr(exterior));
+  const Halide::Func bounded = Halide::BoundaryConditions::constant_exterior(x.func, value, inside);
+  argument_order_ = innermost_first(x.type);
+  std::vector<Halide::Var> arguments;
+  for (const int dim : argument_order_) arguments.push_back(logical[static_cast<std::size_t>(dim)]);
+  padded(arguments) = bounded(std::vector<Halide::Var>(logical.rbegin(), logical.rend()));
+  padded_ = padded;
+}
+
+Expr WindowInput::coordinate(std::size_t d, const Expr& position, const Expr& tap) const {
+  const auto times = [](const Expr& e, std::int64_t factor) { return factor == 1 ? e : e * static_cast<int>(factor); };
+  const Expr from_start = times(position, window_.strides[d]) + times(tap, window_.dilations[d]);
+  return window_.before[d] == 0 ? from_start : from_start - static_cast<int>(window_.before[d]);
+}
+
+Expr WindowInput::at(const Expr& n, const Expr& c, const std::vector<Expr>& position, const std::vector<Expr>& tap) const {
+  std::vector<Expr> index = {n, c};
+  for (std::size_t d = 0; d < window_.rank(); ++d) index.push_back(coordinate(d, position[d], tap[d]));
+  if (!padded_.defined()) return x_.at(index);
+  std::vector<Expr> arguments;
+  for (const int dim : argument_order_) arguments.push_back(index[static_cast<std::size_t>(dim)]);
+  return padded_(arguments);
+}
+
+}  // namespace heddle::ops

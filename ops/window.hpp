@@ -1,0 +1,62 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <Halide.h>
+
+#include "dsl/operator.hpp"
+
+// Windows that slide over the spatial dimensions of (n, c, spatial...): convolution and pooling in 1, 2 and 3 dimensions.
+namespace heddle::ops {
+
+/// How a window slides, a value per spatial dimension.
+struct Window {
+  std::vector<std::int64_t> kernel, strides, dilations, before, after;
+  bool ceil_mode = false;  ///< a last window that starts inside the tensor may stick out at its end
+
+  std::size_t rank() const { return kernel.size(); }
+
+  /// Elements from a window's first tap to its last, both counted.
+  std::int64_t reach(std::size_t d) const { return (kernel[d] - 1) * dilations[d] + 1; }
+};
+
+/// Checks the attributes, as ONNX writes them (`pads`: all beginnings, then all ends), and fills in what is empty:
+/// strides and dilations 1, pads 0.
+Window make_window(const std::vector<std::int64_t>& kernel, const std::vector<std::int64_t>& strides,
+                   const std::vector<std::int64_t>& dilations, const std::vector<std::int64_t>& pads);
+
+/// How many windows fit; throws Error{invalid_argument} if none does.
+Extent output_extent(const Window& window, std::size_t d, const Extent& in);
+
+/// Names of the spatial dimensions: {x}, {y, x} or {z, y, x}, each behind `prefix`.
+std::vector<std::string> spatial_names(std::size_t rank, const std::string& prefix = "");
+
+/// Reads a window's operand, where it may lie outside as well. If the operand's border holds what the window sees there,
+/// the operand itself is read; otherwise the stage `padded` is defined, which returns `exterior` outside.
+class WindowInput {
+ public:
+  WindowInput(Halide::Func& padded, const Operand& x, const Window& window, const TensorType& out, double exterior,
+              const std::string& channel_name);
+
+  /// Tap `tap` of the window at `position`: both one expression per spatial dimension.
+  Halide::Expr at(const Halide::Expr& n, const Halide::Expr& c, const std::vector<Halide::Expr>& position,
+                  const std::vector<Halide::Expr>& tap) const;
+
+  /// The coordinate that `at` reads, before any padding.
+  Halide::Expr coordinate(std::size_t d, const Halide::Expr& position, const Halide::Expr& tap) const;
+
+ private:
+  const Operand& x_;
+  const Window& window_;
+  Halide::Func padded_;               ///< undefined: read x_
+  std::vector<int> argument_order_;   ///< of padded_: logical dimensions, innermost first
+};
+
+/// True if a window may read outside the operand along that dimension.
+bool reads_outside(const Window& window, std::size_t d, const Extent& in, const Extent& out);
+
+/// Logical dimensions of a type, innermost in memory first: the order in which a stage that follows it is stored.
+std::vector<int> innermost_first(const TensorType& type);
+
+}  // namespace heddle::ops

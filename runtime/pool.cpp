@@ -1,0 +1,365 @@
+#include "runtime/pool.hpp"
+
+#include <dlfcn.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "runtime/cpu.hpp"
+
+namespace heddle::runtime {
+namespace {
+
+/// Two lines: the adjacent-line prefetcher pulls them in pairs.
+constexpr std::size_t cache_line = 128;
+
+void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb" ::: "memory");
+#endif
+}
+
+std::int64_t now_ns() {
+  struct ::timespec t {};
+  ::clock_gettime(CLOCK_MONOTONIC, &t);
+  return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
+
+void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected) {
+  ::syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0);
+}
+
+void futex_wake(std::atomic<std::uint32_t>& word) {
+  ::syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+}
+
+#if defined(__x86_64__)
+constexpr std::uint64_t flush_bits = 0x8040;  // MXCSR: results (15) and operands (6)
+std::uint64_t float_control() { return _mm_getcsr(); }
+void set_float_control(std::uint64_t value) { _mm_setcsr(static_cast<unsigned int>(value)); }
+#elif defined(__aarch64__)
+constexpr std::uint64_t flush_bits = std::uint64_t{1} << 24;  // FPCR.FZ
+std::uint64_t float_control() {
+  std::uint64_t value = 0;
+  asm volatile("mrs %0, fpcr" : "=r"(value));
+  return value;
+}
+void set_float_control(std::uint64_t value) { asm volatile("msr fpcr, %0" ::"r"(value)); }
+#else
+constexpr std::uint64_t flush_bits = 0;
+std::uint64_t float_control() { return 0; }
+void set_float_control(std::uint64_t) {}
+#endif
+
+thread_local Scratch* own_scratch = nullptr;
+thread_local bool in_task = false;
+
+}  // namespace
+
+FloatMode::FloatMode(bool flush) : before_(float_control()) {
+  const std::uint64_t wanted = flush ? before_ | flush_bits : before_ & ~flush_bits;
+  if (wanted != before_) set_float_control(wanted);
+}
+
+// Only the flushing is put back: exception flags raised meanwhile stay raised, as after any arithmetic.
+FloatMode::~FloatMode() {
+  const std::uint64_t current = float_control();
+  const std::uint64_t wanted = (current & ~flush_bits) | (before_ & flush_bits);
+  if (wanted != current) set_float_control(wanted);
+}
+
+/// One parallel loop. It lives on the stack of its caller, who leaves only when no worker holds it any more.
+struct Pool::Job {
+  Task task;
+  void* context;
+  std::uint8_t* closure;
+  std::int64_t end;
+  std::int64_t grain;
+  std::int64_t spin_ns;
+  bool flush;
+  std::atomic<int> result{0};
+  alignas(cache_line) std::atomic<std::int64_t> next;
+
+  void work() noexcept {
+    for (;;) {
+      const std::int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
+      if (begin >= end) return;
+      const std::int64_t stop = std::min(begin + grain, end);
+      for (std::int64_t i = begin; i < stop; ++i) {
+        const int code = task(context, static_cast<int>(i), closure);
+        if (code == 0) continue;
+        int none = 0;
+        result.compare_exchange_strong(none, code, std::memory_order_relaxed);
+        next.store(end, std::memory_order_relaxed);
+        return;
+      }
+    }
+  }
+};
+
+struct alignas(cache_line) Pool::Worker {
+  /// 0: free. A Job's address: offered. The address + 1: taken, until the worker stores 0. The caller takes an offer
+  /// back by storing 0 itself.
+  std::atomic<std::uintptr_t> mailbox{0};
+  std::atomic<std::uint32_t> sleeping{0};
+  std::atomic<bool> quit{false};
+  int cpu = -1;
+  ::pthread_t thread{};
+  Scratch scratch;
+
+  void wake() {
+    if (sleeping.load(std::memory_order_seq_cst) == 0) return;
+    sleeping.store(0, std::memory_order_seq_cst);
+    futex_wake(sleeping);
+  }
+
+  void sleep() {
+    sleeping.store(1, std::memory_order_seq_cst);
+    // Either this load sees the offer, or its caller sees `sleeping`.
+    if (mailbox.load(std::memory_order_seq_cst) == 0 && !quit.load(std::memory_order_seq_cst)) futex_wait(sleeping, 1);
+    sleeping.store(0, std::memory_order_seq_cst);
+  }
+
+  void run() {
+    own_scratch = &scratch;
+    in_task = true;  // loops within tasks run inline
+    std::int64_t spin_ns = 0;
+    std::int64_t idle_since = now_ns();
+    for (unsigned int spins = 1; !quit.load(std::memory_order_relaxed); ++spins) {
+      std::uintptr_t offer = mailbox.load(std::memory_order_acquire);
+      if (offer != 0 && mailbox.compare_exchange_strong(offer, offer + 1, std::memory_order_acq_rel)) {
+        auto* job = reinterpret_cast<Job*>(offer);
+        spin_ns = job->spin_ns;
+        {
+          const FloatMode mode(job->flush);
+          job->work();
+        }
+        mailbox.store(0, std::memory_order_release);
+        spins = 0;
+        idle_since = now_ns();
+        continue;
+      }
+      relax();
+      if (spins % 32 == 0 && now_ns() - idle_since >= spin_ns) {
+        sleep();
+        // Woken without an offer: a run is about to begin.
+        spin_ns = std::max<std::int64_t>(spin_ns, 50'000);
+        idle_since = now_ns();
+      }
+    }
+  }
+};
+
+struct Pool::State {
+  std::vector<int> cpus;
+  std::vector<int> worker_on;  ///< by processor
+  std::mutex growing;
+  std::atomic<int> count{0};   ///< workers made so far
+  std::vector<std::unique_ptr<Worker>> workers;  ///< as many entries as processors, so that it never moves
+  alignas(cache_line) std::atomic<int> callers{0};
+
+  /// Calls visit(worker) until it returns false, leaving out the worker of the processor that the calling thread is on.
+  /// Counting from that processor, neighbours first, a caller always meets the same workers, whose caches hold what they
+  /// computed in the loop before.
+  template <class Visit>
+  void visit_workers(Visit&& visit) const {
+    const int made = count.load(std::memory_order_acquire);
+    const int here = ::sched_getcpu();
+    const bool known = here >= 0 && static_cast<std::size_t>(here) < worker_on.size();
+    const int own = known ? worker_on[static_cast<std::size_t>(here)] : -1;
+    for (int i = 0; i < made; ++i) {
+      const int index = (own + 1 + i) % made;
+      if (index != own && !visit(*workers[static_cast<std::size_t>(index)])) return;
+    }
+  }
+};
+
+Pool::Pool(std::vector<int> cpus) : state_(std::make_unique<State>()), cores_(static_cast<int>(cpus.size())) {
+  if (cpus.size() > most_threads) cpus.resize(most_threads);
+  cores_ = static_cast<int>(cpus.size());
+  const int highest = *std::max_element(cpus.begin(), cpus.end());
+  state_->worker_on.assign(static_cast<std::size_t>(std::max(highest, 0)) + 1, -1);
+  for (std::size_t i = 0; i < cpus.size(); ++i)
+    if (cpus[i] >= 0) state_->worker_on[static_cast<std::size_t>(cpus[i])] = static_cast<int>(i);
+  state_->cpus = std::move(cpus);
+  state_->workers.resize(state_->cpus.size());
+}
+
+Pool::~Pool() {
+  for (int i = 0; i < state_->count.load(); ++i) {
+    Worker& worker = *state_->workers[static_cast<std::size_t>(i)];
+    worker.quit.store(true, std::memory_order_seq_cst);
+    worker.wake();
+    ::pthread_join(worker.thread, nullptr);
+  }
+}
+
+namespace {
+
+std::atomic<Pool*> shared_pool{nullptr};
+std::mutex shared_pool_making;
+
+}  // namespace
+
+Pool& Pool::shared() {
+  if (Pool* pool = shared_pool.load(std::memory_order_acquire)) return *pool;
+  const std::lock_guard lock(shared_pool_making);
+  if (Pool* pool = shared_pool.load(std::memory_order_acquire)) return *pool;
+  static const bool once = [] {
+    // The workers never end, so the code that they run must stay even if the library is closed.
+    ::Dl_info info{};
+    if (::dladdr(reinterpret_cast<const void*>(&Pool::default_spin_us), &info) != 0 && info.dli_fname != nullptr)
+      ::dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+    // A child of fork has this pool's memory but none of its threads. It is left behind, and a lock that another thread
+    // held at that moment with it.
+    ::pthread_atfork(nullptr, nullptr, [] {
+      shared_pool.store(nullptr, std::memory_order_release);
+      new (&shared_pool_making) std::mutex;
+    });
+    return true;
+  }();
+  static_cast<void>(once);
+  CpuList list = available_cpus();
+  // Never destroyed: threads of the program may still run sessions while static objects are destroyed.
+  auto* pool = new Pool(std::move(list.cpus));
+  pool->cores_ = std::min(list.cores, pool->cores_);
+  shared_pool.store(pool, std::memory_order_release);
+  return *pool;
+}
+
+std::uint32_t Pool::default_spin_us() {
+  constexpr std::uint32_t usual = 200;
+  const char* text = std::getenv("HEDDLE_SPIN_US");
+  if (text == nullptr) return usual;
+  char* end = nullptr;
+  errno = 0;
+  const unsigned long value = std::strtoul(text, &end, 10);
+  const bool number = end != text && *end == '\0' && errno == 0 && text[0] != '-';
+  return number ? static_cast<std::uint32_t>(std::min(value, 10'000'000UL)) : usual;
+}
+
+int Pool::processors() const { return static_cast<int>(state_->cpus.size()); }
+
+void Pool::reserve(int threads) {
+  const std::lock_guard lock(state_->growing);
+  // One alone works in its caller. Two need two workers: the one of the processor that the caller is on is not used.
+  const int wanted = threads <= 1 ? 0 : std::min(threads, processors());
+  for (int i = state_->count.load(); i < wanted; ++i) {
+    auto worker = std::make_unique<Worker>();
+    worker->cpu = state_->cpus[static_cast<std::size_t>(i)];
+    // Signals belong to the program's own threads. A new thread inherits the mask.
+    ::sigset_t all, before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int error = ::pthread_create(
+        &worker->thread, nullptr,
+        [](void* self) -> void* {
+          static_cast<Worker*>(self)->run();
+          return nullptr;
+        },
+        worker.get());
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (error != 0) throw Error(ErrorCode::out_of_memory, fmt::format("cannot start a thread: {}", std::strerror(error)));
+    ::pthread_setname_np(worker->thread, fmt::format("heddle-{}", i).c_str());
+    if (worker->cpu >= 0) {
+      const auto cpu = static_cast<std::size_t>(worker->cpu);
+      std::vector<::cpu_set_t> mask(cpu / CPU_SETSIZE + 1);
+      const std::size_t bytes = mask.size() * sizeof(::cpu_set_t);
+      CPU_ZERO_S(bytes, mask.data());
+      CPU_SET_S(cpu, bytes, mask.data());
+      // Refused when the mask has shrunk meanwhile: the worker then runs where it may.
+      ::pthread_setaffinity_np(worker->thread, bytes, mask.data());
+    }
+    state_->workers[static_cast<std::size_t>(i)] = std::move(worker);
+    state_->count.store(i + 1, std::memory_order_release);
+  }
+}
+
+void Pool::wake(const Settings& settings) noexcept {
+  int left = settings.spin_us == 0 ? 0 : settings.threads - 1;
+  state_->visit_workers([&](Worker& worker) {
+    if (left > 0) worker.wake();
+    return --left > 0;
+  });
+}
+
+int Pool::parallel_for(const Settings& settings, Task task, void* context, int min, int extent,
+                       std::uint8_t* closure) noexcept {
+  if (extent <= 0) return 0;
+  const int count = state_->count.load(std::memory_order_acquire);
+  const int others = processors() - std::max(1, state_->callers.load(std::memory_order_relaxed));
+  const int helpers = in_task ? 0 : std::min({settings.threads - 1, extent - 1, others, count});
+  if (helpers <= 0) {
+    for (int i = 0; i < extent; ++i)
+      if (const int code = task(context, min + i, closure); code != 0) return code;
+    return 0;
+  }
+
+  // Taking a task costs a tenth of a microsecond, so many small ones are taken several at a time; the last of them can
+  // keep the others waiting for a 256th of the loop at most.
+  const int grain = std::max(1, extent / (256 * (helpers + 1)));
+  Job job{.task = task,
+          .context = context,
+          .closure = closure,
+          .end = std::int64_t{min} + extent,
+          .grain = grain,
+          .spin_ns = std::int64_t{settings.spin_us} * 1000,
+          .flush = settings.flush,
+          .next = min};
+  const auto address = reinterpret_cast<std::uintptr_t>(&job);
+
+  Worker* claimed[most_threads];
+  int claims = 0;
+  state_->visit_workers([&](Worker& worker) {
+    std::uintptr_t free = 0;
+    if (worker.mailbox.load(std::memory_order_relaxed) == 0 &&
+        worker.mailbox.compare_exchange_strong(free, address, std::memory_order_seq_cst)) {
+      worker.wake();
+      claimed[claims++] = &worker;
+    }
+    return claims < helpers;
+  });
+
+  in_task = true;
+  job.work();
+  in_task = false;
+
+  for (int i = 0; i < claims; ++i) {
+    std::atomic<std::uintptr_t>& mailbox = claimed[i]->mailbox;
+    std::uintptr_t offered = address;
+    if (mailbox.compare_exchange_strong(offered, 0, std::memory_order_acq_rel)) continue;
+    for (unsigned int spins = 1; mailbox.load(std::memory_order_acquire) == address + 1; ++spins) {
+      relax();
+      // The worker may be waiting for this very processor.
+      if (spins % 4096 == 0) ::sched_yield();
+    }
+  }
+  return job.result.load(std::memory_order_relaxed);
+}
+
+Pool::Caller::Caller(Pool& pool) : pool_(pool) { pool_.state_->callers.fetch_add(1, std::memory_order_relaxed); }
+Pool::Caller::~Caller() { pool_.state_->callers.fetch_sub(1, std::memory_order_relaxed); }
+
+Scratch* Pool::thread_scratch() { return own_scratch; }
+void Pool::set_thread_scratch(Scratch* scratch) { own_scratch = scratch; }
+
+}  // namespace heddle::runtime

@@ -1,0 +1,33 @@
+#include "schedules/families.hpp"
+
+#include <array>
+
+#include <fmt/format.h>
+
+#include "base/file.hpp"
+
+namespace heddle {
+
+std::span<const Family> families() {
+  using namespace schedules;
+  static const std::array all = {
+      conv_direct(), conv_depthwise(), matmul_packed(), matmul_plain(), rows(), window_channels(), elementwise(), any(),
+  };
+  return all;
+}
+
+Choice choose(const Workload& workload, const Machine& machine, const std::optional<std::filesystem::path>& file) {
+  if (file) return {Implementation::parse(read_file(*file), file->string()), "file " + file->string(), {}};
+  for (const Family& family : families()) {
+    if (!family.matches(workload, machine)) continue;
+    const Json knobs = family.rule(workload, machine);
+    std::vector<std::string> values;
+    for (const auto& [name, value] : knobs.items()) values.push_back(fmt::format("{}={}", name, value.dump()));
+    return {family.make(workload, machine, knobs),
+            fmt::format("family {}{}", family.name, values.empty() ? "" : fmt::format(" ({})", fmt::join(values, ", "))),
+            family.requirements(workload, machine, knobs)};
+  }
+  throw Error(ErrorCode::internal, fmt::format("no schedule family takes workload {}", workload.name()));
+}
+
+}  // namespace heddle

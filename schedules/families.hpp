@@ -1,0 +1,16 @@
+#pragma once
+#include "schedules/family.hpp"
+
+// The rows of the table in families.cpp: one function a family, each in the file of its kind.
+namespace heddle::schedules {
+
+Family conv_direct();
+Family conv_depthwise();
+Family matmul_packed();
+Family matmul_plain();
+Family rows();
+Family window_channels();
+Family elementwise();
+Family any();
+
+}  // namespace heddle::schedules

@@ -1,0 +1,49 @@
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/extent.hpp"
+#include "dsl/machine.hpp"
+#include "dsl/workload.hpp"
+
+namespace heddle {
+
+/// A condition on extents that a schedule relies on and that the runtime checks before the kernel runs: a ShiftInwards
+/// tail writes before the buffer where the extent is below the tile.
+struct ScheduleRequirement {
+  enum class Kind { at_least, multiple_of };
+  Kind kind = Kind::at_least;
+  Extent left, right;
+  std::string reason;
+};
+
+/// A hand-written family: a plain function of knobs. `make` writes the schedule; `rule` picks the knobs analytically
+/// from shape, vector width, registers, caches and threads; `candidates` spans the space for search.
+struct Family {
+  std::string name;     ///< "conv_direct"
+  std::string summary;
+  std::function<bool(const Workload&, const Machine&)> matches;
+  std::function<Json(const Workload&, const Machine&)> rule;
+  std::function<std::vector<Json>(const Workload&, const Machine&)> candidates;
+  std::function<Implementation(const Workload&, const Machine&, const Json& knobs)> make;
+  std::function<std::vector<ScheduleRequirement>(const Workload&, const Machine&, const Json& knobs)> requirements;
+};
+
+std::span<const Family> families();  ///< the most specific first; the last matches everything
+
+/// What will be compiled for a workload, and why.
+struct Choice {
+  Implementation implementation;
+  std::string source;  ///< "family conv_direct (vectors=4, pixels=7)", "file a.sched", "store conv.sched"
+  std::vector<ScheduleRequirement> requirements;
+};
+
+/// The implementation for a workload: `file` (a .sched text written by hand) if given, else a shipped tuned schedule,
+/// else the first family that matches with its analytic knobs. Throws Error where the file does not fit.
+Choice choose(const Workload& workload, const Machine& machine, const std::optional<std::filesystem::path>& file = {});
+
+}  // namespace heddle

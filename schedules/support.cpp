@@ -1,0 +1,77 @@
+#include "schedules/support.hpp"
+
+#include <fmt/format.h>
+
+namespace heddle::schedules {
+
+std::vector<Loop> loops_by_memory(const Workload& workload) {
+  const TensorType out = workload.output_types()[0];
+  std::vector<Loop> loops, single;
+  const auto order = out.order();
+  for (auto d = order.rbegin(); d != order.rend(); ++d) {
+    const auto i = static_cast<std::size_t>(*d);
+    (out.shape[i] == Extent(1) ? single : loops).push_back({workload.dimensions()[i], out.shape[i]});
+  }
+  loops.insert(loops.end(), single.begin(), single.end());
+  return loops;
+}
+
+std::vector<std::string> stage_roles(const Workload& workload, const std::string& variant) {
+  std::vector<std::string> roles;
+  for (const auto& stage : workload.instantiate(variant).stages) roles.push_back(stage.role);
+  return roles;
+}
+
+bool has_role(const std::vector<std::string>& roles, std::string_view role) {
+  return std::find(roles.begin(), roles.end(), role) != roles.end();
+}
+
+Extent extent_of(const Workload& workload, std::string_view loop) {
+  const auto& names = workload.dimensions();
+  const auto at = std::find(names.begin(), names.end(), loop);
+  if (at == names.end()) throw Error(ErrorCode::internal, fmt::format("workload {} has no loop '{}'", workload.name(), loop));
+  return workload.output_types()[0].shape[static_cast<std::size_t>(at - names.begin())];
+}
+
+std::int64_t typical(const Extent& extent, const Workload& workload) {
+  const Range range = extent.bounds(workload.composition().symbols);
+  return range.min == range.max ? range.min : std::max<std::int64_t>(1, (range.min + range.max) / 2);
+}
+
+std::string expression(const Extent& extent) {
+  struct Printer {
+    std::string constant(std::int64_t v) const { return std::to_string(v); }
+    std::string symbol(const std::string& name) const { return name; }
+    std::string binary(char op, const std::string& a, const std::string& b) const {
+      if (op == 'm') return fmt::format("min({}, {})", a, b);
+      if (op == 'M') return fmt::format("max({}, {})", a, b);
+      return fmt::format("({} {} {})", a, op, b);
+    }
+  };
+  return extent.visit(Printer{});
+}
+
+Tiling tile_loop(const Extent& extent, std::int64_t tile, const Workload& workload) {
+  if (tile <= 1) return {1, "RoundUp", std::nullopt};
+  if (const auto fixed = extent.constant()) {
+    if (*fixed % tile == 0) return {tile, "RoundUp", std::nullopt};
+    if (*fixed >= tile) return {tile, "ShiftInwards", std::nullopt};
+    return {1, "RoundUp", std::nullopt};
+  }
+  if (mod(extent, tile) == Extent(0)) return {tile, "RoundUp", std::nullopt};
+  if (extent.bounds(workload.composition().symbols).min >= tile) return {tile, "ShiftInwards", std::nullopt};
+  return {tile, "ShiftInwards", fmt::format("{} >= {}", expression(extent), tile)};
+}
+
+double tile_efficiency(std::int64_t extent, std::int64_t tile) {
+  const std::int64_t tiles = (extent + tile - 1) / tile;
+  return static_cast<double>(extent) / static_cast<double>(tiles * tile);
+}
+
+std::int64_t task_count(int threads) { return threads <= 1 ? 1 : 4 * static_cast<std::int64_t>(threads); }
+
+std::int64_t chunk(std::int64_t extent, std::int64_t pieces) {
+  return std::max<std::int64_t>(1, (extent + pieces - 1) / std::max<std::int64_t>(1, pieces));
+}
+
+}  // namespace heddle::schedules

@@ -1,0 +1,90 @@
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "dsl/reflect.hpp"
+#include "dsl/stage.hpp"
+#include "schedules/family.hpp"
+
+// What the families share. Nothing here knows an operator.
+namespace heddle::schedules {
+
+/// Makes a Family of typed functions: knobs are a Hana struct everywhere but at the erased edge.
+template <class Knobs>
+struct TypedFamily {
+  std::string name;
+  std::string summary;
+  bool (*matches)(const Workload&, const Machine&);
+  Knobs (*rule)(const Workload&, const Machine&);
+  std::vector<Knobs> (*candidates)(const Workload&, const Machine&);
+  Implementation (*make)(const Workload&, const Machine&, const Knobs&);
+  std::vector<ScheduleRequirement> (*requirements)(const Workload&, const Machine&, const Knobs&) = nullptr;
+
+  Family erase() const {
+    const TypedFamily self = *this;
+    const auto parse = [self](const Json& knobs) { return reflect::from_json<Knobs>(knobs, "knobs of " + self.name); };
+    return {
+        name,
+        summary,
+        matches,
+        [self](const Workload& w, const Machine& m) { return reflect::to_json(self.rule(w, m)); },
+        [self](const Workload& w, const Machine& m) {
+          std::vector<Json> all;
+          for (const Knobs& knobs : self.candidates(w, m)) all.push_back(reflect::to_json(knobs));
+          return all;
+        },
+        [self, parse](const Workload& w, const Machine& m, const Json& knobs) { return self.make(w, m, parse(knobs)); },
+        [self, parse](const Workload& w, const Machine& m, const Json& knobs) {
+          return self.requirements == nullptr ? std::vector<ScheduleRequirement>{} : self.requirements(w, m, parse(knobs));
+        },
+    };
+  }
+};
+
+/// A loop of `out`.
+struct Loop {
+  std::string name;
+  Extent extent;
+};
+
+/// `out`'s loops in the order of its memory, innermost first. Dimensions of extent 1 come last whatever their place:
+/// a loop of one iteration is never worth a vector.
+std::vector<Loop> loops_by_memory(const Workload& workload);
+
+/// The names of the pipeline's stages in the given variant, producers first.
+std::vector<std::string> stage_roles(const Workload& workload, const std::string& variant = "direct");
+bool has_role(const std::vector<std::string>& roles, std::string_view role);
+
+/// The extent of one of `out`'s loops.
+Extent extent_of(const Workload& workload, std::string_view loop);
+
+/// The extent if fixed, else the middle of its range: what an analytic rule reckons with.
+std::int64_t typical(const Extent& extent, const Workload& workload);
+
+/// As a schedule's expression.
+std::string expression(const Extent& extent);
+
+/// How a loop that a tile may not divide is split: `tail` if the extent is fixed; otherwise the tile is used where a
+/// condition on the symbols holds and single iterations elsewhere.
+struct Tiling {
+  std::int64_t tile = 1;
+  std::string tail;                      ///< of the tiled form
+  std::optional<std::string> condition;  ///< of the tiled form; absent: always
+};
+Tiling tile_loop(const Extent& extent, std::int64_t tile, const Workload& workload);
+
+/// Share of a split's iterations that are useful: 12 of 14 for extent 12 in tiles of 7.
+double tile_efficiency(std::int64_t extent, std::int64_t tile);
+
+/// About how many pieces a loop should be cut into so that `threads` threads end together.
+std::int64_t task_count(int threads);
+
+/// ceil(extent / pieces), at least 1.
+std::int64_t chunk(std::int64_t extent, std::int64_t pieces);
+
+}  // namespace heddle::schedules

@@ -1,0 +1,30 @@
+#pragma once
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <Halide.h>
+
+#include "dsl/machine.hpp"
+
+namespace heddle {
+
+/// One instruction set that packages can be compiled for. Each is one file in targets/.
+struct Target {
+  std::string name;                   ///< "x86-64-linux-avx512": what --target takes and packages are named by
+  Halide::Target halide;              ///< with no_runtime and user_context
+  Machine machine;                    ///< typical caches where the target is not this machine
+  std::string architecture;           ///< as `uname -m` says
+  std::vector<std::string> features;  ///< that a processor must have, by the runtime's names
+  int rank = 0;                       ///< a higher one is preferred where several run
+};
+
+std::span<const Target> all_targets();  ///< one a file in targets/
+
+/// "cpu" or "host" is the best that this machine runs, with its measured caches. Throws Error{not_found} with the names
+/// there are.
+Target find_target(std::string_view name);
+Target host_target();
+
+}  // namespace heddle

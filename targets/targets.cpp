@@ -1,0 +1,63 @@
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/error.hpp"
+#include "targets/host.hpp"
+#include "targets/table.hpp"
+#include "targets/target.hpp"
+
+namespace heddle {
+
+namespace targets {
+
+Halide::Target linux_target(Halide::Target::Arch architecture, std::vector<Halide::Target::Feature> features) {
+  features.push_back(Halide::Target::NoRuntime);
+  features.push_back(Halide::Target::UserContext);
+  return Halide::Target(Halide::Target::Linux, architecture, 64, features);
+}
+
+}  // namespace targets
+
+std::span<const Target> all_targets() {
+  static const std::array table = {
+      targets::x86_64(),
+      targets::x86_64_avx2(),
+      targets::x86_64_avx512(),
+      targets::x86_64_avx512_zen4(),
+      targets::arm_64(),
+  };
+  return table;
+}
+
+Target host_target() {
+  const targets::HostProcessor host = targets::host_processor();
+  const Target* best = nullptr;
+  for (const Target& target : all_targets()) {
+    const bool runs = target.architecture == host.architecture &&
+                      std::ranges::all_of(target.features, [&](const auto& f) { return host.features.contains(f); });
+    if (runs && (!best || target.rank > best->rank)) best = &target;
+  }
+  if (!best)
+    throw Error(ErrorCode::unsupported,
+                fmt::format("none of Heddle's targets runs on this machine ({} with the features {})", host.architecture,
+                            fmt::join(host.features, " ")));
+  Target measured = *best;
+  targets::measure_caches(measured.machine);
+  return measured;
+}
+
+Target find_target(std::string_view name) {
+  if (name == "cpu" || name == "host") return host_target();
+  std::vector<std::string> names = {"cpu"};
+  for (const Target& target : all_targets()) {
+    if (target.name == name) return target;
+    names.push_back(target.name);
+  }
+  throw Error(ErrorCode::not_found, fmt::format("there is no target '{}'{}; targets are: {}", name,
+                                                did_you_mean(name, names), fmt::join(names, ", ")));
+}
+
+}  // namespace heddle

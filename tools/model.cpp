@@ -1,0 +1,116 @@
+#include "tools/model.hpp"
+
+#include <charconv>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "generators/kernel.hpp"
+#include "tools/terminal.hpp"
+
+namespace heddle::tools {
+namespace {
+
+std::int64_t integer(std::string_view digits, const std::string& flag) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (error != std::errc{} || end != digits.data() + digits.size() || value < 1)
+    throw Error(ErrorCode::invalid_argument, fmt::format("--dim {}: expected NAME=EXTENT, NAME=MIN:MAX or NAME=MIN:MAX:MULTIPLE with positive integers", flag));
+  return value;
+}
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::size_t start = 0;
+  for (std::size_t end = text.find(separator); end != std::string::npos; end = text.find(separator, start)) {
+    parts.push_back(text.substr(start, end - start));
+    start = end + 1;
+  }
+  parts.push_back(text.substr(start));
+  return parts;
+}
+
+int cores() { return static_cast<int>(std::max(1U, std::thread::hardware_concurrency())); }
+
+}  // namespace
+
+void ModelOptions::add_model(CLI::App& app) { app.add_option("model", model, "an ONNX model or a package")->required(); }
+
+void ModelOptions::add_flags(CLI::App& app) {
+  app.add_option("--target", targets, "targets, comma-separated: cpu (this machine) or names of `heddle targets`")->delimiter(',');
+  app.add_option("--dim", dims, "range of a symbolic extent: NAME=EXTENT, NAME=MIN:MAX or NAME=MIN:MAX:MULTIPLE; NAME as the model says, or input:axis");
+  app.add_option("--schedule", schedules, "a .sched file, for the kernels of one anchor operator: OPERATOR=FILE (or FILE for every kernel)");
+  app.add_option("--ops", modules, "a shared library of operators of your own");
+  app.add_option("--threads", threads, "threads to run on, and that schedules are to feed (default: the cores)")->check(CLI::PositiveNumber);
+  app.add_option("--jobs", jobs, "kernels compiled side by side (default: the cores)")->check(CLI::PositiveNumber);
+  app.add_option("--cache", cache, "directory of compiled kernels (default: HEDDLE_CACHE or ~/.cache/heddle)");
+}
+
+int ModelOptions::thread_count() const { return threads > 0 ? threads : cores(); }
+
+bool is_package(const std::filesystem::path& path) { return std::filesystem::exists(path / "manifest.json"); }
+
+graph::ReadOptions read_options(const ModelOptions& options) {
+  graph::ReadOptions read;
+  for (const auto& flag : options.dims) {
+    const auto equals = flag.rfind('=');
+    if (equals == std::string::npos || equals == 0) integer("", flag);
+    const auto parts = split(flag.substr(equals + 1), ':');
+    const std::string name = flag.substr(0, equals);
+    Range range;
+    range.min = integer(parts[0], flag);
+    range.max = parts.size() > 1 ? integer(parts[1], flag) : range.min;
+    if (range.max < range.min || parts.size() > 3)
+      throw Error(ErrorCode::invalid_argument, fmt::format("--dim {}: expected NAME=MIN:MAX:MULTIPLE with MIN <= MAX", flag));
+    read.dimensions[name] = range;
+    if (parts.size() == 3) read.multiples[name] = integer(parts[2], flag);
+  }
+  return read;
+}
+
+graph::CompileOptions compile_options(const ModelOptions& options) {
+  graph::CompileOptions compile;
+  for (const auto& name : options.targets) compile.targets.push_back(find_target(name));
+  compile.threads = options.thread_count();
+  compile.jobs = options.jobs > 0 ? options.jobs : cores();
+  compile.cache = options.cache.empty() ? KernelCache::default_directory() : std::filesystem::path(options.cache);
+  for (const auto& flag : options.schedules) {
+    const auto equals = flag.find('=');
+    const std::string anchor = equals == std::string::npos ? "" : flag.substr(0, equals);
+    const std::filesystem::path file = equals == std::string::npos ? flag : flag.substr(equals + 1);
+    if (!std::filesystem::exists(file)) throw Error(ErrorCode::not_found, fmt::format("--schedule: there is no file '{}'", file.string()));
+    compile.schedules[anchor] = file;
+  }
+  return compile;
+}
+
+Operators load_operators(const ModelOptions& options) {
+  Operators operators;
+  for (const auto& module : options.modules) operators.load(module);
+  return operators;
+}
+
+graph::Compiled compile_model(const ModelOptions& options) {
+  if (!std::filesystem::exists(options.model)) throw Error(ErrorCode::not_found, fmt::format("there is no file '{}'", options.model));
+  if (is_package(options.model)) throw Error(ErrorCode::invalid_argument, fmt::format("'{}' is a compiled package; this needs the model it was made of", options.model));
+  Progress progress;
+  graph::CompileOptions compile = compile_options(options);
+  compile.progress = [&](const std::string& phase, int done, int total) { progress.update(phase, done, total); };
+  progress.update("reading", 0, 1);
+  const Operators operators = load_operators(options);
+  return graph::compile(graph::read_model(options.model, operators, read_options(options)), compile);
+}
+
+ReadyPackage::ReadyPackage(const ModelOptions& options) {
+  if (is_package(options.model)) {
+    path_ = options.model;
+    return;
+  }
+  const graph::Compiled compiled = compile_model(options);
+  temporary_.emplace();
+  path_ = temporary_->path() / "package";
+  graph::write_package(compiled, path_);
+}
+
+}  // namespace heddle::tools
