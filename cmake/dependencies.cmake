@@ -25,13 +25,21 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(Catch2 2.13 REQUIRED)
 find_package(benchmark REQUIRED)
 
-# Neither hwloc nor xxHash ships a CMake package.
+# Neither hwloc nor xxHash has a CMake package.
 find_path(HEDDLE_HWLOC_INCLUDE_DIR hwloc.h REQUIRED)
 find_library(HEDDLE_HWLOC_LIBRARY hwloc REQUIRED)
 add_library(hwloc::hwloc SHARED IMPORTED GLOBAL)
 set_target_properties(hwloc::hwloc PROPERTIES
   IMPORTED_LOCATION "${HEDDLE_HWLOC_LIBRARY}"
   INTERFACE_INCLUDE_DIRECTORIES "${HEDDLE_HWLOC_INCLUDE_DIR}")
+# Debian's CMake package of libzip asks for programs that it does not install.
+find_path(HEDDLE_ZIP_INCLUDE_DIR zip.h REQUIRED)
+find_library(HEDDLE_ZIP_LIBRARY zip REQUIRED)
+add_library(libzip::zip SHARED IMPORTED GLOBAL)
+set_target_properties(libzip::zip PROPERTIES
+  IMPORTED_LOCATION "${HEDDLE_ZIP_LIBRARY}"
+  INTERFACE_INCLUDE_DIRECTORIES "${HEDDLE_ZIP_INCLUDE_DIR}")
+
 # xxHash is used as a header: what users ship then needs one library less.
 find_path(HEDDLE_XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
 add_library(xxhash::xxhash INTERFACE IMPORTED GLOBAL)

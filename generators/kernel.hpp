@@ -2,6 +2,7 @@
 #include <atomic>
 #include <filesystem>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -20,9 +21,12 @@ struct KernelRequest {
   std::string schedule_file = "schedule";  ///< for error messages
 };
 
-/// Content key: hash of the alpha-renamed unscheduled IR's canonical form (the workload's text), the implementation's
-/// text, the target, the flags and the Halide version. Also the kernel's symbol: "k_<16 hex digits>".
+/// Content key: hash of the pipeline's canonical form (definitions and schedule with names replaced), so that a change of
+/// an operator's algorithm or of what a directive does makes a new key, and of the workload's and the implementation's
+/// texts, the target, the flags and the Halide version. Instantiates the pipeline: throws what compile_object would
+/// throw for a schedule that does not fit.
 std::string kernel_key(const KernelRequest& request);
+/// "k_" and the key's first 16 digits.
 std::string kernel_symbol(const KernelRequest& request);
 
 /// Compiles to an ELF object that exports `<symbol>_argv`. Throws Error with the schedule's position or Halide's reason.
@@ -55,6 +59,12 @@ class KernelCache {
   std::filesystem::path directory_;
   std::uint64_t most_bytes_;
   std::atomic<int> hits_ = 0, misses_ = 0;
+
+  void make_room(std::uint64_t written);
+  std::atomic<bool> warned_ = false;
+  std::mutex eviction_;
+  std::uint64_t since_count_ = 0;  ///< bytes written since the directory was last counted
+  bool counted_ = false;
 };
 
 /// Compiles requests on `jobs` threads, each distinct kernel once; returns objects in the requests' order.

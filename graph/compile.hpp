@@ -57,6 +57,9 @@ struct CompileOptions {
   std::filesystem::path cache;
   std::map<std::string, std::filesystem::path> schedules;  ///< by kernel workload name or "" for all of one anchor: --schedule
   std::function<void(const std::string& phase, int done, int total)> progress;
+  /// What the caller knows of where the model came from: `source`, `source_sha256`, `command`. Becomes part of the
+  /// package's provenance.
+  std::map<std::string, std::string> provenance = {};
 };
 
 /// A compiled model before it is written: what `show` prints and write_package stores.
@@ -74,6 +77,9 @@ struct Compiled {
   std::vector<Module> modules;
 };
 Compiled compile(const Graph& imported, const CompileOptions& options);
+
+/// The graph as groups are made from it: every pass, then the layouts.
+Graph prepare(const Graph& imported);
 
 std::string print(const plan::Package& package);  ///< every module's values, steps and kernels
 

@@ -101,7 +101,7 @@ class Grouper {
   }
 
   /// Adds elementwise consumers for as long as a single value leaves the group. Branches that meet again (x * sigmoid(x))
-  /// are taken whole or not at all.
+  /// are taken whole or not at all. With one value leaving, by the last node, no path can leave the group and return.
   void grow(std::vector<int>& nodes) const {
     const TensorType& out = g_.value(node(nodes[0]).outputs[0]).type;
     std::vector<int> trial = nodes;
@@ -120,43 +120,24 @@ class Grouper {
       if (is_output_[static_cast<std::size_t>(v)]) continue;
       for (const int n : consumers_[static_cast<std::size_t>(v)]) {
         if (std::find(nodes.begin(), nodes.end(), n) != nodes.end() || (best && *best <= n)) continue;
-        if (fits(n, nodes, out)) best = n;
+        if (fits(n, out)) best = n;
       }
     }
     return best;
   }
 
-  bool fits(int n, const std::vector<int>& nodes, const TensorType& out) const {
+  bool fits(int n, const TensorType& out) const {
     const Node& candidate = node(n);
     if (taken_[static_cast<std::size_t>(n)] || candidate.op->kind() != OperatorKind::elementwise) return false;
     if (candidate.op->name() == "copy" || candidate.outputs.size() != 1 || is_shape_arithmetic(candidate)) return false;
     const TensorType& result = g_.value(candidate.outputs[0]).type;
     // A smaller value computed in a larger loop would be computed again and again.
-    if (result.shape != out.shape || significant_order(unbordered(result)) != significant_order(unbordered(out))) return false;
-    return std::none_of(candidate.inputs.begin(), candidate.inputs.end(), [&](int v) {
-      const int p = producer(v);
-      return p >= 0 && std::find(nodes.begin(), nodes.end(), p) == nodes.end() && depends(p, nodes);
-    });
+    return result.shape == out.shape && significant_order(unbordered(result)) == significant_order(unbordered(out));
   }
 
   static TensorType unbordered(TensorType type) {
     type.layout.border.clear();
     return type;
-  }
-
-  /// Whether node n needs any of `nodes`.
-  bool depends(int n, const std::vector<int>& nodes) const {
-    std::vector<int> pending = {n};
-    std::set<int> seen;
-    while (!pending.empty()) {
-      const int at = pending.back();
-      pending.pop_back();
-      if (std::find(nodes.begin(), nodes.end(), at) != nodes.end()) return true;
-      if (at < nodes.front() || !seen.insert(at).second) continue;
-      for (const int v : node(at).inputs)
-        if (producer(v) >= 0) pending.push_back(producer(v));
-    }
-    return false;
   }
 
   /// Takes in elementwise operands of the same shape that nobody else reads.
@@ -170,7 +151,7 @@ class Grouper {
           if (p < 0 || nodes.size() >= most_nodes || std::find(nodes.begin(), nodes.end(), p) != nodes.end()) continue;
           std::vector<int> with = nodes;
           with.insert(std::upper_bound(with.begin(), with.end(), p), p);
-          if (!fits(p, {}, out) || open_values(with).size() != 1) continue;
+          if (!fits(p, out) || open_values(with).size() != 1) continue;
           nodes = with;
           changed = true;
         }

@@ -38,12 +38,12 @@ bool is_data(const OperandInfo& info, const TensorType& type) {
   return type.rank() >= 3 && info.packing_order.empty() && !info.constant;
 }
 
-/// A contraction's result must keep its last dimension innermost: the kernel's vectors run along it.
-bool keeps_last_innermost(const TensorType& type, const Order& order) {
+/// Whether vectors can run along dimension `d`: a contraction's result and second operand need that of their columns.
+bool is_innermost(const TensorType& type, const Order& order, int d) {
   TensorType other = type;
   other.layout.order = order;
   const auto significant = significant_order(other);
-  return type.shape.back() == Extent(1) || significant.empty() || significant.back() == type.rank() - 1;
+  return type.shape[static_cast<std::size_t>(d)] == Extent(1) || significant.empty() || significant.back() == d;
 }
 
 /// Chooses orders and puts in copies; borders come after.
@@ -157,6 +157,8 @@ class Orders {
   /// What a node needs of an operand, whatever its other operands are.
   static std::optional<Order> demand(const Graph& g, const Node& node, std::size_t i) {
     const TensorType& in = g.value(node.inputs[i]).type;
+    // Matrix products take strided operands, so that transposes around them cost nothing.
+    if (node.op->kind() == OperatorKind::contraction) return std::nullopt;
     if (node.op->layout() == LayoutPreference::row_major) return row_major(in.rank());
     if (node.op->layout() == LayoutPreference::channels_last) {
       std::vector<TensorType> types;
@@ -216,6 +218,7 @@ class Orders {
       placed.inputs[i] = order ? in_order(v, *order) : renamed(v);
     }
     const TensorType& out = from_.value(node.outputs[0]).type;
+    if (node.op->kind() == OperatorKind::contraction) return place_contraction(node, placed, results);
     switch (node.op->layout()) {
       case LayoutPreference::row_major: results = {row_major(out.rank())}; return;
       case LayoutPreference::channels_last:
@@ -226,20 +229,22 @@ class Orders {
         return;
       case LayoutPreference::any: break;
     }
-    if (node.op->kind() == OperatorKind::contraction) return place_contraction(node, placed, results);
     if (node.op->kind() == OperatorKind::elementwise) return place_elementwise(node, placed, results);
     for (const int v : node.outputs) results.push_back(following(node, from_.value(v).type));
   }
 
   void place_contraction(const Node& node, Node& placed, std::vector<Order>& results) {
-    for (std::size_t i = 1; i < node.inputs.size(); ++i) {
-      const TensorType& in = type(node.inputs[i]);
-      if (!from_.value(node.inputs[i]).constant && in.rank() >= 2 && !keeps_last_innermost(in, in.order()))
-        placed.inputs[i] = in_order(node.inputs[i], row_major(in.rank()));
+    const auto found = node.attributes.find("transpose_b");
+    const bool transposed = found != node.attributes.end() && found->get<bool>();
+    if (const int b = node.inputs[1]; !from_.value(b).constant) {
+      const int rank = type(b).rank();
+      Order order = row_major(rank);
+      if (transposed) std::swap(order[order.size() - 1], order[order.size() - 2]);
+      if (!is_innermost(type(b), type(b).order(), order.back())) placed.inputs[1] = in_order(b, order);
     }
     const TensorType& out = from_.value(node.outputs[0]).type;
     const auto order = wanted(node.outputs[0]);
-    results = {order && out.rank() >= 2 && keeps_last_innermost(out, *order) ? *order : row_major(out.rank())};
+    results = {order && is_innermost(out, *order, out.rank() - 1) ? *order : row_major(out.rank())};
   }
 
   void place_elementwise(const Node& node, Node& placed, std::vector<Order>& results) {

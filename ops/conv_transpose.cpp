@@ -82,11 +82,11 @@ struct ConvTranspose {
   /// with the phase (y + before) % stride, so the reduction runs over those taps alone. Dilated: over all taps, of which
   /// those that meet an input element count.
   struct Taps {
-    Expr count;     ///< extent of the reduction
     Expr kernel;    ///< tap of w
     Expr position;  ///< of x
     Expr counts;    ///< undefined if every term does
   };
+  /// Extent of the reduction.
   static int steps(const Window& w, std::size_t d) {
     const std::int64_t taps = w.dilations[d] == 1 ? (w.kernel[d] + w.strides[d] - 1) / w.strides[d] : w.kernel[d];
     return static_cast<int>(taps);
@@ -97,11 +97,11 @@ struct ConvTranspose {
     const Expr from_start = w.before[d] == 0 ? y : y + static_cast<int>(w.before[d]);
     if (dilation == 1) {
       const Expr tap = from_start % stride + step * stride;
-      if (kernel % stride == 0) return {steps(w, d), tap, from_start / stride - step, Expr()};
-      return {steps(w, d), Halide::min(tap, kernel - 1), from_start / stride - step, tap < kernel};
+      if (kernel % stride == 0) return {tap, from_start / stride - step, Expr()};
+      return {Halide::min(tap, kernel - 1), from_start / stride - step, tap < kernel};
     }
     const Expr offset = from_start - step * dilation;
-    return {steps(w, d), step, Halide::select(offset < 0, -1, offset / stride), offset % stride == 0};
+    return {step, offset / stride, offset % stride == 0};
   }
 
   static void define(const Attributes& at, Algorithm& a, Stages& s) {
@@ -202,8 +202,10 @@ struct ConvTranspose {
     return count;
   }
   static Tolerance tolerance(const Attributes& a, std::span<const TensorType> in) { return sum_tolerance(in[0].dtype, terms(a, in[1])); }
-  static Extent flops(const Attributes& a, std::span<const TensorType> in, std::span<const TensorType>) {
-    return Extent(2) * terms(a, in[1]) * in[0].element_count() * floor_div(in[1].shape[1] * Extent(a.group), in[0].shape[1]);
+  static Extent flops(const Attributes&, std::span<const TensorType> in, std::span<const TensorType>) {
+    Extent window = 1;  // what one input element meets
+    for (std::size_t d = 1; d < in[1].shape.size(); ++d) window = window * in[1].shape[d];
+    return Extent(2) * window * in[0].element_count();
   }
 
   static std::vector<Case> cases() {

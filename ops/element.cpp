@@ -47,75 +47,33 @@ void copy_element(Array& to, std::int64_t to_index, const Array& from, std::int6
               static_cast<const std::byte*>(from.data()) + static_cast<std::size_t>(from_index) * size, size);
 }
 
-std::vector<std::int64_t> row_major_strides(const Shape& shape) {
-  std::vector<std::int64_t> strides(shape.size(), 1);
-  for (std::size_t d = shape.size(); d-- > 1;) strides[d - 1] = strides[d] * shape[d];
-  return strides;
+bool is_number(DType type) { return is_float(type) || is_integer(type); }
+
+bool is_signed(DType type) {
+  return is_float(type) || type == DType::i8 || type == DType::i16 || type == DType::i32 || type == DType::i64;
 }
 
-void for_each_index(const Shape& shape, const std::function<void(std::span<const std::int64_t>, std::int64_t)>& f) {
-  const std::int64_t count = element_count(shape);
-  std::vector<std::int64_t> index(shape.size(), 0);
-  for (std::int64_t i = 0; i < count; ++i) {
-    f(index, i);
-    for (std::size_t d = shape.size(); d-- > 0;) {
-      if (++index[d] < shape[d]) break;
-      index[d] = 0;
-    }
-  }
-}
-
-std::int64_t broadcast_position(const Shape& shape, std::span<const std::int64_t> index) {
-  std::int64_t position = 0;
-  for (std::size_t d = 0; d < shape.size(); ++d)
-    position = position * shape[d] + (shape[d] == 1 ? 0 : index[index.size() - shape.size() + d]);
-  return position;
-}
-
-void require(bool condition, const std::string& message) {
-  if (!condition) throw Error(ErrorCode::invalid_argument, message);
-}
-
-void require_operands(std::span<const TensorType> in, int count) {
-  if (count < 0) require(!in.empty(), "it takes at least one operand");
-  else require(static_cast<int>(in.size()) == count, fmt::format("it takes {} operands, not {}", count, in.size()));
+void require_kernel_types(std::span<const TensorType> in) {
   for (const auto& type : in)
     require(type.dtype != DType::string, "kernels work on numbers, not strings; a host operator has to do this");
 }
 
-int normal_axis(std::int64_t axis, int rank) {
-  require(axis >= -rank && axis < rank,
-          fmt::format("axis {} is outside of a tensor of rank {}: it must be in [{}, {})", axis, rank, -rank, rank));
-  return static_cast<int>(axis < 0 ? axis + rank : axis);
-}
-
-bool is_number(DType type) { return is_float(type) || is_integer(type); }
-
-double rounding_of(DType type) {
-  switch (type) {
-    case DType::f64: return 0x1p-53;
-    case DType::f32: return 0x1p-24;
-    case DType::f16: return 0x1p-11;
-    case DType::bf16: return 0x1p-8;
-    default: return 0;
-  }
-}
-
-Tolerance float_tolerance(DType type, double ulps, std::string reason, SpecialValues special) {
+Tolerance float_tolerance(DType type, double ulps, std::string reason) {
   if (!is_float(type)) return exact_tolerance("integers are exact");
   Tolerance tolerance;
   const bool narrow = type == DType::f16 || type == DType::bf16;
   const double ulp = type == DType::f64 ? 0x1p-52 : 0x1p-23;
   // An exact result is stored as it is; what is computed is rounded once more when it is narrowed.
-  tolerance.relative = ulps == 0 ? 0 : ulps * ulp + (narrow ? 2 * rounding_of(type) : 0);
+  tolerance.relative = ulps == 0 ? 0 : ulps * ulp + (narrow ? 2 * unit_roundoff(type) : 0);
   // Results that are no normal numbers may be flushed to zero or have few bits: 2^-24 in f16, 2^-124 otherwise.
   tolerance.of_largest = ulps == 0 ? 0 : type == DType::f16 ? 0x1p-20 : 0x1p-120;
-  tolerance.special_values = special;
   tolerance.reason = std::move(reason);
   return tolerance;
 }
 
 Tolerance exact_tolerance(std::string reason) { return {0, 0, SpecialValues::exact, std::move(reason)}; }
+
+Tolerance moved() { return exact_tolerance("elements are moved, not computed"); }
 
 ValueDomain domain_of(double low, double high) { return {low, high, {}}; }
 

@@ -39,8 +39,8 @@ Reduced reduce_exp(const Expr& x) {
 
 /// (e^r - 1 - r) / r^2 for |r| <= ln2 / 2, relative error of e^r 3e-9 (a minimax fit).
 Expr exp_tail(const Expr& r) {
-  return polynomial(r, {0.5000000095179089, 0.16666518837468758, 0.04166620582935354, 0.008368889558099224,
-                        0.0013950489161588533});
+  return polynomial(
+      r, {0.5000000095179089, 0.16666518837468758, 0.04166620582935354, 0.008368889558099224, 0.0013950489161588533});
 }
 
 /// 2^(k - 1) for an integral float k in [-125, 128].
@@ -55,16 +55,18 @@ Expr log_f64(const Expr& x) {
   const Expr root_half = Expr(std::int64_t{0x3FE6A09E667F3BCD});
   const Expr exponent = (bits - root_half) >> 52;
   const Expr mantissa = reinterpret<double>(bits - (exponent << 52));
-  const Expr s = (mantissa - 1.0) / (mantissa + 1.0);
-  const Expr series = polynomial(s * s, {2.0, 2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9, 2.0 / 11, 2.0 / 13, 2.0 / 15, 2.0 / 17});
-  return cast<double>(cast<int>(exponent)) * std::numbers::ln2 + s * series;
+  const Expr s = (mantissa - f64(1)) / (mantissa + f64(1));
+  const Expr series =
+      polynomial(s * s, {2.0, 2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9, 2.0 / 11, 2.0 / 13, 2.0 / 15, 2.0 / 17});
+  return cast<double>(cast<int>(exponent)) * f64(std::numbers::ln2) + s * series;
 }
 
 /// e^x of a double in [-700, 700], relative error 1e-11.
 Expr exp_f64(const Expr& x) {
-  const Expr k = Halide::round(x * std::numbers::log2e);
-  const Expr r = x - k * std::numbers::ln2;
-  return polynomial(r, {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320, 1.0 / 362880}) *
+  const Expr k = Halide::round(x * f64(std::numbers::log2e));
+  const Expr r = x - k * f64(std::numbers::ln2);
+  return polynomial(
+             r, {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320, 1.0 / 362880}) *
          power_of_two_f64(k);
 }
 
@@ -74,21 +76,21 @@ Expr clamp_exponent(const Expr& x) { return clamp(x, -300.0, 300.0); }
 Expr atan_f64(const Expr& x) {
   const Expr magnitude = Halide::abs(x);
   const Expr large = less(f64(1), magnitude);
-  const Expr t = select(large, 1.0 / magnitude, magnitude);
+  const Expr t = select(large, f64(1) / magnitude, magnitude);
   const Expr upper = less(f64(0.41421356237309503), t);
-  const Expr u = select(upper, (t - 1.0) / (t + 1.0), t);
+  const Expr u = select(upper, (t - f64(1)) / (t + f64(1)), t);
   std::vector<double> series;
   for (int i = 0; i < 14; ++i) series.push_back((i % 2 == 0 ? 1.0 : -1.0) / (2 * i + 1));
   const Expr inner = u * polynomial(u * u, series) + select(upper, f64(std::numbers::pi / 4), f64(0));
-  const Expr outer = select(large, std::numbers::pi / 2 - inner, inner);
+  const Expr outer = select(large, f64(std::numbers::pi / 2) - inner, inner);
   return select(less(x, f64(0)), -outer, outer);
 }
 
 /// Quadrant and remainder of x over pi / 2; in double, so that the remainder is good for large x too.
 Reduced reduce_angle(const Expr& x) {
   const Expr wide = widen(x);
-  const Expr k = Halide::round(wide * (2 / std::numbers::pi));
-  return {cast<int>(k), narrow(wide - k * (std::numbers::pi / 2))};
+  const Expr k = Halide::round(wide * f64(2 / std::numbers::pi));
+  return {cast<int>(k), narrow(wide - k * f64(std::numbers::pi / 2))};
 }
 
 Expr sin_near_zero(const Expr& r) {
@@ -154,8 +156,9 @@ Expr log(const Expr& x) {
   const Expr exponent = (bits - root_half) >> 23;
   const Expr f = reinterpret<float>(bits - (exponent << 23)) - 1.0F;
   const Expr e = cast<float>(exponent - select(tiny, 23, 0));
-  const Expr tail = polynomial(f, {0.3333333170969486, -0.2500082105621517, 0.20001226667458638, -0.16623356479373302,
-                                   0.14201762467073925, -0.13160195053226786, 0.12761550359917417, -0.07634429906604048});
+  const Expr tail =
+      polynomial(f, {0.3333333170969486, -0.2500082105621517, 0.20001226667458638, -0.16623356479373302,
+                     0.14201762467073925, -0.13160195053226786, 0.12761550359917417, -0.07634429906604048});
   // The low part of ln 2 joins the small terms first.
   const Expr low = (f * f) * (f * tail - 0.5F) + e * -2.12194440e-4F;
   const Expr finite = strict_float(strict_float(f + low) + e * 0.693359375F);
@@ -167,12 +170,13 @@ Expr log(const Expr& x) {
 Expr log1p(const Expr& x) {
   const Expr u = strict_float(1.0F + x);
   // log(u) is the logarithm of the rounded sum; the quotient corrects for what the rounding lost.
-  const Expr corrected = log(u) * (x / strict_float(u - 1.0F));
+  const Expr corrected = math::log(u) * (x / strict_float(u - 1.0F));
   const Expr one = constant(Halide::Float(32), 1);
-  return select(equal(u, one), x, equal(u, constant(Halide::Float(32), infinity)), u, less(constant(Halide::Float(32), 0), u), corrected, log(u));
+  return select(equal(u, one), x, equal(u, constant(Halide::Float(32), infinity)), u,
+                less(constant(Halide::Float(32), 0), u), corrected, math::log(u));
 }
 
-Expr sigmoid(const Expr& x) { return 1.0F / (1.0F + exp(-x)); }
+Expr sigmoid(const Expr& x) { return 1.0F / (1.0F + math::exp(-x)); }
 
 Expr tanh(const Expr& x) {
   // A rational minimax fit on [-9, 9], 2e-8; tanh(9) rounds to 1.
@@ -180,8 +184,8 @@ Expr tanh(const Expr& x) {
   const Expr z = within * within;
   const Expr p = polynomial(z, {0.9999999794751449, 0.1338104771600053, 0.0034956137857855923, 2.060947934210758e-05,
                                 1.3355159302502525e-08});
-  const Expr q = polynomial(z, {1.0, 0.4671436332665718, 0.025877081300479502, 0.0003285675725776016,
-                                7.776773365303504e-07});
+  const Expr q =
+      polynomial(z, {1.0, 0.4671436332665718, 0.025877081300479502, 0.0003285675725776016, 7.776773365303504e-07});
   return clamp(within * p / q, -1.0, 1.0);
 }
 
@@ -206,7 +210,7 @@ Expr pow(const Expr& x, const Expr& y) {
   const Expr log = select(equal(magnitude, zero), f64(-infinity), equal(magnitude, f64(infinity)), f64(infinity),
                           Halide::is_nan(magnitude), magnitude, log_f64(magnitude));
   const Expr power = exp_f64(clamp_exponent(strict_float(exponent * log)));
-  const Expr half = exponent * 0.5;
+  const Expr half = exponent * f64(0.5);
   const Expr integral = equal(Halide::floor(exponent), exponent);
   const Expr odd = integral && !equal(Halide::floor(half), half);
   const Expr negative = reinterpret<std::int32_t>(x) < 0;
@@ -229,12 +233,12 @@ Expr tan(const Expr& x) {
 
 Expr asin(const Expr& x) {
   const Expr wide = widen(x);
-  return narrow(atan_f64(wide / Halide::sqrt(1.0 - wide * wide)));
+  return narrow(atan_f64(wide / Halide::sqrt(f64(1) - wide * wide)));
 }
 
 Expr acos(const Expr& x) {
   const Expr wide = widen(x);
-  return narrow(std::numbers::pi / 2 - atan_f64(wide / Halide::sqrt(1.0 - wide * wide)));
+  return narrow(f64(std::numbers::pi / 2) - atan_f64(wide / Halide::sqrt(f64(1) - wide * wide)));
 }
 
 Expr atan(const Expr& x) { return narrow(atan_f64(widen(x))); }
@@ -242,18 +246,18 @@ Expr atan(const Expr& x) { return narrow(atan_f64(widen(x))); }
 Expr sinh(const Expr& x) {
   // The difference of exponentials loses all below 1e-9, where sinh(x) is x.
   const Expr wide = clamp_exponent(widen(x));
-  const Expr value = narrow(0.5 * (exp_f64(wide) - exp_f64(-wide)));
+  const Expr value = narrow(f64(0.5) * (exp_f64(wide) - exp_f64(-wide)));
   return select(less(Halide::abs(x), constant(Halide::Float(32), 1e-4)), x, value);
 }
 
 Expr cosh(const Expr& x) {
   const Expr wide = clamp_exponent(widen(x));
-  return narrow(0.5 * (exp_f64(wide) + exp_f64(-wide)));
+  return narrow(f64(0.5) * (exp_f64(wide) + exp_f64(-wide)));
 }
 
 Expr asinh(const Expr& x) {
   const Expr wide = widen(Halide::abs(x));
-  const Expr value = narrow(log_f64(wide + Halide::sqrt(wide * wide + 1.0)));
+  const Expr value = narrow(log_f64(wide + Halide::sqrt(wide * wide + f64(1))));
   const Expr magnitude = Halide::abs(x);
   const Expr special = Halide::is_nan(x) || equal(magnitude, constant(Halide::Float(32), infinity));
   const Expr result = select(less(magnitude, constant(Halide::Float(32), 1e-4)), magnitude, value);
@@ -262,7 +266,7 @@ Expr asinh(const Expr& x) {
 
 Expr acosh(const Expr& x) {
   const Expr wide = widen(x);
-  const Expr value = narrow(log_f64(wide + Halide::sqrt(wide * wide - 1.0)));
+  const Expr value = narrow(log_f64(wide + Halide::sqrt(wide * wide - f64(1))));
   const Expr special = Halide::is_nan(x) || equal(x, constant(Halide::Float(32), infinity));
   return select(special, x, less(x, constant(Halide::Float(32), 1)), nan_like(x), value);
 }
@@ -270,7 +274,7 @@ Expr acosh(const Expr& x) {
 Expr atanh(const Expr& x) {
   const Expr magnitude = Halide::abs(x);
   const Expr wide = widen(magnitude);
-  const Expr value = narrow(0.5 * log_f64((1.0 + wide) / (1.0 - wide)));
+  const Expr value = narrow(f64(0.5) * log_f64((f64(1) + wide) / (f64(1) - wide)));
   const Expr one = constant(Halide::Float(32), 1);
   const Expr result = select(less(magnitude, constant(Halide::Float(32), 1e-4)), magnitude, equal(magnitude, one),
                              constant(Halide::Float(32), infinity), less(magnitude, one), value, nan_like(x));
@@ -282,9 +286,10 @@ Expr fmod(const Expr& a, const Expr& b) {
   const Expr divisor = widen(Halide::abs(b));
   const Expr remainder = strict_float(dividend - Halide::trunc(dividend / divisor) * divisor);
   // The quotient may round up to the next integer.
-  const Expr fixed = select(less(remainder, f64(0)), remainder + divisor, less_equal(divisor, remainder), remainder - divisor,
-                            remainder);
-  const Expr of_infinite_divisor = select(equal(divisor, f64(infinity)) && less(dividend, f64(infinity)), dividend, fixed);
+  const Expr fixed = select(less(remainder, f64(0)), remainder + divisor, less_equal(divisor, remainder),
+                            remainder - divisor, remainder);
+  const Expr of_infinite_divisor =
+      select(equal(divisor, f64(infinity)) && less(dividend, f64(infinity)), dividend, fixed);
   const Expr value = narrow(of_infinite_divisor);
   return select(reinterpret<std::int32_t>(a) < 0, -value, value);
 }

@@ -1,11 +1,11 @@
 #pragma once
 #include <Halide.h>
 
-// Scalar functions for algorithms, in place of Halide's where those are wrong at infinities and NaN (exp(inf) is 0 there)
-// or call libm, which vectorises nowhere and which a kernel without a runtime cannot resolve.
+// Scalar functions for algorithms, in place of Halide's where those are wrong at infinities and NaN (exp(inf) is 0
+// there) or call libm, which vectorises nowhere and which a kernel without a runtime cannot resolve.
 //
-// All take and return f32 unless said otherwise. Errors are the largest ones seen over all finite f32 arguments, in units
-// of the result's last place (ulp = 2^-23 relative). Results below 2^-124 may be flushed to zero.
+// All take and return f32 unless said otherwise. Errors are the largest ones seen over all finite f32 arguments, in
+// units of the result's last place (ulp = 2^-23 relative). Results below 2^-124 may be flushed to zero.
 namespace heddle::ops::math {
 
 using Halide::Expr;
@@ -18,8 +18,8 @@ Expr less(const Expr& a, const Expr& b);
 Expr less_equal(const Expr& a, const Expr& b);
 Expr equal(const Expr& a, const Expr& b);
 
-/// Minimum, maximum and clamp that hand a NaN on. Where one side is a constant it goes first (`max(constant, x)`): on x86
-/// this is then one instruction, which returns its second operand for a NaN.
+/// Minimum, maximum and clamp that hand a NaN on. Where one side is a constant it goes first (`max(constant, x)`): on
+/// x86 this is then one instruction, which returns its second operand for a NaN.
 Expr maximum(const Expr& bound, const Expr& x);  ///< NaN if x is NaN; `bound` must not be one
 Expr minimum(const Expr& bound, const Expr& x);
 Expr clamp(const Expr& x, double low, double high);

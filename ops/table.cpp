@@ -7,10 +7,9 @@
 namespace heddle::ops {
 
 bool accepts(Accepts accepted, DType type) {
-  const bool is_signed = is_float(type) || type == DType::i8 || type == DType::i16 || type == DType::i32 || type == DType::i64;
   switch (accepted) {
     case Accepts::numbers: return is_number(type);
-    case Accepts::signed_numbers: return is_signed;
+    case Accepts::signed_numbers: return is_signed(type);
     case Accepts::integers: return is_integer(type);
     case Accepts::floats: return is_float(type);
     case Accepts::narrow_floats: return is_float(type) && type != DType::f64;
@@ -47,7 +46,8 @@ Json TableOperator::canonical(const Json& attributes) const {
   Json json = Json::object();
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const auto& p = parameters_[i];
-    json[p.name] = p.choices.empty() ? reflect::value_to_json(filled[i]) : Json(p.choices[static_cast<std::size_t>(filled[i])]);
+    json[p.name] =
+        p.choices.empty() ? reflect::value_to_json(filled[i]) : Json(p.choices[static_cast<std::size_t>(filled[i])]);
   }
   return json;
 }
@@ -81,7 +81,7 @@ std::vector<std::string> TableOperator::dimensions(const Json& attributes, std::
 }
 
 Halide::Expr widen(const Halide::Expr& x) {
-  return x.type().is_float() && x.type().bits() == 16 ? Halide::cast<float>(x) : x;
+  return (x.type().is_float() || x.type().is_bfloat()) && x.type().bits() == 16 ? Halide::cast<float>(x) : x;
 }
 
 }  // namespace heddle::ops

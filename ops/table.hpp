@@ -17,10 +17,10 @@ struct Parameter {
 
 /// Which element types a tabulated operator takes.
 enum class Accepts {
-  numbers,    ///< integers and floats
+  numbers,  ///< integers and floats
   signed_numbers,
   integers,
-  floats,     ///< f64 too
+  floats,         ///< f64 too
   narrow_floats,  ///< f32, f16, bf16: its helpers are f32's
   booleans,
   all,

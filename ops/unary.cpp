@@ -146,10 +146,8 @@ std::vector<Row> activations() {
       {.name = "hard_sigmoid",
        .summary = "alpha x + beta, clamped to [0, 1]",
        .types = Accepts::floats,
-       .algorithm =
-           [](const Expr& x, Parameters p) {
-             return math::clamp(x * constant(x, p[0]) + constant(x, p[1]), 0, 1);
-           },
+       .algorithm = [](const Expr& x,
+                       Parameters p) { return math::clamp(x * constant(x, p[0]) + constant(x, p[1]), 0, 1); },
        .reference = [](double x, Parameters p) { return clamp_of(p[0] * x + p[1], 0, 1); },
        .ulps = 2,
        .absolute_ulps = 2,
@@ -168,8 +166,8 @@ std::vector<Row> activations() {
       {.name = "swish",
        .summary = "x sigmoid(alpha x)",
        .types = Accepts::narrow_floats,
-       .algorithm =
-           [](const Expr& x, Parameters p) { return x * math::sigmoid(p[0] == 1 ? x : x * constant(x, p[0])); },
+       .algorithm = [](const Expr& x,
+                       Parameters p) { return x * math::sigmoid(p[0] == 1 ? x : x * constant(x, p[0])); },
        .reference = [](double x, Parameters p) { return x / (1 + std::exp(-p[0] * x)); },
        .ulps = 40,
        .reason = "e^(alpha x) magnifies the rounding of alpha x by |alpha x|, 34 in the tests",
@@ -221,7 +219,9 @@ std::vector<Row> activations() {
              return select(math::less(x, constant(x, -p[1])), x + bias, math::less(constant(x, p[1]), x), x - bias,
                            constant(x, 0));
            },
-       .reference = [](double x, Parameters p) { return x < -p[1] ? x + p[0] : x > p[1] ? x - p[0] : 0; },
+       .reference = [](double x, Parameters p) { return x < -p[1]  ? x + p[0]
+                                                        : x > p[1] ? x - p[0]
+                                                                   : 0; },
        .ulps = 1,
        .absolute_ulps = 1,
        .reason = "the bias is rounded and may cancel",
@@ -254,8 +254,12 @@ std::vector<Row> arithmetic() {
        .summary = "-1, 0 or 1; NaN for NaN",
        .types = Accepts::numbers,
        .algorithm = [](const Expr& x, Parameters) { return sign_of(x); },
-       .reference = [](double x, Parameters) { return x > 0 ? 1 : x < 0 ? -1 : x; },
-       .integers = [](Wide x) { return Wide(x > 0 ? 1 : x < 0 ? -1 : 0); }},
+       .reference = [](double x, Parameters) { return x > 0   ? 1
+                                                      : x < 0 ? -1
+                                                              : x; },
+       .integers = [](Wide x) { return Wide(x > 0   ? 1
+                                            : x < 0 ? -1
+                                                    : 0); }},
       {.name = "floor",
        .summary = "the largest integer that is not above x",
        .types = Accepts::floats,
@@ -321,8 +325,8 @@ std::vector<Row> arithmetic() {
 }
 
 std::vector<Row> trigonometry() {
-  const auto row = [](std::string name, std::string summary, Expr (*algorithm)(const Expr&), double (*reference)(double),
-                      double ulps, double low, double high, double absolute = 0) {
+  const auto row = [](std::string name, std::string summary, Expr (*algorithm)(const Expr&),
+                      double (*reference)(double), double ulps, double low, double high, double absolute = 0) {
     return Row{.name = std::move(name),
                .summary = std::move(summary),
                .types = Accepts::narrow_floats,
@@ -395,8 +399,9 @@ class Unary final : public TableOperator {
   std::vector<OperandInfo> operands(const Json&, std::span<const TensorType>) const override { return {{"x"}}; }
 
   std::vector<TensorType> infer(const Json&, std::span<const TensorType> in) const override try {
-    require_operands(in, 1);
-    require(accepts(row_.types, in[0].dtype), fmt::format("x must be {}, not {}", describe(row_.types), to_string(in[0].dtype)));
+    require_operands(in, 1, 1, "x");
+    require_kernel_types(in);
+    require(accepts(row_.types, in[0].dtype), "x must be {}, not {}", describe(row_.types), to_string(in[0].dtype));
     return {tensor(row_.to_boolean ? DType::boolean : in[0].dtype, in[0].shape)};
   } catch (const Error& e) {
     throw e.within("the type rule of " + row_.name);
@@ -433,14 +438,23 @@ class Unary final : public TableOperator {
     const ValueDomain floats = domain_with_extremes(row_.low, row_.high);
     for (const auto& a : attributes) {
       if (!accepts(row_.types, DType::f32)) break;
-      all.push_back({a, {tensor(DType::f32, {n, w})}, {{{"N", 1}, {"W", 1}}, {{"N", 3}, {"W", 17}}, {{"N", 2}, {"W", 500}}}, {floats}});
+      all.push_back({a,
+                     {tensor(DType::f32, {n, w})},
+                     {{{"N", 1}, {"W", 1}}, {{"N", 3}, {"W", 17}}, {{"N", 2}, {"W", 500}}},
+                     {floats}});
     }
     if (accepts(row_.types, DType::f32)) all.push_back({Json::object(), {tensor(DType::f16, {3, 1, 5})}, {}, {floats}});
     if (accepts(row_.types, DType::f64)) all.push_back({Json::object(), {tensor(DType::f64, {7})}, {}, {floats}});
     if (row_.integers)
       for (const DType type : {DType::i64, DType::i32, DType::u8, DType::boolean})
         if (accepts(row_.types, type))
-          all.push_back({Json::object(), {tensor(type, {5, w})}, {{{"W", 1}}, {{"W", 33}}}, {domain_of(type == DType::u8 ? 0 : type == DType::boolean ? 0 : -100, type == DType::boolean ? 1 : 100)}});
+          all.push_back({Json::object(),
+                         {tensor(type, {5, w})},
+                         {{{"W", 1}}, {{"W", 33}}},
+                         {domain_of(type == DType::u8        ? 0
+                                    : type == DType::boolean ? 0
+                                                             : -100,
+                                    type == DType::boolean ? 1 : 100)}});
     return all;
   }
 

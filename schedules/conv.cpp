@@ -89,7 +89,7 @@ DirectKnobs direct_rule(const Workload& w, const Machine& m) {
 /// The padded copy of the input that the algorithm makes where the operand has no border of its own.
 void schedule_padding(Schedule& s, const std::vector<std::string>& roles, const Machine& m) {
   if (!has_role(roles, "padded")) return;
-  s["padded"].compute_root().reorder_storage("ci", "x", "y", "n").reorder("ci", "x", "y", "n").vectorize("ci", m.lanes(4), "GuardWithIf").parallel("y");
+  s["padded"].compute_root().reorder_storage("ci", "x", "y", "n").reorder("ci", "x", "y", "n").vectorize("ci", m.lanes(4), Tail::GuardWithIf).parallel("y");
 }
 
 Implementation direct_make(const Workload& w, const Machine& m, const DirectKnobs& k) {
@@ -104,20 +104,20 @@ Implementation direct_make(const Workload& w, const Machine& m, const DirectKnob
   const Extent width = extent_of(w, "x");
   const Extent height = extent_of(w, "y");
   const Tiling tiling = tile_loop(width, k.pixels, w);
-  const std::string co_tail = co.value() % block == 0 ? "RoundUp" : "GuardWithIf";
+  const Tail co_tail = co.value() % block == 0 ? Tail::RoundUp : Tail::GuardWithIf;
   // One row (pixels flattened by a 1x1 convolution): tasks are runs of tiles. Otherwise they are runs of rows.
   const bool flat = height == Extent(1);
   const std::int64_t pieces = std::max<std::int64_t>(1, k.tasks / std::max<std::int64_t>(1, (co.value() + block - 1) / block) + (k.tasks > 1 ? 1 : 0));
 
   Schedule& s = implementation.schedule;
-  const auto loops = [&](Stage out, std::int64_t pixels, const std::string& tail) {
+  const auto loops = [&](Stage out, std::int64_t pixels, Tail tail) {
     out.split("co", "coo", "coi", block, co_tail).split("x", "xo", "xi", pixels, tail);
     if (flat) {
       const std::int64_t tiles = chunk(typical(width, w), pixels);
-      out.split("xo", "task_x", "xo", chunk(tiles, pieces), "GuardWithIf");
+      out.split("xo", "task_x", "xo", chunk(tiles, pieces), Tail::GuardWithIf);
       out.reorder("coi", "xi", "xo", "y", "task_x", "coo", "n").fuse("task_x", "coo", "task");
     } else {
-      out.split("y", "task_y", "y", chunk(typical(height, w), pieces), "GuardWithIf");
+      out.split("y", "task_y", "y", chunk(typical(height, w), pieces), Tail::GuardWithIf);
       out.reorder("coi", "xi", "xo", "y", "task_y", "coo", "n").fuse("task_y", "coo", "task");
     }
     out.vectorize("coi", lanes).unroll("coi").unroll("xi").parallel("task");
@@ -125,7 +125,7 @@ Implementation direct_make(const Workload& w, const Machine& m, const DirectKnob
   Stage out = s["out"];
   if (tiling.condition) {
     loops(out.specialize(*tiling.condition), tiling.tile, tiling.tail);
-    loops(s["out"], 1, "RoundUp");
+    loops(s["out"], 1, Tail::RoundUp);
   } else {
     loops(out, tiling.tile, tiling.tail);
   }
@@ -187,13 +187,13 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
   const Tiling down = tile_loop(extent_of(w, "y"), k.rows, w);
   const std::int64_t blocks = (co + lanes - 1) / lanes;
   const std::int64_t pieces = std::max<std::int64_t>(1, k.tasks / blocks);
-  const std::string co_tail = co % lanes == 0 ? "RoundUp" : "GuardWithIf";
+  const Tail co_tail = co % lanes == 0 ? Tail::RoundUp : Tail::GuardWithIf;
 
   Schedule& s = implementation.schedule;
-  const auto loops = [&](Stage out, std::int64_t pixels, const std::string& x_tail, std::int64_t rows, const std::string& y_tail) {
+  const auto loops = [&](Stage out, std::int64_t pixels, Tail x_tail, std::int64_t rows, Tail y_tail) {
     const std::int64_t tiles = chunk(typical(extent_of(w, "y"), w), rows);
     out.split("co", "coo", "coi", lanes, co_tail).split("x", "xo", "xi", pixels, x_tail).split("y", "yo", "yi", rows, y_tail);
-    out.split("yo", "task_y", "yo", chunk(tiles, pieces), "GuardWithIf");
+    out.split("yo", "task_y", "yo", chunk(tiles, pieces), Tail::GuardWithIf);
     out.reorder("coi", "xi", "yi", "xo", "yo", "task_y", "coo", "n").fuse("task_y", "coo", "task");
     out.vectorize("coi").unroll("xi").unroll("yi").parallel("task");
   };
@@ -202,7 +202,7 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
     if (t->condition) conditions.push_back(*t->condition);
   if (!conditions.empty()) {
     loops(s["out"].specialize(fmt::format("{}", fmt::join(conditions, " && "))), across.tile, across.tail, down.tile, down.tail);
-    loops(s["out"], 1, "RoundUp", 1, "RoundUp");
+    loops(s["out"], 1, Tail::RoundUp, 1, Tail::RoundUp);
   } else {
     loops(s["out"], across.tile, across.tail, down.tile, down.tail);
   }

@@ -59,11 +59,11 @@ void schedule_out(Schedule& s, const Workload& w, const Machine& m, const Knobs&
     const std::int64_t extent = typical(extent_of(w, outermost), w);
     const std::int64_t unit = outermost == inner.name ? lanes * k.unroll : 1;
     const std::int64_t per_task = std::max<std::int64_t>(unit, (chunk(extent, k.tasks) + unit - 1) / unit * unit);
-    out.split(outermost, "task", outermost, per_task, "GuardWithIf").parallel("task");
+    out.split(outermost, "task", outermost, per_task, Tail::GuardWithIf).parallel("task");
   }
   if (vectorised) {
-    out.vectorize(inner.name, lanes, "GuardWithIf");
-    if (k.unroll > 1) out.unroll(inner.name, k.unroll, "GuardWithIf");
+    out.vectorize(inner.name, lanes, Tail::GuardWithIf);
+    if (k.unroll > 1) out.unroll(inner.name, k.unroll, Tail::GuardWithIf);
   }
 }
 

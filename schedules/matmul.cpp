@@ -94,10 +94,10 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k, bool pa
   const std::int64_t pieces = std::max<std::int64_t>(1, k.tasks / std::max<std::int64_t>(1, batch.empty() ? panels : batches));
 
   Schedule& s = implementation.schedule;
-  const std::string tail = n % block == 0 ? "RoundUp" : "GuardWithIf";
-  const auto loops = [&](Stage out, std::int64_t tile, const std::string& row_tail) {
+  const Tail tail = n % block == 0 ? Tail::RoundUp : Tail::GuardWithIf;
+  const auto loops = [&](Stage out, std::int64_t tile, Tail row_tail) {
     const std::int64_t tiles = chunk(typical(rows, w), tile);
-    out.split("n", "no", "ni", block, tail).split("m", "mo", "mi", tile, row_tail).split("mo", "task_m", "mo", chunk(tiles, pieces), "GuardWithIf");
+    out.split("n", "no", "ni", block, tail).split("m", "mo", "mi", tile, row_tail).split("mo", "task_m", "mo", chunk(tiles, pieces), Tail::GuardWithIf);
     std::vector<std::string> order = {"ni", "mi", "mo"};
     if (batch.empty()) {
       order.insert(order.end(), {"task_m", "no"});
@@ -120,20 +120,20 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k, bool pa
   };
   if (tiling.condition) {
     loops(s["out"].specialize(*tiling.condition), tiling.tile, tiling.tail);
-    loops(s["out"], 1, "RoundUp");
+    loops(s["out"], 1, Tail::RoundUp);
   } else {
     loops(s["out"], tiling.tile, tiling.tail);
   }
   s["acc"].compute_at("out", "mo");
   if (whole_panels) s["acc"].bound_extent("n", block).vectorize("n", lanes).unroll("n").unroll("m");
-  else s["acc"].vectorize("n", lanes, "GuardWithIf");
+  else s["acc"].vectorize("n", lanes, Tail::GuardWithIf);
   Stage update = s["acc"].update(0);
   update.reorder("n", "m", "k");
   if (whole_panels) update.vectorize("n", lanes).unroll("n").unroll("m");
-  else update.vectorize("n", lanes, "GuardWithIf");
+  else update.vectorize("n", lanes, Tail::GuardWithIf);
   if (const auto depth = w.anchor_inputs()[0].shape.back().constant(); depth && *depth % 2 == 0) update.unroll("k", 2);
   if (!packed && has_role(roles, "b_panel"))
-    s["b_panel"].compute_root().reorder("n", "k").vectorize("n", lanes, "GuardWithIf");
+    s["b_panel"].compute_root().reorder("n", "k").vectorize("n", lanes, Tail::GuardWithIf);
   return implementation;
 }
 

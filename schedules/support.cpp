@@ -52,15 +52,15 @@ std::string expression(const Extent& extent) {
 }
 
 Tiling tile_loop(const Extent& extent, std::int64_t tile, const Workload& workload) {
-  if (tile <= 1) return {1, "RoundUp", std::nullopt};
+  if (tile <= 1) return {1, Tail::RoundUp, std::nullopt};
   if (const auto fixed = extent.constant()) {
-    if (*fixed % tile == 0) return {tile, "RoundUp", std::nullopt};
-    if (*fixed >= tile) return {tile, "ShiftInwards", std::nullopt};
-    return {1, "RoundUp", std::nullopt};
+    if (*fixed % tile == 0) return {tile, Tail::RoundUp, std::nullopt};
+    if (*fixed >= tile) return {tile, Tail::ShiftInwards, std::nullopt};
+    return {1, Tail::RoundUp, std::nullopt};
   }
-  if (mod(extent, tile) == Extent(0)) return {tile, "RoundUp", std::nullopt};
-  if (extent.bounds(workload.composition().symbols).min >= tile) return {tile, "ShiftInwards", std::nullopt};
-  return {tile, "ShiftInwards", fmt::format("{} >= {}", expression(extent), tile)};
+  if (mod(extent, tile) == Extent(0)) return {tile, Tail::RoundUp, std::nullopt};
+  if (extent.bounds(workload.composition().symbols).min >= tile) return {tile, Tail::ShiftInwards, std::nullopt};
+  return {tile, Tail::ShiftInwards, fmt::format("{} >= {}", expression(extent), tile)};
 }
 
 double tile_efficiency(std::int64_t extent, std::int64_t tile) {

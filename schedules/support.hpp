@@ -14,6 +14,8 @@
 // What the families share. Nothing here knows an operator.
 namespace heddle::schedules {
 
+using Tail = Stage::Tail;
+
 /// Makes a Family of typed functions: knobs are a Hana struct everywhere but at the erased edge.
 template <class Knobs>
 struct TypedFamily {
@@ -73,7 +75,7 @@ std::string expression(const Extent& extent);
 /// condition on the symbols holds and single iterations elsewhere.
 struct Tiling {
   std::int64_t tile = 1;
-  std::string tail;                      ///< of the tiled form
+  Tail tail = Tail::RoundUp;             ///< of the tiled form
   std::optional<std::string> condition;  ///< of the tiled form; absent: always
 };
 Tiling tile_loop(const Extent& extent, std::int64_t tile, const Workload& workload);

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "kernel_table.h"
+#include "generators/shims/kernel_table.h"
 
 #pragma GCC visibility push(hidden)
 

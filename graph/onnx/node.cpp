@@ -110,6 +110,8 @@ const TensorType& OnnxNode::type_of(int value) const { return importer_.graph().
 
 std::optional<Array> OnnxNode::constant(int i) const { return importer_.graph().value(id(i)).constant; }
 
+const SymbolRanges& OnnxNode::symbols() const { return importer_.graph().symbols; }
+
 bool OnnxNode::is_shape_data(int i) const { return importer_.shape_data(id(i)) != nullptr; }
 
 ShapeData OnnxNode::shape_data(int i, std::string_view what) const {
@@ -158,6 +160,17 @@ int OnnxNode::op(std::string_view name, const Json& attributes, std::vector<int>
 
 std::vector<int> OnnxNode::ops(std::string_view name, const Json& attributes, std::vector<int> inputs) {
   return importer_.add_nodes(*this, name, attributes, std::move(inputs));
+}
+
+Json OnnxNode::shape_attribute(const std::vector<Extent>& extents) {
+  Json list = Json::array();
+  for (const Extent& extent : extents) list.push_back(extent.str());
+  return list;
+}
+
+int OnnxNode::slice(int value, const std::vector<Extent>& first, const std::vector<Extent>& sizes,
+                    const std::vector<std::int64_t>& steps) {
+  return op("slice", {{"starts", shape_attribute(first)}, {"sizes", shape_attribute(sizes)}, {"steps", steps}}, {value});
 }
 
 int OnnxNode::add_constant(Array array) { return importer_.graph().add_constant(label() + "~constant", std::move(array)); }

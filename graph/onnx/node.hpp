@@ -70,10 +70,17 @@ class OnnxNode {
   /// 0 <= axis < rank; throws Error{invalid_argument}.
   int normal_axis(std::int64_t axis, int rank) const;
 
+  const SymbolRanges& symbols() const;
+
   // Results.
   /// Appends a node of the catalog; folded at once where every operand is a small constant. Returns its output.
   int op(std::string_view name, const Json& attributes, std::vector<int> inputs);
   std::vector<int> ops(std::string_view name, const Json& attributes, std::vector<int> inputs);
+  /// Elements first[d], first[d] + steps[d], ... along every dimension, sizes[d] of them; 0 <= first[d], and all of them
+  /// exist.
+  int slice(int value, const std::vector<Extent>& first, const std::vector<Extent>& sizes, const std::vector<std::int64_t>& steps);
+  /// Extents as an attribute.
+  static Json shape_attribute(const std::vector<Extent>& extents);
   int add_constant(Array array);
   int add_scalar(DType type, double value);
   void set_result(int i, int value);

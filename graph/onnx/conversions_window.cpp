@@ -1,0 +1,164 @@
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "graph/onnx/conversions.hpp"
+
+namespace heddle::graph::onnx_import {
+namespace {
+
+using Ints = std::vector<std::int64_t>;
+
+/// The window of a convolution or a pooling, from ONNX's attributes.
+struct Window {
+  Ints kernel, strides, dilations, pads;
+};
+
+std::size_t spatial_rank(const OnnxNode& n) {
+  if (n.rank(0) < 3) throw Error(ErrorCode::invalid_argument, fmt::format("needs spatial dimensions, got {}", n.type(0).str()));
+  return static_cast<std::size_t>(n.rank(0) - 2);
+}
+
+Ints sized(Ints values, std::size_t count, std::string_view name) {
+  if (values.size() != count)
+    throw Error(ErrorCode::invalid_argument, fmt::format("'{}' has {} values, expected {}", name, values.size(), count));
+  return values;
+}
+
+/// The kernel's extents: an attribute, or those of the weights (operand 1).
+Ints kernel_of(const OnnxNode& n, std::size_t rank) {
+  if (n.has("kernel_shape")) return sized(n.integers("kernel_shape"), rank, "kernel_shape");
+  Ints kernel;
+  for (std::size_t d = 0; d < rank; ++d) kernel.push_back(n.type(1).shape.at(d + 2).value());
+  return kernel;
+}
+
+/// SAME_UPPER and SAME_LOWER pad so that the output has ceil(input / stride) elements, the odd one behind or before.
+void resolve_same_padding(const OnnxNode& n, Window& w, bool upper) {
+  const std::size_t rank = w.kernel.size();
+  w.pads.assign(2 * rank, 0);
+  for (std::size_t d = 0; d < rank; ++d) {
+    const Extent in = n.type(0).shape[d + 2];
+    const std::int64_t reach = (w.kernel[d] - 1) * w.dilations[d] + 1;
+    const Extent needed = (ceil_div(in, w.strides[d]) - Extent(1)) * Extent(w.strides[d]) + Extent(reach) - in;
+    const auto fixed = needed.constant();
+    if (!fixed)
+      n.fail(fmt::format("auto_pad of a symbolic dimension {} with stride {} gives another padding for every size; fix "
+                         "the dimension or give it as a multiple of the stride (--dim NAME=MIN:MAX:{})",
+                         in.str(), w.strides[d], w.strides[d]));
+    const std::int64_t total = std::max<std::int64_t>(*fixed, 0);
+    w.pads[d] = upper ? total / 2 : total - total / 2;
+    w.pads[d + rank] = total - w.pads[d];
+  }
+}
+
+Window window_of(const OnnxNode& n) {
+  const std::size_t rank = spatial_rank(n);
+  Window w;
+  w.kernel = kernel_of(n, rank);
+  w.strides = sized(n.integers("strides", Ints(rank, 1)), rank, "strides");
+  w.dilations = sized(n.integers("dilations", Ints(rank, 1)), rank, "dilations");
+  w.pads = sized(n.integers("pads", Ints(2 * rank, 0)), 2 * rank, "pads");
+  const std::string auto_pad = n.text("auto_pad", "NOTSET");
+  if (auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER") resolve_same_padding(n, w, auto_pad == "SAME_UPPER");
+  else if (auto_pad == "VALID") w.pads.assign(2 * rank, 0);
+  else if (auto_pad != "NOTSET" && !auto_pad.empty()) n.fail(fmt::format("auto_pad '{}' is unknown", auto_pad));
+  return w;
+}
+
+void check_kernel(const OnnxNode& n, const Window& w) {
+  for (std::size_t d = 0; d < w.kernel.size(); ++d)
+    if (!(n.type(1).shape.at(d + 2) == Extent(w.kernel[d])))
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("kernel_shape {} does not fit the weights {}", fmt::join(w.kernel, "x"), n.type(1).str()));
+}
+
+std::vector<int> inputs_of(const OnnxNode& n, int count) {
+  std::vector<int> inputs;
+  for (int i = 0; i < count; ++i)
+    if (n.has_input(i)) inputs.push_back(n.input(i));
+  return inputs;
+}
+
+void convert_conv(OnnxNode& n) {
+  const Window w = window_of(n);
+  check_kernel(n, w);
+  n.set_result(n.op("conv",
+                    {{"strides", w.strides}, {"pads", w.pads}, {"dilations", w.dilations}, {"group", n.integer("group", 1)}},
+                    inputs_of(n, 3)));
+}
+
+void convert_conv_transpose(OnnxNode& n) {
+  const std::size_t rank = spatial_rank(n);
+  Window w;
+  w.kernel = kernel_of(n, rank);
+  w.strides = sized(n.integers("strides", Ints(rank, 1)), rank, "strides");
+  w.dilations = sized(n.integers("dilations", Ints(rank, 1)), rank, "dilations");
+  w.pads = sized(n.integers("pads", Ints(2 * rank, 0)), 2 * rank, "pads");
+  check_kernel(n, w);
+  const Ints extra = sized(n.integers("output_padding", Ints(rank, 0)), rank, "output_padding");
+  const std::string auto_pad = n.text("auto_pad", "NOTSET");
+  const bool same = auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER";
+  if (auto_pad == "VALID") w.pads.assign(2 * rank, 0);
+  if (same || n.has("output_shape")) {
+    // Some exporters write all dimensions, batch and channels first.
+    Ints wanted = n.integers("output_shape");
+    if (wanted.size() == rank + 2) wanted.erase(wanted.begin(), wanted.begin() + 2);
+    for (std::size_t d = 0; d < rank; ++d) {
+      const Extent in = n.type(0).shape[d + 2];
+      const Extent out = wanted.empty() ? in * Extent(w.strides[d]) : Extent(sized(wanted, rank, "output_shape")[d]);
+      const Extent uncut = (in - Extent(1)) * Extent(w.strides[d]) + Extent(extra[d] + (w.kernel[d] - 1) * w.dilations[d] + 1);
+      const auto total = (uncut - out).constant();
+      if (!total) n.fail(fmt::format("the padding for an output of {} depends on the symbolic dimension {}; fix it", out.str(), in.str()));
+      if (*total < 0) n.fail(fmt::format("an output of {} is larger than what {} elements give", out.str(), in.str()));
+      w.pads[d] = auto_pad == "SAME_UPPER" ? *total / 2 : *total - *total / 2;
+      w.pads[d + rank] = *total - w.pads[d];
+    }
+  }
+  n.set_result(n.op("conv_transpose",
+                    {{"strides", w.strides},
+                     {"pads", w.pads},
+                     {"dilations", w.dilations},
+                     {"output_padding", extra},
+                     {"group", n.integer("group", 1)}},
+                    inputs_of(n, 3)));
+}
+
+void convert_max_pool(OnnxNode& n) {
+  if (n.proto().output_size() > 1 && !n.proto().output(1).empty()) n.fail("its second output (indices) is not supported");
+  const Window w = window_of(n);
+  n.set_result(n.op("max_pool",
+                    {{"kernel_shape", w.kernel},
+                     {"strides", w.strides},
+                     {"pads", w.pads},
+                     {"dilations", w.dilations},
+                     {"ceil_mode", n.integer("ceil_mode", 0) != 0}},
+                    {n.input(0)}));
+}
+
+void convert_average_pool(OnnxNode& n) {
+  const Window w = window_of(n);
+  n.set_result(n.op("average_pool",
+                    {{"kernel_shape", w.kernel},
+                     {"strides", w.strides},
+                     {"pads", w.pads},
+                     {"dilations", w.dilations},
+                     {"ceil_mode", n.integer("ceil_mode", 0) != 0},
+                     {"count_include_pad", n.integer("count_include_pad", 0) != 0}},
+                    {n.input(0)}));
+}
+
+constexpr std::array rows = {
+    Conversion{"AveragePool", 1, newest_version, convert_average_pool},
+    Conversion{"Conv", 1, newest_version, convert_conv},
+    Conversion{"ConvTranspose", 1, newest_version, convert_conv_transpose},
+    Conversion{"MaxPool", 1, newest_version, convert_max_pool},
+};
+
+}  // namespace
+
+std::span<const Conversion> window_conversions() { return rows; }
+
+}  // namespace heddle::graph::onnx_import

@@ -1,0 +1,185 @@
+#include "ops/reference.hpp"
+#include "ops/rules.hpp"
+
+namespace heddle::ops {
+namespace {
+
+using Halide::Expr;
+
+struct Matmul {
+  static constexpr auto name = "matmul";
+  static constexpr auto summary = "matrix products over broadcast batches; c, if given, is added";
+  static constexpr auto kind = OperatorKind::contraction;
+  static constexpr auto layout = LayoutPreference::row_major;
+
+  struct Attributes {
+    BOOST_HANA_DEFINE_STRUCT(Attributes, (bool, transpose_a), (bool, transpose_b));
+    Attributes() : transpose_a(false), transpose_b(false) {}
+  };
+  struct Stages {
+    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, acc), (Halide::Func, out));
+  };
+
+  /// {..., b1, b} before the matrix's own two.
+  static std::vector<std::string> with_batches(int rank, const char* rows, const char* columns) {
+    std::vector<std::string> names;
+    for (int d = rank - 2; d-- > 0;) names.push_back(d == 0 ? "b" : fmt::format("b{}", d));
+    names.insert(names.end(), {rows, columns});
+    return names;
+  }
+  static int output_rank(std::span<const TensorType> in) { return std::max(in[0].rank(), in[1].rank()); }
+
+  static std::vector<std::string> dimensions(const Attributes&, std::span<const TensorType> in) {
+    return with_batches(output_rank(in), "m", "n");
+  }
+
+  static std::vector<OperandInfo> operands(const Attributes& at, std::span<const TensorType> in) {
+    OperandInfo a{"a", with_batches(in[0].rank(), at.transpose_a ? "k" : "m", at.transpose_a ? "m" : "k")};
+    OperandInfo b{"b", with_batches(in[1].rank(), at.transpose_b ? "n" : "k", at.transpose_b ? "k" : "n"), {"k", "n"}, in[1].rank() == 2};
+    for (int d = in[1].rank() - 2; d-- > 0;) b.packing_order.push_back(b.dimensions[static_cast<std::size_t>(d)]);
+    OperandInfo c{"c", {}, {}, true};
+    if (in.size() > 2) {
+      const auto all = dimensions(at, in);
+      c.dimensions.assign(all.end() - in[2].rank(), all.end());
+      if (in[2].rank() == 1) c.packing_order = {"n"};
+    }
+    return {a, b, c};
+  }
+
+  static const Extent& last(const TensorType& type, std::size_t from_end) { return type.shape[type.shape.size() - from_end]; }
+
+  static TensorType infer(const Attributes& at, std::span<const TensorType> in) {
+    require_operands(in, 2, 3, "a, b and optionally c");
+    const TensorType& a = in[0];
+    const TensorType& b = in[1];
+    require(a.rank() >= 2 && b.rank() >= 2, "a has rank {} and b {}: both need at least 2", a.rank(), b.rank());
+    const bool bytes = (a.dtype == DType::u8 || a.dtype == DType::i8) && (b.dtype == DType::u8 || b.dtype == DType::i8);
+    const bool numbers = a.dtype == b.dtype && (is_float(a.dtype) || (is_integer(a.dtype) && size_of(a.dtype) >= 4));
+    require(bytes || numbers, "a is {} and b {}: both must be the same float or 32- or 64-bit integer, or 8-bit integers",
+            to_string(a.dtype), to_string(b.dtype));
+    require_equal(last(b, at.transpose_b ? 1 : 2), last(a, at.transpose_a ? 2 : 1),
+                  fmt::format("b's inner extent ({} against {})", a.str(), b.str()));
+    std::vector<TensorType> batches = {a, b};
+    for (auto& batch : batches) batch.shape.resize(batch.shape.size() - 2);
+    TensorType out{bytes ? DType::i32 : a.dtype, broadcast_shapes(batches), {}};
+    out.shape.push_back(last(a, at.transpose_a ? 1 : 2));
+    out.shape.push_back(last(b, at.transpose_b ? 2 : 1));
+    if (in.size() > 2) {
+      require(in[2].dtype == out.dtype, "c is {}, expected {}", to_string(in[2].dtype), to_string(out.dtype));
+      require(in[2].rank() <= out.rank(), "c has rank {}, more than the product's {}", in[2].rank(), out.rank());
+      const std::vector<TensorType> both = {out, in[2]};
+      const auto shape = broadcast_shapes(both);
+      for (std::size_t d = 0; d < shape.size(); ++d) require_equal(shape[d], out.shape[d], fmt::format("c ({}) broadcast: dimension {}", in[2].str(), d));
+    }
+    return out;
+  }
+
+  /// The indices of a matrix operand in the product's batch.
+  static std::vector<Expr> index(const Algorithm& a, const Operand& operand, const Expr& rows, const Expr& columns) {
+    const std::size_t rank = operand.type.shape.size();
+    std::vector<Expr> result;
+    for (std::size_t d = 0; d + 2 < rank; ++d)
+      result.push_back(operand.type.shape[d] == Extent(1) ? Expr(0) : Expr(a.loops[a.loops.size() - rank + d]));
+    result.push_back(rows);
+    result.push_back(columns);
+    return result;
+  }
+
+  static void define(const Attributes& at, Algorithm& a, Stages& s) {
+    const Operand& left = a.in[0];
+    const Operand& right = a.in[1];
+    const Expr m = a.loops[a.loops.size() - 2], n = a.loops.back();
+    const Reduction r = a.reduce({{"k", left.extents[left.extents.size() - (at.transpose_a ? 2 : 1)]}});
+    const Expr k = r["k"];
+    const Halide::Type type = accumulator(left.func.type());
+    s.acc(a.arguments()) = a.in.size() > 2 ? Halide::cast(type, a.in[2].broadcast(a.index())) : Halide::cast(type, 0);
+    s.acc(a.arguments()) += Halide::cast(type, left.at(at.transpose_a ? index(a, left, k, m) : index(a, left, m, k))) *
+                            Halide::cast(type, right.at(at.transpose_b ? index(a, right, n, k) : index(a, right, k, n)));
+    s.out(a.arguments()) = type.is_float() ? Halide::cast(left.func.type(), s.acc(a.arguments())) : Expr(s.acc(a.arguments()));
+  }
+
+  template <class T, class Read>
+  static void product(const Attributes& at, std::span<const Array> in, const Shape& shape, const Read& read, std::vector<T>& out) {
+    const Shape &a = in[0].shape(), &b = in[1].shape();
+    const std::int64_t depth = a[a.size() - (at.transpose_a ? 2 : 1)];
+    std::size_t position = 0;
+    for_each(shape, [&](const std::vector<std::int64_t>& o) {
+      auto from_a = std::vector<std::int64_t>(o.end() - static_cast<std::ptrdiff_t>(a.size()), o.end());
+      auto from_b = std::vector<std::int64_t>(o.end() - static_cast<std::ptrdiff_t>(b.size()), o.end());
+      for (std::size_t d = 0; d + 2 < a.size(); ++d) from_a[d] = a[d] == 1 ? 0 : from_a[d];
+      for (std::size_t d = 0; d + 2 < b.size(); ++d) from_b[d] = b[d] == 1 ? 0 : from_b[d];
+      const std::int64_t row = o[o.size() - 2], column = o[o.size() - 1];
+      T sum = in.size() > 2 ? read(2, flat_broadcast(in[2].shape(), o)) : T(0);
+      for (std::int64_t k = 0; k < depth; ++k) {
+        from_a[a.size() - 2] = at.transpose_a ? k : row;
+        from_a[a.size() - 1] = at.transpose_a ? row : k;
+        from_b[b.size() - 2] = at.transpose_b ? column : k;
+        from_b[b.size() - 1] = at.transpose_b ? k : column;
+        sum += read(0, flat(a, from_a)) * read(1, flat(b, from_b));
+      }
+      out[position++] = sum;
+    });
+  }
+
+  static void reference(const Attributes& at, std::span<const Array> in, Array& out) {
+    if (is_integer(out.dtype())) {
+      // Modulo 2^64, of which the result's bits are the low part: double would lose them.
+      std::vector<std::uint64_t> values(static_cast<std::size_t>(out.size()));
+      const auto read = [&](std::size_t operand, std::int64_t i) {
+        const Array& array = in[operand];
+        if (array.dtype() == DType::i64) return static_cast<std::uint64_t>(array.as<std::int64_t>()[static_cast<std::size_t>(i)]);
+        if (array.dtype() == DType::u64) return array.as<std::uint64_t>()[static_cast<std::size_t>(i)];
+        return static_cast<std::uint64_t>(static_cast<std::int64_t>(array.at(i)));
+      };
+      product(at, in, out.shape(), read, values);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        switch (out.dtype()) {
+          case DType::i32: out.as<std::int32_t>()[i] = static_cast<std::int32_t>(values[i]); break;
+          case DType::u32: out.as<std::uint32_t>()[i] = static_cast<std::uint32_t>(values[i]); break;
+          case DType::i64: out.as<std::int64_t>()[i] = static_cast<std::int64_t>(values[i]); break;
+          default: out.as<std::uint64_t>()[i] = values[i];
+        }
+      }
+      return;
+    }
+    std::vector<std::vector<double>> operands;
+    for (const auto& array : in) operands.push_back(to_doubles(array));
+    std::vector<double> values(static_cast<std::size_t>(out.size()));
+    product(at, in, out.shape(), [&](std::size_t operand, std::int64_t i) { return operands[operand][static_cast<std::size_t>(i)]; }, values);
+    for (std::size_t i = 0; i < values.size(); ++i) out.set(static_cast<std::int64_t>(i), values[i]);
+  }
+
+  static Extent depth(const Attributes& at, std::span<const TensorType> in) { return last(in[0], at.transpose_a ? 2 : 1); }
+  static Tolerance tolerance(const Attributes& at, std::span<const TensorType> in) { return sum_tolerance(in[0].dtype, depth(at, in)); }
+  static Extent flops(const Attributes& at, std::span<const TensorType> in, std::span<const TensorType> out) {
+    return Extent(2) * depth(at, in) * out[0].element_count();
+  }
+
+  static std::vector<Case> cases() {
+    const std::vector<SymbolValues> rows = {{{"M", 1}}, {{"M", 7}}, {{"M", 18}}};
+    const std::vector<SymbolValues> all = {{{"M", 1}, {"N", 1}, {"K", 1}}, {{"M", 5}, {"N", 19}, {"K", 7}}, {{"M", 8}, {"N", 32}, {"K", 33}}};
+    return {
+        {Json::object(), types({"f32[M,33]", "f32[33,37]", "f32[37]"}), rows},
+        {{{"transpose_b", true}}, types({"f32[M,24]", "f32[17,24]", "f32[17]"}), rows},
+        {{{"transpose_a", true}}, types({"f32[19,M]", "f32[19,16]"}), rows},
+        {Json::object(), types({"f32[2,3,M,K]", "f32[2,3,K,N]"}), all},
+        {{{"transpose_b", true}}, types({"f32[3,M,K]", "f32[2,1,N,K]"}), all},
+        {{{"transpose_a", true}, {"transpose_b", true}}, types({"f32[K,M]", "f32[N,K]", "f32[M,1]"}), all},
+        {Json::object(), types({"f32[2,M,16]", "f32[16,48]", "f32[48]"}), rows},
+        {Json::object(), types({"u8[5,19]", "i8[19,33]", "i32[33]"})},
+        {Json::object(), types({"i64[3,5]", "i64[5,4]"})},
+        {Json::object(), types({"f16[5,9]", "f16[9,17]", "f16[17]"})},
+        {Json::object(), types({"bf16[4,9]", "bf16[9,16]"})},
+        {Json::object(), types({"f64[4,9]", "f64[9,11]"})},
+    };
+  }
+};
+
+}  // namespace
+
+const Operator& matmul() {
+  static const Erased<Matmul> op;
+  return op;
+}
+
+}  // namespace heddle::ops
