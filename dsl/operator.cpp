@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "dsl/pipeline.hpp"
+
 namespace heddle {
 
 Halide::Type halide_type(DType type) {
@@ -76,6 +78,8 @@ std::vector<Halide::Var> Algorithm::arguments() const { return {loops.rbegin(), 
 
 std::vector<Halide::Expr> Algorithm::index() const { return {loops.begin(), loops.end()}; }
 
+Halide::Expr Algorithm::extent(const Extent& e) const { return to_expr(e, symbols); }
+
 Halide::Var Algorithm::loop(std::string_view name) const {
   for (const auto& v : loops)
     if (v.name() == name) return v;
@@ -108,6 +112,19 @@ std::vector<Array> Operator::evaluate(const Json& attributes, std::span<const Ar
   }
   reference(attributes, in, out);
   return out;
+}
+
+Json Operator::bind(const Json& attributes, const std::map<std::string, Extent>& replacements) const {
+  Json bound = attributes;
+  const auto replace = [&](Json& extent) { extent = extent.get<Extent>().substitute(replacements); };
+  for (const auto& member : this->attributes()) {
+    const auto found = bound.find(member.name);
+    if (found == bound.end()) continue;
+    if (member.type == "extent") replace(*found);
+    if (member.type == "extents")
+      for (auto& extent : *found) replace(extent);
+  }
+  return bound;
 }
 
 std::vector<Extent> broadcast_shapes(std::span<const TensorType> in) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <concepts>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -177,6 +178,9 @@ class Operator {
   virtual std::vector<Case> cases() const = 0;
   /// A multiply and an add count as two; 0 for movement.
   virtual Extent flops(const Json& attributes, std::span<const TensorType> in, std::span<const TensorType> out) const = 0;
+
+  /// The attributes with symbols in their extents replaced: a slice's start `W - 1` becomes 6 where W is 7.
+  Json bind(const Json& attributes, const std::map<std::string, Extent>& replacements) const;
 
   /// infer, then reference, on fresh arrays: constant folding and tests.
   std::vector<Array> evaluate(const Json& attributes, std::span<const Array> in) const;

@@ -278,6 +278,22 @@ std::vector<std::string> names_in(const std::vector<std::pair<std::string, T>>& 
   return names;
 }
 
+// A stage's text without the blanks that may stand around its dots and parentheses. Others stay, for the message.
+std::string tightened(std::string_view text) {
+  const auto is_blank = [](char c) { return c == ' ' || c == '\t'; };
+  const auto is_mark = [](char c) { return c == '.' || c == '(' || c == ')'; };
+  std::string tight;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (is_blank(text[i])) {
+      std::size_t next = i;
+      while (next < text.size() && is_blank(text[next])) ++next;
+      if (next == text.size() || is_mark(text[next]) || (!tight.empty() && is_mark(tight.back()))) continue;
+    }
+    tight += text[i];
+  }
+  return tight;
+}
+
 // "acc", or "acc.update(2)" with the number in canonical form. Empty if it is neither.
 std::string canonical_definition(std::string_view text) {
   const std::string_view update = ".update(";
@@ -321,10 +337,11 @@ void canonicalize(ScheduleArgument& argument, const DirectiveParameter& paramete
     case Kind::stage:
     case Kind::source:
     case Kind::fresh_stage:
-      if (!is_qualified_name(text)) fail(got);
+      if (!is_qualified_name(tightened(text))) fail(got);
+      text = tightened(text);
       return;
     case Kind::definition: {
-      std::string canonical = canonical_definition(text);
+      std::string canonical = canonical_definition(tightened(text));
       if (canonical.empty()) fail(got);
       text = std::move(canonical);
       return;

@@ -361,14 +361,14 @@ std::vector<Array> Workload::reference(std::span<const Array> inputs) const {
     for (const int operand : node.operands) in.push_back(values.at(static_cast<std::size_t>(operand)));
     const std::size_t first = values.size();
     std::vector<Array> out;
-    const std::size_t count = node.op->infer(node.attributes, types_of(in)).size();
-    // Types inferred with symbols carry attributes such as a reshape's symbolic target; substitute their values.
+    const Json attributes = node.op->bind(node.attributes, replacements);
+    const std::size_t count = node.op->infer(attributes, types_of(in)).size();
     for (std::size_t i = 0; i < count; ++i) {
       Shape shape;
       for (const auto& extent : types_.at(first + i).shape) shape.push_back(extent.substitute(replacements).value());
       out.emplace_back(types_.at(first + i).dtype, std::move(shape));
     }
-    node.op->reference(node.attributes, in, out);
+    node.op->reference(attributes, in, out);
     values.insert(values.end(), out.begin(), out.end());
   }
   std::vector<Array> results;

@@ -142,8 +142,9 @@ class Canonical : public hi::IRVisitor {
     }
   }
 
-  void level(const Halide::LoopLevel& l) {
+  void level(Halide::LoopLevel l) {
     if (!l.defined()) return word("-");
+    l.lock();  // no directive comes after this: Halide lets nobody look at a level before
     name(l.func_name());
     name(l.var_name());
     number(l.get_stage_index());

@@ -14,10 +14,13 @@ Integers integers(const Json& attributes, const char* name) {
 
 }  // namespace
 
-std::optional<std::vector<int>> transpose_permutation(const Node& node) {
+std::optional<std::vector<int>> transpose_permutation(const Node& node, const Graph& graph) {
   if (node.op->name() != "transpose") return std::nullopt;
+  const auto rank = static_cast<int>(graph.value(node.inputs[0]).type.shape.size());
   std::vector<int> permutation;
-  for (const std::int64_t d : integers(node.attributes, "perm")) permutation.push_back(static_cast<int>(d));
+  for (const std::int64_t d : integers(node.attributes, "perm")) permutation.push_back(static_cast<int>(d < 0 ? d + rank : d));
+  if (permutation.empty())
+    for (int d = rank; d-- > 0;) permutation.push_back(d);
   return permutation;
 }
 

@@ -10,7 +10,7 @@
 namespace heddle::graph {
 
 /// Result dimension i is operand dimension permutation[i]; nothing if the node is no transpose.
-std::optional<std::vector<int>> transpose_permutation(const Node& node);
+std::optional<std::vector<int>> transpose_permutation(const Node& node, const Graph& graph);
 
 /// Whether the result is the operand's elements in their row-major order, under another shape.
 bool is_reshape(const Node& node);

@@ -24,9 +24,9 @@ const Node& anchor_of(const Group& group, const Graph& graph) {
   return graph.nodes[static_cast<std::size_t>(group.nodes[static_cast<std::size_t>(group.anchor)])];
 }
 
-/// The schedule written by hand for a group: by the workload's name, else by the anchor's operator, else for all.
+/// The schedule written by hand for a group: by the workload's name, else by the anchor's operator.
 std::optional<std::filesystem::path> schedule_file(const Group& group, const Graph& graph, const CompileOptions& options) {
-  for (const std::string& key : {group.workload->name(), std::string(anchor_of(group, graph).op->name()), std::string()})
+  for (const std::string& key : {group.workload->name(), std::string(anchor_of(group, graph).op->name())})
     if (const auto file = options.schedules.find(key); file != options.schedules.end()) return file->second;
   return std::nullopt;
 }
@@ -71,24 +71,45 @@ struct TargetWork {
   std::vector<std::string> symbols;
 };
 
+/// Chooses and names one kernel; throws where the schedule does not fit the workload.
+void choose_kernel(TargetWork& work, const Target& target, const Workload& workload, const std::optional<std::filesystem::path>& file) {
+  Choice choice = choose(workload, target.machine, file);
+  KernelRequest request;
+  request.workload = &workload;
+  request.implementation = choice.implementation;
+  request.target = target;
+  if (file) request.schedule_file = file->string();
+  std::string symbol = kernel_symbol(request);
+  work.choices.push_back(std::move(choice));
+  work.requests.push_back(std::move(request));
+  work.symbols.push_back(std::move(symbol));
+}
+
 TargetWork choose_for(const Target& target, const std::vector<Group>& groups, const Graph& graph, const CompileOptions& options) {
   TargetWork work;
+  // A file given without a name goes to every kernel that it fits, and has to fit one.
+  const auto for_all = options.schedules.find("");
+  std::optional<Error> misfit;
+  bool fitted = false;
   for (const Group& group : groups) {
     if (!group.workload) continue;
-    const auto file = schedule_file(group, graph, options);
     try {
-      work.choices.push_back(choose(*group.workload, target.machine, file));
-      KernelRequest request;
-      request.workload = &*group.workload;
-      request.implementation = work.choices.back().implementation;
-      request.target = target;
-      if (file) request.schedule_file = file->string();
-      work.symbols.push_back(kernel_symbol(request));
-      work.requests.push_back(std::move(request));
+      const auto file = schedule_file(group, graph, options);
+      if (!file && for_all != options.schedules.end()) {
+        try {
+          choose_kernel(work, target, *group.workload, for_all->second);
+          fitted = true;
+          continue;
+        } catch (const Error& e) {
+          misfit = e;
+        }
+      }
+      choose_kernel(work, target, *group.workload, file);
     } catch (const Error& e) {
       throw e.within(fmt::format("node '{}' for {}", anchor_of(group, graph).name, target.name));
     }
   }
+  if (misfit && !fitted) throw misfit->within("no kernel of the model fits the schedule");
   return work;
 }
 

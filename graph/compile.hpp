@@ -49,13 +49,15 @@ struct Group {
 };
 std::vector<Group> make_groups(const Graph& graph, int threads);
 std::string print(const std::vector<Group>& groups, const Graph& graph);
+std::string print(const plan::Package& package);  ///< every module's functions: values, then steps
 
 struct CompileOptions {
   std::vector<Target> targets;
   int threads = 2;      ///< that schedules should feed
   int jobs = 2;         ///< kernels compiled side by side
   std::filesystem::path cache;
-  std::map<std::string, std::filesystem::path> schedules;  ///< by kernel workload name or "" for all of one anchor: --schedule
+  /// `--schedule`, by kernel workload name or anchor operator; "" for every kernel that the file fits (at least one).
+  std::map<std::string, std::filesystem::path> schedules;
   std::function<void(const std::string& phase, int done, int total)> progress;
   /// What the caller knows of where the model came from: `source`, `source_sha256`, `command`. Becomes part of the
   /// package's provenance.

@@ -139,7 +139,7 @@ class Orders {
   std::optional<Order> wanted_by(const Node& node, int v) {
     const TensorType& in = from_.value(v).type;
     const TensorType& out = from_.value(node.outputs[0]).type;
-    if (const auto permutation = transpose_permutation(node)) {
+    if (const auto permutation = transpose_permutation(node, from_)) {
       const auto order = wanted(node.outputs[0]);
       return order ? std::optional(untransposed_order(*order, *permutation)) : std::nullopt;
     }
@@ -179,7 +179,7 @@ class Orders {
     }
     Node placed = node;
     std::vector<Order> results;
-    if (const auto permutation = transpose_permutation(node)) {
+    if (const auto permutation = transpose_permutation(node, from_)) {
       placed.inputs = {renamed(node.inputs[0])};
       results = {transposed_order(type(node.inputs[0]).order(), *permutation)};
     } else if (is_reshape(node)) {
@@ -365,7 +365,7 @@ class Borders {
 }  // namespace
 
 bool is_view(const Graph& graph, const Node& node) {
-  const auto permutation = transpose_permutation(node);
+  const auto permutation = transpose_permutation(node, graph);
   if (!permutation && !is_reshape(node)) return false;
   TensorType in = graph.value(node.inputs[0]).type;
   const TensorType& out = graph.value(node.outputs[0]).type;

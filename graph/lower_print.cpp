@@ -52,4 +52,13 @@ std::string print(const plan::Function& function) {
   return text;
 }
 
+std::string print(const plan::Package& package) {
+  std::string text;
+  for (const plan::Module& module : package.modules) {
+    text += fmt::format("module {}: {} kernels\n", module.target, module.kernels.size());
+    for (const plan::Function& function : module.functions) text += print(function);
+  }
+  return text;
+}
+
 }  // namespace heddle::graph

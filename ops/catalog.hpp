@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "dsl/operator.hpp"
+#include "dsl/user_module.hpp"
 
 namespace heddle {
 
@@ -27,13 +28,6 @@ class Operators {
 
  private:
   std::vector<const Operator*> all_;
-};
-
-/// What a user module's `extern "C" heddle_operators()` returns.
-struct UserModule {
-  static constexpr int current_version = 1;
-  int version = current_version;
-  std::span<const Operator* const> operators;
 };
 
 }  // namespace heddle

@@ -349,7 +349,7 @@ struct Reduce {
   static Extent flops(const Attributes&, std::span<const TensorType> in, std::span<const TensorType>) { return in[0].element_count(); }
 
   static std::vector<Case> cases() {
-    if (F::selects) return cases_of(F::domain(), {"i8[3,5]", "u8[3,5]", "i64[2,3]", "boolean[2,3]", "f16[3,5]"});
+    if (F::selects) return cases_of(F::domain(), {"i8[3,5]", "u8[3,5]", "i64[2,3]", "bool[2,3]", "f16[3,5]"});
     if (F::floats_only) return cases_of(F::domain(), {"f64[3,5]", "f16[3,5]"});
     return cases_of(F::domain(), {"i32[3,5]", "i64[2,3,2]", "f64[3,5]", "bf16[3,5]"});
   }

@@ -89,7 +89,7 @@ DirectKnobs direct_rule(const Workload& w, const Machine& m) {
 /// The padded copy of the input that the algorithm makes where the operand has no border of its own.
 void schedule_padding(Schedule& s, const std::vector<std::string>& roles, const Machine& m) {
   if (!has_role(roles, "padded")) return;
-  s["padded"].compute_root().reorder_storage("ci", "x", "y", "n").reorder("ci", "x", "y", "n").vectorize("ci", m.lanes(4), Tail::GuardWithIf).parallel("y");
+  s["padded"].compute_root().vectorize("ci", m.lanes(4), Tail::GuardWithIf).parallel("y");
 }
 
 Implementation direct_make(const Workload& w, const Machine& m, const DirectKnobs& k) {

@@ -32,7 +32,7 @@ void convert_constant(OnnxNode& n) {
   n.fail("it is neither a dense tensor nor numbers");
 }
 
-/// A tensor of one value: a constant where the shape is fixed, one element expanded where it is symbolic.
+/// A tensor of one value: a constant where the shape is fixed, filled at run time where it is symbolic.
 void convert_constant_of_shape(OnnxNode& n) {
   const std::vector<Extent> shape = n.extents(0, "the shape");
   const Array value = n.has("value") ? n.tensor("value") : Array(DType::f32, {1});
@@ -41,8 +41,11 @@ void convert_constant_of_shape(OnnxNode& n) {
   for (const Extent& extent : shape)
     if (const auto constant = extent.constant()) fixed.push_back(*constant);
   if (fixed.size() != shape.size()) {
-    const int element = n.add_constant(value.reshaped({}));
-    return n.set_result(n.op("expand", {{"shape", n.shape_attribute(shape)}}, {element}));
+    return n.set_result(n.op("full",
+                             {{"dtype", std::string(to_string(value.dtype()))},
+                              {"shape", n.shape_attribute(shape)},
+                              {"value", reflect::value_to_json(value.at(0))}},
+                             {}));
   }
   n.set_result(n.add_constant(filled(value, fixed)));
 }
@@ -61,14 +64,23 @@ void convert_shape(OnnxNode& n) {
 void convert_size(OnnxNode& n) { n.set_shape_result(0, {DType::i64, {}, {{n.type(0).element_count(), 1}}}); }
 
 void convert_range(OnnxNode& n) {
-  const auto start = n.constant(0), limit = n.constant(1), delta = n.constant(2);
-  if (!start || !limit || !delta) n.fail("its bounds must be known at compile time; fix the symbolic dimensions that they depend on (--dim NAME=SIZE)");
+  const auto start = n.constant(0), delta = n.constant(2);
+  if (!start || !delta || start->size() != 1 || delta->size() != 1) n.fail("its start and step must be numbers known at compile time");
   const double step = delta->at(0);
   if (step == 0) throw Error(ErrorCode::invalid_argument, "the step is 0");
-  const double count = std::ceil((limit->at(0) - start->at(0)) / step);
-  Array array(start->dtype(), {std::max<std::int64_t>(0, static_cast<std::int64_t>(count))});
-  for (std::int64_t i = 0; i < array.size(); ++i) array.set(i, start->at(0) + static_cast<double>(i) * step);
-  n.set_result(n.add_constant(std::move(array)));
+  Extent count;
+  if (const auto limit = n.constant(1)) {
+    count = std::max<std::int64_t>(0, static_cast<std::int64_t>(std::ceil((limit->at(0) - start->at(0)) / step)));
+  } else {
+    const Extent end = n.extents(1, "the limit").at(0);
+    if (step < 0 || step != std::floor(step) || start->at(0) != std::floor(start->at(0)))
+      n.fail("up to a symbolic limit it counts in whole positive steps only");
+    count = ceil_div(end - Extent(static_cast<std::int64_t>(start->at(0))), static_cast<std::int64_t>(step));
+    if (count.bounds(n.symbols()).min < 0) count = max(count, 0);
+  }
+  n.set_result(n.op("iota",
+                    {{"dtype", std::string(to_string(start->dtype()))}, {"extent", count.str()}, {"start", start->at(0)}, {"step", step}},
+                    {}));
 }
 
 /// In inference these hand their operand on.

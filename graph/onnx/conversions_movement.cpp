@@ -42,9 +42,9 @@ void convert_reshape(OnnxNode& n) {
     const Extent count = n.type(0).element_count();
     if (known == Extent(0)) throw Error(ErrorCode::invalid_argument, "a dimension of -1 beside one of 0 is not determined");
     to[*open] = floor_div(count, known);
-    if (count.is_constant() && known.is_constant() && !(to[*open] * known == count))
-      throw Error(ErrorCode::invalid_argument, fmt::format("{} elements do not divide into {}", count.str(), known.str()));
+    known = known * to[*open];
   }
+  n.require_equal(known, n.type(0).element_count(), "elements after and before the reshape");
   n.set_result(reshape(n, x, to));
 }
 
@@ -146,31 +146,29 @@ void convert_slice(OnnxNode& n) {
   if (steps.empty()) steps.assign(starts.size(), 1);
   if (ends.size() != starts.size() || axes.size() != starts.size() || steps.size() != starts.size())
     throw Error(ErrorCode::invalid_argument, "starts, ends, axes and steps differ in length");
-  std::vector<Extent> first(shape.size(), 0), sizes = shape;
-  Ints strides(shape.size(), 1);
+  std::vector<Extent> firsts, lasts;
+  bool whole = true;
   for (std::size_t i = 0; i < starts.size(); ++i) {
-    const auto d = static_cast<std::size_t>(n.normal_axis(axes[i], rank));
-    const std::int64_t step = steps[i];
-    if (step == 0) throw Error(ErrorCode::invalid_argument, "a step is 0");
-    strides[d] = step;
-    if (step > 0) {
-      first[d] = clamped(n, starts[i], shape[d], 0, shape[d]);
-      const Extent end = clamped(n, ends[i], shape[d], 0, shape[d]);
-      const Extent length = end - first[d];
-      const Range bounds = length.bounds(n.symbols());
-      sizes[d] = bounds.max <= 0 ? Extent(0) : ceil_div(bounds.min < 0 ? max(length, 0) : length, step);
-    } else {
-      first[d] = clamped(n, starts[i], shape[d], 0, shape[d] - Extent(1));
-      // An end so negative that no size reaches it means "down to and including element 0".
-      const bool all = ends[i].constant().value_or(0) < -(std::int64_t(1) << 31);
-      const Extent end = all ? Extent(-1) : clamped(n, ends[i], shape[d], -1, shape[d] - Extent(1));
-      const Extent length = first[d] - end;
-      const Range bounds = length.bounds(n.symbols());
-      sizes[d] = bounds.max <= 0 ? Extent(0) : ceil_div(bounds.min < 0 ? max(length, 0) : length, -step);
-    }
+    axes[i] = n.normal_axis(axes[i], rank);
+    const Extent& extent = shape[static_cast<std::size_t>(axes[i])];
+    const bool forward = steps[i] > 0;
+    if (steps[i] == 0) throw Error(ErrorCode::invalid_argument, "a step is 0");
+    // An end so negative that no size reaches it means "down to and including element 0".
+    const bool all = !forward && ends[i].constant().value_or(0) < -(std::int64_t(1) << 31);
+    const std::int64_t lowest = forward ? 0 : -1;
+    const Extent highest = forward ? extent : extent - Extent(1);
+    const Extent first = clamped(n, starts[i], extent, forward ? 0 : -1, highest);
+    Extent last = all ? Extent(-1) : clamped(n, ends[i], extent, lowest, highest);
+    // Nothing is left where the end comes first.
+    const Range length = (forward ? last - first : first - last).bounds(n.symbols());
+    if (length.max <= 0) last = first;
+    else if (length.min < 0) last = forward ? max(first, last) : min(first, last);
+    whole = whole && steps[i] == 1 && first == Extent(0) && last == extent;
+    firsts.push_back(first);
+    lasts.push_back(last);
   }
-  if (sizes == shape && std::all_of(strides.begin(), strides.end(), [](std::int64_t s) { return s == 1; })) return n.set_result(x);
-  n.set_result(n.slice(x, first, sizes, strides));
+  if (whole) return n.set_result(x);
+  n.set_result(n.op("slice", {{"starts", n.shape_attribute(firsts)}, {"ends", n.shape_attribute(lasts)}, {"axes", axes}, {"steps", steps}}, {x}));
 }
 
 /// One slice a part.
@@ -190,14 +188,11 @@ void convert_split(OnnxNode& n) {
   if (sizes.size() != static_cast<std::size_t>(parts)) throw Error(ErrorCode::invalid_argument, "the sizes do not match the outputs");
   Extent at = 0;
   for (int i = 0; i < parts; ++i) {
-    std::vector<Extent> first(shape.size(), 0), part = shape;
-    first[axis] = at;
-    part[axis] = sizes[static_cast<std::size_t>(i)];
-    n.set_result(i, n.slice(x, first, part, Ints(shape.size(), 1)));
-    at = at + sizes[static_cast<std::size_t>(i)];
+    const Extent end = at + sizes[static_cast<std::size_t>(i)];
+    n.set_result(i, n.op("slice", {{"starts", n.shape_attribute({at})}, {"ends", n.shape_attribute({end})}, {"axes", {axis}}}, {x}));
+    at = end;
   }
-  if (!(at == shape[axis]))
-    throw Error(ErrorCode::invalid_argument, fmt::format("the parts have {} elements together, the dimension {}", at.str(), shape[axis].str()));
+  n.require_equal(at, shape[axis], "the parts together and the dimension");
 }
 
 /// Dimensions broadcast both ways.
@@ -234,6 +229,10 @@ void convert_gather(OnnxNode& n) {
   n.set_result(n.op("gather", {{"axis", n.normal_axis(n.integer("axis", 0), n.rank(0))}}, {n.input(0), n.input(1)}));
 }
 
+void convert_gather_elements(OnnxNode& n) {
+  n.set_result(n.op("gather_elements", {{"axis", n.normal_axis(n.integer("axis", 0), n.rank(0))}}, {n.input(0), n.input(1)}));
+}
+
 void convert_gather_nd(OnnxNode& n) {
   n.set_result(n.op("gather_nd", {{"batch_dims", n.integer("batch_dims", 0)}}, {n.input(0), n.input(1)}));
 }
@@ -264,6 +263,7 @@ constexpr std::array rows = {
     Conversion{"Expand", 8, newest_version, convert_expand},
     Conversion{"Flatten", 1, newest_version, convert_flatten},
     Conversion{"Gather", 1, newest_version, convert_gather},
+    Conversion{"GatherElements", 11, newest_version, convert_gather_elements},
     Conversion{"GatherND", 11, newest_version, convert_gather_nd},
     Conversion{"Reshape", 1, newest_version, convert_reshape},
     Conversion{"Slice", 1, newest_version, convert_slice},

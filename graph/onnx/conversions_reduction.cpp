@@ -16,27 +16,31 @@ void reject_extra_outputs(const OnnxNode& n, int allowed, std::string_view what)
     if (!n.proto().output(i).empty()) n.fail(fmt::format("its output '{}' ({}) is not supported", n.proto().output(i), what));
 }
 
-std::string_view reduction(std::string_view op_type) {
-  if (op_type == "ReduceMean") return "reduce_mean";
-  if (op_type == "ReduceSum" || op_type == "ReduceSumSquare" || op_type == "ReduceL1" || op_type == "ReduceL2" ||
-      op_type == "ReduceLogSum" || op_type == "ReduceLogSumExp")
-    return "reduce_sum";
-  if (op_type == "ReduceProd") return "reduce_prod";
-  if (op_type == "ReduceMax") return "reduce_max";
-  return "reduce_min";
-}
+/// ONNX's reductions and the catalog's have the same names: ReduceLogSumExp is reduce_log_sum_exp.
+struct Name {
+  std::string_view onnx, ours;
+};
+constexpr std::array reductions = {
+    Name{"ReduceL1", "reduce_l1"},     Name{"ReduceL2", "reduce_l2"},
+    Name{"ReduceLogSum", "reduce_log_sum"}, Name{"ReduceLogSumExp", "reduce_log_sum_exp"},
+    Name{"ReduceMax", "reduce_max"},   Name{"ReduceMean", "reduce_mean"},
+    Name{"ReduceMin", "reduce_min"},   Name{"ReduceProd", "reduce_prod"},
+    Name{"ReduceSum", "reduce_sum"},   Name{"ReduceSumSquare", "reduce_sum_square"},
+};
 
 int reduce(OnnxNode& n, std::string_view op, int x, const std::vector<std::int64_t>& axes, bool keep_dims) {
   return n.op(op, {{"axes", axes}, {"keepdims", keep_dims}}, {x});
 }
 
 void convert_reduce(OnnxNode& n) {
-  int x = n.input(0);
+  const int x = n.input(0);
   const int rank = n.rank(0);
   std::vector<std::int64_t> axes = n.axes(1).value_or(std::vector<std::int64_t>{});
   if (axes.empty()) {
     if (n.integer("noop_with_empty_axes", 0) != 0) {
-      if (n.op_type() != "ReduceSumSquare" && n.op_type() != "ReduceL1" && n.op_type() != "ReduceL2") return n.set_result(x);
+      const bool itself = n.op_type() == "ReduceSum" || n.op_type() == "ReduceMean" || n.op_type() == "ReduceProd" ||
+                          n.op_type() == "ReduceMax" || n.op_type() == "ReduceMin";
+      if (itself) return n.set_result(x);
       n.fail("without axes and with noop_with_empty_axes it is not a reduction");
     }
     axes.resize(static_cast<std::size_t>(rank));
@@ -44,28 +48,9 @@ void convert_reduce(OnnxNode& n) {
   }
   for (std::int64_t& axis : axes) axis = n.normal_axis(axis, rank);
   std::sort(axes.begin(), axes.end());
-  const bool keep_dims = n.integer("keepdims", 1) != 0;
-  const std::string& type = n.op_type();
-  const std::string_view op = reduction(type);
-  if (type == "ReduceLogSumExp") {
-    // The largest element is taken out first: the exponentials must not overflow.
-    const int largest = reduce(n, "reduce_max", x, axes, true);
-    const int shifted = n.op("exp", Json::object(), {n.op("sub", Json::object(), {x, largest})});
-    int result = n.op("add", Json::object(), {n.op("log", Json::object(), {reduce(n, op, shifted, axes, true)}), largest});
-    if (!keep_dims) {
-      std::vector<Extent> shape;
-      for (int d = 0; d < rank; ++d)
-        if (std::find(axes.begin(), axes.end(), d) == axes.end()) shape.push_back(n.type(0).shape[static_cast<std::size_t>(d)]);
-      result = n.op("reshape", {{"shape", n.shape_attribute(shape)}}, {result});
-    }
-    return n.set_result(result);
-  }
-  if (type == "ReduceSumSquare" || type == "ReduceL2") x = n.op("mul", Json::object(), {x, x});
-  if (type == "ReduceL1") x = n.op("abs", Json::object(), {x});
-  int result = reduce(n, op, x, axes, keep_dims);
-  if (type == "ReduceL2") result = n.op("sqrt", Json::object(), {result});
-  if (type == "ReduceLogSum") result = n.op("log", Json::object(), {result});
-  n.set_result(result);
+  if (axes.empty()) return n.set_result(x);  // a scalar
+  for (const Name& name : reductions)
+    if (name.onnx == n.op_type()) return n.set_result(reduce(n, name.ours, x, axes, n.integer("keepdims", 1) != 0));
 }
 
 void convert_global_pool(OnnxNode& n) {
@@ -75,14 +60,6 @@ void convert_global_pool(OnnxNode& n) {
   n.set_result(reduce(n, n.op_type() == "GlobalAveragePool" ? "reduce_mean" : "reduce_max", n.input(0), axes, true));
 }
 
-void convert_arg(OnnxNode& n) {
-  n.set_result(n.op(n.op_type() == "ArgMax" ? "arg_max" : "arg_min",
-                    {{"axis", n.normal_axis(n.integer("axis", 0), n.rank(0))},
-                     {"keepdims", n.integer("keepdims", 1) != 0},
-                     {"select_last_index", n.integer("select_last_index", 0) != 0}},
-                    {n.input(0)}));
-}
-
 /// Before version 13 softmax is over all dimensions from `axis` on, and the default axis is 1.
 void convert_softmax(OnnxNode& n) {
   const int x = n.input(0);
@@ -90,13 +67,13 @@ void convert_softmax(OnnxNode& n) {
   const int rank = n.rank(0);
   const bool flattens = n.version() < 13;
   const int axis = n.normal_axis(n.integer("axis", flattens ? 1 : -1), rank);
-  const std::string_view op = n.op_type() == "Softmax" ? "softmax" : "log_softmax";
+  const bool log = n.op_type() == "LogSoftmax";
   const bool single = std::all_of(shape.begin() + axis + 1, shape.end(), [](const Extent& e) { return e == Extent(1); });
-  if (!flattens || single) return n.set_result(n.op(op, {{"axis", axis}}, {x}));
+  if (!flattens || single) return n.set_result(n.op("softmax", {{"axis", axis}, {"log", log}}, {x}));
   Extent rows = 1, columns = 1;
   for (int d = 0; d < rank; ++d) (d < axis ? rows : columns) = (d < axis ? rows : columns) * shape[static_cast<std::size_t>(d)];
   const int flat = n.op("reshape", {{"shape", n.shape_attribute({rows, columns})}}, {x});
-  const int result = n.op(op, {{"axis", 1}}, {flat});
+  const int result = n.op("softmax", {{"axis", 1}, {"log", log}}, {flat});
   n.set_result(n.op("reshape", {{"shape", n.shape_attribute(shape)}}, {result}));
 }
 
@@ -142,8 +119,6 @@ void convert_lrn(OnnxNode& n) {
 }
 
 constexpr std::array rows = {
-    Conversion{"ArgMax", 1, newest_version, convert_arg},
-    Conversion{"ArgMin", 1, newest_version, convert_arg},
     Conversion{"BatchNormalization", 1, newest_version, convert_batch_norm},
     Conversion{"GlobalAveragePool", 1, newest_version, convert_global_pool},
     Conversion{"GlobalMaxPool", 1, newest_version, convert_global_pool},

@@ -150,11 +150,105 @@ void convert_average_pool(OnnxNode& n) {
                     {n.input(0)}));
 }
 
+/// Values for some axes as values for all of them. `twice`: beginnings, then ends.
+template <class T>
+std::vector<T> for_all_axes(const OnnxNode& n, const std::vector<T>& given, const std::optional<Ints>& axes, std::size_t rank,
+                            const std::vector<T>& otherwise, bool twice, std::string_view name) {
+  const std::size_t per_axis = twice ? 2 : 1;
+  const std::size_t count = axes ? axes->size() : rank;
+  if (given.size() != per_axis * count)
+    throw Error(ErrorCode::invalid_argument, fmt::format("{} has {} values, expected {}", name, given.size(), per_axis * count));
+  std::vector<T> all = otherwise;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto d = axes ? static_cast<std::size_t>(n.normal_axis((*axes)[i], static_cast<int>(rank))) : i;
+    all[d] = given[i];
+    if (twice) all[d + rank] = given[i + count];
+  }
+  return all;
+}
+
+void convert_pad(OnnxNode& n) {
+  const auto rank = static_cast<std::size_t>(n.rank(0));
+  std::vector<Extent> pads;
+  std::optional<Ints> axes;
+  double value = n.real("value", 0.0);
+  if (n.version() < 11) {
+    for (const std::int64_t pad : n.integers(n.has("pads") ? "pads" : "paddings")) pads.emplace_back(pad);
+  } else {
+    pads = n.extents(1, "the pads");
+    if (n.has_input(2)) value = n.constant_scalar(2, "the value to pad with");
+    if (n.has_input(3)) axes = n.constant_integers(3, "the axes");
+  }
+  pads = for_all_axes<Extent>(n, pads, axes, rank, std::vector<Extent>(2 * rank, 0), true, "the pads");
+  if (std::all_of(pads.begin(), pads.end(), [](const Extent& e) { return e == Extent(0); })) return n.set_result(n.input(0));
+  n.set_result(n.op("pad", {{"pads", n.shape_attribute(pads)}, {"mode", n.text("mode", "constant")}, {"value", reflect::value_to_json(value)}},
+                    {n.input(0)}));
+}
+
+std::vector<double> numbers_of(const OnnxNode& n, int i, std::string_view what) {
+  std::vector<double> values;
+  const auto array = n.constant(i);
+  if (!array) n.fail(fmt::format("{} must be known at compile time", what));
+  for (std::int64_t k = 0; k < array->size(); ++k) values.push_back(array->at(k));
+  return values;
+}
+
+bool has_elements(const OnnxNode& n, int i) { return n.has_input(i) && !(n.type(i).element_count() == Extent(0)); }
+
+/// Upsample, and Resize of version 10: scales alone, positions counted from the corner. Where it shrinks, the nearest
+/// element is the next one, as the first runtimes had it.
+void convert_upsample(OnnxNode& n) {
+  std::vector<double> scales = n.reals("scales");
+  if (scales.empty()) scales = numbers_of(n, 1, "the scales");
+  const bool grows = std::all_of(scales.begin(), scales.end(), [](double s) { return s >= 1; });
+  const bool shrinks = std::all_of(scales.begin(), scales.end(), [](double s) { return s <= 1; });
+  if (!grows && !shrinks) n.fail("it grows one dimension and shrinks another, for which this version does not say what is nearest");
+  std::string mode = n.text("mode", "nearest");
+  if (mode == "bilinear") mode = "linear";
+  n.set_result(n.op("resize",
+                    {{"scales", scales},
+                     {"mode", mode},
+                     {"coordinate_transformation_mode", "asymmetric"},
+                     {"nearest_mode", grows ? "floor" : "ceil"}},
+                    {n.input(0)}));
+}
+
+void convert_resize(OnnxNode& n) {
+  if (n.version() < 11) return convert_upsample(n);
+  const auto rank = static_cast<std::size_t>(n.rank(0));
+  if (n.integer("antialias", 0) != 0) n.fail("antialias is not supported");
+  if (n.text("keep_aspect_ratio_policy", "stretch") != "stretch") n.fail("a keep_aspect_ratio_policy other than 'stretch' is not supported");
+  std::optional<Ints> axes;
+  if (n.has("axes")) axes = n.integers("axes");
+  Json attributes = {{"mode", n.text("mode", "nearest")},
+                     {"coordinate_transformation_mode", n.text("coordinate_transformation_mode", "half_pixel")},
+                     {"nearest_mode", n.text("nearest_mode", "round_prefer_floor")},
+                     {"cubic_coeff_a", n.real("cubic_coeff_a", -0.75)},
+                     {"exclude_outside", n.integer("exclude_outside", 0) != 0},
+                     {"extrapolation_value", n.real("extrapolation_value", 0.0)}};
+  if (attributes["coordinate_transformation_mode"] == "tf_crop_and_resize") {
+    std::vector<double> whole(2 * rank, 0.0);
+    std::fill(whole.begin() + static_cast<std::ptrdiff_t>(rank), whole.end(), 1.0);
+    attributes["roi"] = for_all_axes(n, numbers_of(n, 1, "the region of interest"), axes, rank, whole, true, "roi");
+  }
+  if (has_elements(n, 3)) {
+    attributes["sizes"] = n.shape_attribute(for_all_axes(n, n.extents(3, "the sizes"), axes, rank, n.type(0).shape, false, "sizes"));
+  } else if (has_elements(n, 2)) {
+    attributes["scales"] = for_all_axes(n, numbers_of(n, 2, "the scales"), axes, rank, std::vector<double>(rank, 1.0), false, "scales");
+  } else {
+    throw Error(ErrorCode::invalid_argument, "it has neither scales nor sizes");
+  }
+  n.set_result(n.op("resize", attributes, {n.input(0)}));
+}
+
 constexpr std::array rows = {
     Conversion{"AveragePool", 1, newest_version, convert_average_pool},
     Conversion{"Conv", 1, newest_version, convert_conv},
     Conversion{"ConvTranspose", 1, newest_version, convert_conv_transpose},
     Conversion{"MaxPool", 1, newest_version, convert_max_pool},
+    Conversion{"Pad", 1, newest_version, convert_pad},
+    Conversion{"Resize", 10, newest_version, convert_resize},
+    Conversion{"Upsample", 7, 9, convert_upsample},
 };
 
 }  // namespace

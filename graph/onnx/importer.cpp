@@ -375,6 +375,15 @@ void Importer::explain(const Error& error, const std::vector<int>& inputs) const
   throw error;
 }
 
+void Importer::require_equal(const Extent& a, const Extent& b, std::string_view what) const {
+  if (a == b) return;
+  const Error error(ErrorCode::invalid_argument, fmt::format("{}: {} and {} differ, or may differ", what, a.str(), b.str()));
+  std::set<std::string> unknown;
+  for (const std::string& symbol : (a - b).symbols()) unknown.insert(base_.at(symbol));
+  if (unknown.empty()) throw error;
+  throw UnknownEquality{unknown, error};
+}
+
 void Importer::bind(Scope& scope, const std::string& onnx_name, int value) {
   scope.values[onnx_name] = value;
   if (!bound_.insert(value).second) return;

@@ -54,6 +54,7 @@ class Importer {
   void add_initializers(const ::onnx::GraphProto& proto, Scope& scope);
   std::vector<int> add_nodes(const OnnxNode& at, std::string_view op, const Json& attributes, std::vector<int> inputs);
   void bind(Scope& scope, const std::string& onnx_name, int value);
+  void require_equal(const Extent& a, const Extent& b, std::string_view what) const;
   const ShapeData* shape_data(int value) const;
   int add_shape_data(std::string name, ShapeData data);
 

@@ -162,15 +162,12 @@ std::vector<int> OnnxNode::ops(std::string_view name, const Json& attributes, st
   return importer_.add_nodes(*this, name, attributes, std::move(inputs));
 }
 
+void OnnxNode::require_equal(const Extent& a, const Extent& b, std::string_view what) const { importer_.require_equal(a, b, what); }
+
 Json OnnxNode::shape_attribute(const std::vector<Extent>& extents) {
   Json list = Json::array();
   for (const Extent& extent : extents) list.push_back(extent.str());
   return list;
-}
-
-int OnnxNode::slice(int value, const std::vector<Extent>& first, const std::vector<Extent>& sizes,
-                    const std::vector<std::int64_t>& steps) {
-  return op("slice", {{"starts", shape_attribute(first)}, {"sizes", shape_attribute(sizes)}, {"steps", steps}}, {value});
 }
 
 int OnnxNode::add_constant(Array array) { return importer_.graph().add_constant(label() + "~constant", std::move(array)); }

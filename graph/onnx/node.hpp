@@ -76,9 +76,8 @@ class OnnxNode {
   /// Appends a node of the catalog; folded at once where every operand is a small constant. Returns its output.
   int op(std::string_view name, const Json& attributes, std::vector<int> inputs);
   std::vector<int> ops(std::string_view name, const Json& attributes, std::vector<int> inputs);
-  /// Elements first[d], first[d] + steps[d], ... along every dimension, sizes[d] of them; 0 <= first[d], and all of them
-  /// exist.
-  int slice(int value, const std::vector<Extent>& first, const std::vector<Extent>& sizes, const std::vector<std::int64_t>& steps);
+  /// Throws unless a and b are equal for every size (naming the symbols that a multiple might make so).
+  void require_equal(const Extent& a, const Extent& b, std::string_view what) const;
   /// Extents as an attribute.
   static Json shape_attribute(const std::vector<Extent>& extents);
   int add_constant(Array array);

@@ -34,12 +34,24 @@ Buffer<float> realize(Convolution& c) {
   return c.out.realize({kChannels, kWidth, kHeight});
 }
 
+/// Halide sorts by name in places, so that what it makes of t9 and t10 differs from what it makes of t10 and t11. Names
+/// of one length sort as they were made; the shorter ones are skipped.
+void skip_short_names() {
+  static const bool done = [] {
+    for (const char prefix : std::string_view("abcdefghijklmnopqrstuvwxyz"))
+      for (int i = 0; i < 10000; ++i) Internal::unique_name(prefix);
+    return true;
+  }();
+  (void)done;
+}
+
 /// What Halide lowers a scheduled pipeline to, with the numbers that it puts behind names taken off again.
 std::string lowered(const heddle::Pipeline& p, const char* features = "") {
+  skip_short_names();
   const Target target(std::string("x86-64-linux-avx2-fma-no_asserts-no_bounds_query-no_runtime") + features);
   std::ostringstream text;
   text << Halide::Pipeline(p.outputs).compile_to_module(p.arguments(), "kernel", target);
-  std::string plain = std::regex_replace(text.str(), std::regex("\\$[0-9]+"), "");
+  std::string plain = std::regex_replace(text.str(), std::regex("(\\$|__)[0-9]+"), "");
   // Temporaries are numbered through the process: number them by their first appearance instead.
   std::string result;
   std::map<std::string, int> numbered;
@@ -228,7 +240,11 @@ void check_lowers_alike(const Case& test) {
   Convolution by_text, by_hand;
   apply(Schedule::parse(test.text), by_text.pipeline);
   test.hand(by_hand);
-  CHECK(lowered(by_text.pipeline, test.features) == lowered(by_hand.pipeline, test.features));
+  const std::string got = lowered(by_text.pipeline, test.features), want = lowered(by_hand.pipeline, test.features);
+  const std::size_t at = static_cast<std::size_t>(std::mismatch(got.begin(), got.end(), want.begin(), want.end()).first - got.begin());
+  INFO("by text: ..." << got.substr(at - std::min<std::size_t>(at, 200), 400));
+  INFO("by hand: ..." << want.substr(std::min(want.size(), at - std::min<std::size_t>(at, 200)), 400));
+  CHECK((got == want));
 }
 
 }  // namespace
@@ -302,7 +318,14 @@ TEST_CASE("a recorded schedule applies as its text does", "[schedule]") {
 }
 
 TEST_CASE("pipelines that Halide renames compile to the same bytes", "[schedule]") {
-  const Schedule schedule = Schedule::parse(cases()[0].text);
+  skip_short_names();
+  // No parallel loop: the function that Halide makes of its body is called after the Func.
+  const Schedule schedule = Schedule::parse(
+      "w.in(packed)\n"
+      "out.split(co, coo, coi, 16).reorder(coi, x, y, coo).vectorize(coi, 8).unroll(x, 4)\n"
+      "acc.compute_at(out, x).vectorize(co, 8).unroll(co)\n"
+      "acc.update(0).reorder(co, x, ci, k).vectorize(co, 8).unroll(ci, 2)\n"
+      "packed.compute_at(out, coo).vectorize(co, 8)");
   const Target target("x86-64-linux-avx2-fma-no_asserts-no_bounds_query-no_runtime-user_context");
   const heddle::TemporaryDirectory directory(std::filesystem::temp_directory_path());
   std::vector<std::string> objects, names;
@@ -316,7 +339,7 @@ TEST_CASE("pipelines that Halide renames compile to the same bytes", "[schedule]
   }
   CHECK(names[0] != names[1]);
   CHECK(objects[0].size() > 1000);
-  CHECK(objects[0] == objects[1]);
+  CHECK((objects[0] == objects[1]));
 }
 
 TEST_CASE("errors of apply name the place, the name and the near ones", "[schedule]") {

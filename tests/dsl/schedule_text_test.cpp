@@ -244,7 +244,9 @@ TEST_CASE("print is canonical", "[schedule]") {
   CHECK(canonical("out.bound(x, -  3, ((W+1)/2)*2-(1+1))") == "out.bound(x, -3, (W + 1)/2*2 - (1 + 1))\n");
   CHECK(canonical("out.specialize(a<1||b<1&&c<1)") == "out.specialize(a < 1 || b < 1 && c < 1)\n");
   CHECK(canonical("out.specialize((a<1||b<1)&&c<1)") == "out.specialize((a < 1 || b < 1) && c < 1)\n");
-  CHECK(canonical("qk.acc.update(01).compute_with(pv . acc.update( 2 ), y)").substr(0, 13) == "qk.acc.update");
+  CHECK(canonical("qk . acc.update(01).compute_with(pv . acc.update( 02 ), y)") ==
+        "qk.acc.update(1).compute_with(pv.acc.update(2), y)\n");
+  CHECK(canonical("acc.compute_at(qk . acc, y)") == "acc.compute_at(qk.acc, y)\n");
   CHECK(canonical("out.specialize_fail(\"no # (comment)\")") == "out.specialize_fail(\"no # (comment)\")\n");
   CHECK(canonical("") == "");
 }
@@ -321,7 +323,7 @@ TEST_CASE("malformed schedules", "[schedule]") {
     CHECK(got == (bad.message[0] != '\0' ? std::string(bad.message) : "no error"));
   }
   // Depth is bounded: a hostile text is an error, not a stack overflow.
-  const std::string deep = "out.bound(x, 0, " + std::string(100000, '(');
+  const std::string deep = "out.bound(x, 0, " + std::string(100000, '(') + "1" + std::string(100001, ')');
   CHECK(message_of([&] { Schedule::parse(deep, "s"); }).find("the expression is too long") != std::string::npos);
   std::string wide = "out.bound(x, 0, 1";
   for (int i = 0; i < 100000; ++i) wide += " - 1";

@@ -29,7 +29,7 @@ FOLDERS = {
     "tests": ["*"],
     "perf": ["*"],
     "python": [],
-    "include": [],
+    "include": ["dsl"],
     "cmake": [],
     "examples": ["dsl"],
 }

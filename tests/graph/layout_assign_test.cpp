@@ -1,0 +1,184 @@
+#include <algorithm>
+
+#include <catch2/catch.hpp>
+
+#include "graph/interpret.hpp"
+#include "graph/layout.hpp"
+#include "model_builder.hpp"
+
+namespace heddle::graph {
+namespace {
+
+int count(const Graph& g, std::string_view op) {
+  return static_cast<int>(std::count_if(g.nodes.begin(), g.nodes.end(), [&](const Node& n) { return n.op->name() == op; }));
+}
+
+const Value& named(const Graph& g, const std::string& name) {
+  const auto found = std::find_if(g.values.begin(), g.values.end(), [&](const Value& v) { return v.name == name; });
+  REQUIRE(found != g.values.end());
+  return *found;
+}
+
+const TensorType& result_of(const Graph& g, std::string_view op) {
+  const auto node = std::find_if(g.nodes.begin(), g.nodes.end(), [&](const Node& n) { return n.op->name() == op; });
+  REQUIRE(node != g.nodes.end());
+  return g.value(node->outputs[0]).type;
+}
+
+const Node& node_of(const Graph& g, std::string_view op) {
+  const auto node = std::find_if(g.nodes.begin(), g.nodes.end(), [&](const Node& n) { return n.op->name() == op; });
+  REQUIRE(node != g.nodes.end());
+  return *node;
+}
+
+/// Every result is what it was, the graph is sound, and inputs and outputs are the caller's.
+Graph assigned(const Graph& before, const SymbolValues& symbols = {}) {
+  const Graph after = assign_layouts(before);
+  after.check();
+  const auto inputs = random_inputs(before, symbols);
+  CHECK(difference(interpret(after, inputs), interpret(before, inputs)) == 0);
+  for (const int v : after.inputs) CHECK(is_row_major(after.value(v).type));
+  REQUIRE(after.outputs.size() == before.outputs.size());
+  for (std::size_t i = 0; i < after.outputs.size(); ++i) {
+    CHECK(is_row_major(after.value(after.outputs[i]).type));
+    CHECK(after.value(after.outputs[i]).name == before.value(before.outputs[i]).name);
+  }
+  return after;
+}
+
+TEST_CASE("between convolutions data is channels last, with a border where a padded one reads") {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[1,3,8,8]");
+  const int a = m.op("relu", {m.op("conv", {x, m.constant("f32[4,3,3,3]")}, {{"pads", {1, 1, 1, 1}}})});
+  const int b = m.op("conv", {a, m.constant("f32[5,4,3,3]")}, {{"pads", {1, 1, 1, 1}}, {"strides", {2, 2}}});
+  const int c = m.op("conv", {b, m.constant("f32[6,5,1,1]")});
+  m.output(c, "y");
+  const Graph g = assigned(m.graph);
+  // One copy brings the input to channels last and gives it its border, one brings the result back.
+  CHECK(count(g, "copy") == 2);
+  CHECK(result_of(g, "copy").str() == "f32[1,3,8,8]{0,2,3,1|2:1+1,3:1+1}");
+  CHECK(result_of(g, "relu").str() == "f32[1,4,8,8]{0,2,3,1|2:1+1,3:1+1}");
+  CHECK(g.value(node_of(g, "relu").inputs[0]).type.str() == "f32[1,4,8,8]{0,2,3,1}");
+  CHECK(named(g, "y").type.str() == "f32[1,6,4,4]");
+}
+
+TEST_CASE("the border is the largest that a consumer wants") {
+  ModelBuilder m;
+  const int x = m.op("relu", {m.op("conv", {m.input("x", "f32[1,3,8,8]"), m.constant("f32[4,3,1,1]")})});
+  m.output(m.op("add", {m.op("conv", {x, m.constant("f32[5,4,3,3]")}, {{"pads", {1, 1, 1, 1}}}),
+                        m.op("conv", {x, m.constant("f32[5,4,5,5]")}, {{"pads", {2, 2, 2, 2}}})}));
+  const Graph g = assigned(m.graph);
+  CHECK(result_of(g, "relu").str() == "f32[1,4,8,8]{0,2,3,1|2:2+2,3:2+2}");
+}
+
+TEST_CASE("a value that leaves the graph gets no border; its convolution reads a copy") {
+  ModelBuilder m;
+  const int a = m.op("relu", {m.op("conv", {m.input("x", "f32[1,3,6,6]"), m.constant("f32[4,3,1,1]")})});
+  m.output(m.op("conv", {a, m.constant("f32[5,4,3,3]")}, {{"pads", {1, 1, 1, 1}}}), "y");
+  m.output(a, "a");
+  const Graph g = assigned(m.graph);
+  CHECK_FALSE(named(g, "a").type.has_border());
+  for (const Node& node : g.nodes)
+    if (node.op->name() == "conv" && node.attributes["pads"] != Json::array()) CHECK(g.value(node.inputs[0]).type.has_border());
+}
+
+TEST_CASE("layouts that make no difference need no copy") {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[1,1,8,8]");
+  const int a = m.op("conv", {x, m.constant("f32[4,1,8,8]")});
+  m.output(m.op("reshape", {a}, {{"shape", {1, 4}}}));
+  const Graph g = assigned(m.graph);
+  CHECK(count(g, "copy") == 0);
+  CHECK(is_view(g, node_of(g, "reshape")));
+}
+
+TEST_CASE("one copy serves every consumer") {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[1,3,8,8]");
+  const int a = m.op("conv", {x, m.constant("f32[4,3,1,1]")}), b = m.op("conv", {x, m.constant("f32[4,3,1,1]")});
+  m.output(m.op("add", {a, b}));
+  CHECK(count(assigned(m.graph), "copy") == 2);
+}
+
+TEST_CASE("an elementwise operand of another order is copied, a constant one is stored so") {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[1,3,4,4]"), y = m.input("y", "f32[1,6,4,4]");
+  const int a = m.op("conv", {x, m.constant("f32[6,3,1,1]")});
+  m.output(m.op("add", {m.op("mul", {a, m.constant("f32[1,6,4,4]")}), y}));
+  const Graph g = assigned(m.graph);
+  // x, y and the result; not the constant.
+  CHECK(count(g, "copy") == 3);
+  CHECK(g.value(node_of(g, "mul").inputs[1]).type.str() == "f32[1,6,4,4]{0,2,3,1}");
+}
+
+/// Attention as exporters write it: heads are split off by a reshape and a transpose, and merged the same way.
+Graph attention() {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[2,8,12]");
+  const auto heads = [&](const Json& perm) {
+    const int projected = m.op("matmul", {x, m.constant("f32[12,12]")});
+    return m.op("transpose", {m.op("reshape", {projected}, {{"shape", {2, 8, 3, 4}}})}, {{"perm", perm}});
+  };
+  const int q = heads({0, 2, 1, 3}), k = heads({0, 2, 3, 1}), v = heads({0, 2, 1, 3});
+  const int weights = m.op("softmax", {m.op("matmul", {q, k})});
+  const int merged = m.op("transpose", {m.op("matmul", {weights, v})}, {{"perm", {0, 2, 1, 3}}});
+  m.output(m.op("matmul", {m.op("reshape", {merged}, {{"shape", {2, 8, 12}}}), m.constant("f32[12,12]")}), "y");
+  return m.graph;
+}
+
+TEST_CASE("attention's reshapes and transposes are views but for the keys") {
+  const Graph g = assigned(attention());
+  for (const Node& node : g.nodes)
+    if (node.op->name() == "reshape" || node.op->name() == "transpose") CHECK(is_view(g, node));
+  // q * k needs k's tokens innermost.
+  CHECK(count(g, "copy") == 1);
+  CHECK(g.value(g.nodes[static_cast<std::size_t>(g.producer()[static_cast<std::size_t>(g.outputs[0])])].inputs[0]).type.str() == "f32[2,8,12]");
+}
+
+TEST_CASE("the squeezed rows of a text recogniser need no copy") {
+  ModelBuilder m({{"W", {16, 320}}});
+  const int x = m.input("x", "f32[1,3,4,W]");
+  const int features = m.op("conv", {x, m.constant("f32[8,3,4,1]")});
+  const int row = m.op("reshape", {features}, {{"shape", {1, 8, "W"}}});
+  const int steps = m.op("transpose", {row}, {{"perm", {0, 2, 1}}});
+  m.output(m.op("matmul", {steps, m.constant("f32[8,5]")}));
+  const Graph g = assigned(m.graph, {{"W", 20}});
+  CHECK(count(g, "copy") == 1);
+  CHECK(is_row_major(result_of(g, "transpose")));
+}
+
+TEST_CASE("a reshape that no order can say reads a copy") {
+  ModelBuilder m;
+  const int a = m.op("conv", {m.input("x", "f32[1,3,4,4]"), m.constant("f32[6,3,1,1]")});
+  m.output(m.op("reshape", {a}, {{"shape", {1, 96}}}));
+  const Graph g = assigned(m.graph);
+  CHECK(is_view(g, node_of(g, "reshape")));
+  CHECK(g.value(node_of(g, "reshape").inputs[0]).type.str() == "f32[1,6,4,4]");
+}
+
+TEST_CASE("reductions and normalisations keep their operand's order") {
+  ModelBuilder m;
+  const int a = m.op("conv", {m.input("x", "f32[2,3,4,4]"), m.constant("f32[6,3,1,1]")});
+  const int mean = m.op("reduce_mean", {a}, {{"axes", {2, 3}}, {"keepdims", false}});
+  const int channels = m.op("reduce_max", {a}, {{"axes", {0}}, {"keepdims", false}});
+  const int soft = m.op("softmax", {a}, {{"axis", 1}});
+  m.output(mean);
+  m.output(channels);
+  m.output(soft);
+  const Graph g = assigned(m.graph);
+  CHECK(result_of(g, "softmax").str() == "f32[2,6,4,4]{0,2,3,1}");
+  CHECK(result_of(g, "reduce_max").str() == "f32[6,4,4]{1,2,0}");
+  CHECK(result_of(g, "reduce_mean").str() == "f32[2,6]");
+}
+
+TEST_CASE("an input that is the output stays as it is") {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[1,3,4,4]");
+  m.output(x);
+  m.output(m.constant("f32[2]"));
+  const Graph g = assigned(m.graph);
+  CHECK(g.nodes.empty());
+}
+
+}  // namespace
+}  // namespace heddle::graph
