@@ -143,8 +143,8 @@ class Canonical : public hi::IRVisitor {
   }
 
   void level(Halide::LoopLevel l) {
+    l.lock();  // Halide lets nobody look at a level before; no directive comes after
     if (!l.defined()) return word("-");
-    l.lock();  // no directive comes after this: Halide lets nobody look at a level before
     name(l.func_name());
     name(l.var_name());
     number(l.get_stage_index());

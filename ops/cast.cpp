@@ -80,7 +80,7 @@ struct Cast {
         {to("i64"), types({"f32[N,W]"}), sizes, {domain_of(-1e6, 1e6)}},
         {to("i32"), types({"f32[N,W]"}), sizes, {domain_of(-1e6, 1e6)}},
         {to("u8"), types({"f32[W]"}), sizes, {domain_of(0, 255)}},
-        {to("boolean"), types({"f32[W]"}), sizes, {ValueDomain{-1, 1, {0.0, -0.0, std::nan(""), 1e-30}}}},
+        {to("bool"), types({"f32[W]"}), sizes, {ValueDomain{-1, 1, {0.0, -0.0, std::nan(""), 1e-30}}}},
         {to("f16"), types({"f32[N,W]"}), sizes, floats},
         {to("bf16"), types({"f32[N,W]"}), sizes, floats},
         {to("f32"), types({"f16[N,W]"}), sizes, floats},
@@ -91,9 +91,9 @@ struct Cast {
         {to("i32"), types({"i64[N,W]"}), sizes, {domain_of(-5e9, 5e9)}},
         {to("i64"), types({"i32[N,W]"}), sizes, {domain_of(-2e9, 2e9)}},
         {to("u8"), types({"i32[5]"}), {}, {domain_of(-1000, 1000)}},
-        {to("boolean"), types({"i64[W]"}), sizes, {domain_of(-1, 1)}},
-        {to("f32"), types({"boolean[N,W]"}), sizes, {domain_of(0, 1)}},
-        {to("i64"), types({"boolean[W]"}), sizes, {domain_of(0, 1)}},
+        {to("bool"), types({"i64[W]"}), sizes, {domain_of(-1, 1)}},
+        {to("f32"), types({"bool[N,W]"}), sizes, {domain_of(0, 1)}},
+        {to("i64"), types({"bool[W]"}), sizes, {domain_of(0, 1)}},
         {to("f16"), types({"i32[W]"}), sizes, {domain_of(-3000, 3000)}},
     };
   }

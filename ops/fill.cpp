@@ -46,7 +46,7 @@ struct Full {
         {{{"shape", {3, 1, 5}}, {"value", 0.1}}, {}},
         {{{"shape", {7}}, {"value", -3}, {"dtype", "i64"}}, {}},
         {{{"shape", {2}}, {"value", "-inf"}}, {}},
-        {{{"shape", {2}}, {"value", 1}, {"dtype", "boolean"}}, {}},
+        {{{"shape", {2}}, {"value", 1}, {"dtype", "bool"}}, {}},
     };
   }
 };

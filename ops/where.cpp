@@ -51,10 +51,10 @@ struct Where {
     const std::vector<ValueDomain> integers = {domain_of(0, 1), domain_of(0, 100), domain_of(0, 100)};
     const std::vector<SymbolValues> sizes = {{{"N", 1}, {"W", 1}}, {{"N", 3}, {"W", 17}}};
     return {
-        {Json::object(), types({"boolean[N,W]", "f32[N,W]", "f32[N,W]"}), sizes, floats},
-        {Json::object(), types({"boolean[N,1,1]", "f32[W]", "f32[]"}), sizes, floats},
-        {Json::object(), types({"boolean[W]", "i64[N,1]", "i64[1]"}), sizes, integers},
-        {Json::object(), types({"boolean[5]", "u8[5]", "u8[5]"}), {}, integers},
+        {Json::object(), types({"bool[N,W]", "f32[N,W]", "f32[N,W]"}), sizes, floats},
+        {Json::object(), types({"bool[N,1,1]", "f32[W]", "f32[]"}), sizes, floats},
+        {Json::object(), types({"bool[W]", "i64[N,1]", "i64[1]"}), sizes, integers},
+        {Json::object(), types({"bool[5]", "u8[5]", "u8[5]"}), {}, integers},
     };
   }
 };

@@ -41,7 +41,7 @@ std::set<std::string> detect() {
   add("avx512dq", __builtin_cpu_supports("avx512dq") != 0);
   add("avx512vl", __builtin_cpu_supports("avx512vl") != 0);
   add("avx512ifma", __builtin_cpu_supports("avx512ifma") != 0);
-  add("avx512_vbmi", __builtin_cpu_supports("avx512vbmi") != 0);
+  add("avx512vbmi", __builtin_cpu_supports("avx512vbmi") != 0);
   add("avx512_vbmi2", __builtin_cpu_supports("avx512vbmi2") != 0);
   add("avx512_vnni", __builtin_cpu_supports("avx512vnni") != 0);
   add("avx512_bitalg", __builtin_cpu_supports("avx512bitalg") != 0);

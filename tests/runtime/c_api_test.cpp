@@ -155,7 +155,7 @@ TEST_CASE("the runtime that users ship needs neither Halide nor LLVM", "[c_api]"
   const auto linked = test::run_command("ldd '" + library + "'");
   REQUIRE(linked.status == 0);
   CHECK_THAT(linked.output, Contains("libc.so"));
-  for (const std::string name : {"Halide", "LLVM", "heddle", "not found", "hwloc", "spdlog"})
+  for (const char* name : {"Halide", "LLVM", "heddle", "not found", "hwloc", "spdlog"})
     CHECK_THAT(linked.output, !Contains(name));
   const auto symbols = test::run_command("nm -D --defined-only '" + library + "' | awk '{print $3}' | grep -v '^heddle_'");
   CHECK(symbols.output.empty());
@@ -170,7 +170,7 @@ TEST_CASE("modules of kernels export nothing but kernels and their init", "[c_ap
 }
 
 TEST_CASE("the shims compile for both architectures", "[c_api]") {
-  for (const std::string compiler : {std::string("cc"), std::string(HEDDLE_AARCH64_CC)}) {
+  for (const std::string& compiler : {std::string("cc"), std::string(HEDDLE_AARCH64_CC)}) {
     const auto built = test::run_command(fmt::format(
         "{} -std=c17 -O2 -fPIC -fvisibility=hidden -Wall -Wextra -Wpedantic -Werror -I'{}' -isystem '{}/halide/include' -c "
         "'{}/generators/shims/shims.c' -o /dev/null",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ DROPPED = {"-fpch-preprocess", "-Winvalid-pch", "-Werror", "-Wno-maybe-uninitial
 
 def clang_arguments(command: str) -> list[str]:
     """The arguments of a GCC compile command that matter to clang-tidy: language, includes and definitions."""
-    words = command.split()
+    words = shlex.split(command)
     kept, skip = [], False
     for word in words[next(i for i, w in enumerate(words) if w.endswith(("g++", "c++", "gcc"))) + 1:]:
         if skip:

@@ -1,0 +1,249 @@
+// From a graph to what the runtime makes of it: every model here is compiled, written, loaded and run on poisoned memory.
+#include <cmath>
+#include <cstring>
+
+#include <catch2/catch.hpp>
+
+#include "base/file.hpp"
+#include "graph/compile.hpp"
+#include "graph/interpret.hpp"
+#include "graph/lower.hpp"
+#include "model_builder.hpp"
+#include "runtime/model.hpp"
+#include "runtime/session.hpp"
+
+namespace heddle::graph {
+namespace {
+
+/// One cache for all tests of this file: kernels shared by two models are compiled once.
+const std::filesystem::path& cache() {
+  static const TemporaryDirectory directory;
+  return directory.path();
+}
+
+CompileOptions options() {
+  CompileOptions o;
+  o.targets = {host_target()};
+  o.cache = cache();
+  return o;
+}
+
+std::vector<Array> run(runtime::Session& session, std::vector<Array> inputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    session.set_input(i, {inputs[i].dtype(), inputs[i].shape(), inputs[i].mutable_data()});
+  session.run();
+  std::vector<Array> outputs;
+  for (std::size_t o = 0; o < session.model().main().outputs.size(); ++o) {
+    const auto tensor = session.output(o);
+    Array array(tensor.dtype, tensor.shape);
+    if (array.bytes() > 0) std::memcpy(array.mutable_data(), tensor.data, array.bytes());
+    outputs.push_back(std::move(array));
+  }
+  return outputs;
+}
+
+struct Loaded {
+  TemporaryDirectory directory;
+  Compiled compiled;
+  std::shared_ptr<const runtime::Model> model;
+
+  explicit Loaded(const Graph& graph, const CompileOptions& o = options()) : compiled(compile(graph, o)) {
+    write_package(compiled, directory.path() / "package");
+    model = runtime::Model::load(directory.path() / "package");
+  }
+
+  runtime::Session session() const {
+    runtime::SessionOptions poisoned;
+    poisoned.threads = 2;
+    poisoned.poison = true;
+    return runtime::Session(model, poisoned);
+  }
+  const plan::Function& main() const { return model->main(); }
+};
+
+/// Runs twice, so that what the first run left in the arena shows.
+void check_runs(const Graph& graph, const Loaded& loaded, const SymbolValues& symbols = {}, double tolerance = 1e-5) {
+  runtime::SessionOptions poisoned;
+  poisoned.threads = 2;
+  poisoned.poison = true;
+  runtime::Session session(loaded.model, poisoned);
+  for (const std::uint32_t seed : {1U, 2U}) {
+    const auto inputs = random_inputs(graph, symbols, seed);
+    CHECK(difference(run(session, inputs), interpret(graph, inputs)) < tolerance);
+  }
+}
+
+int count(const plan::Function& f, plan::StepKind kind) {
+  return static_cast<int>(std::count_if(f.steps.begin(), f.steps.end(), [&](const plan::Step& s) { return s.kind == kind; }));
+}
+
+const plan::Value& named(const plan::Function& f, const std::string& name) {
+  const auto found = std::find_if(f.values.begin(), f.values.end(), [&](const plan::Value& v) { return v.name == name; });
+  REQUIRE(found != f.values.end());
+  return *found;
+}
+
+Graph convolutions() {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[1,3,12,12]");
+  const int a = m.op("relu", {m.op("conv", {x, m.constant("f32[16,3,3,3]"), m.constant("f32[16]")}, {{"pads", {1, 1, 1, 1}}, {"strides", {2, 2}}})});
+  const int b = m.op("relu", {m.op("conv", {a, m.constant("f32[16,16,1,1]"), m.constant("f32[16]")})});
+  const int c = m.op("relu", {m.op("conv", {b, m.constant("f32[16,16,3,3]"), m.constant("f32[16]")}, {{"pads", {1, 1, 1, 1}}})});
+  const int d = m.op("conv", {c, m.constant("f32[16,16,1,1]"), m.constant("f32[16]")});
+  const int e = m.op("relu", {m.op("add", {d, a})});
+  const int f = m.op("max_pool", {e}, {{"kernel_shape", {3, 3}}, {"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}});
+  const int g = m.op("conv", {f, m.constant("f32[16,1,3,3]")}, {{"pads", {1, 1, 1, 1}}, {"group", 16}});
+  const int mean = m.op("reduce_mean", {g}, {{"axes", {2, 3}}, {"keepdims", true}});
+  const int gate = m.op("sigmoid", {m.op("conv", {mean, m.constant("f32[16,16,1,1]")})});
+  const int h = m.op("mul", {g, gate});
+  m.output(h, "features");
+  const int flat = m.op("reshape", {m.op("reduce_mean", {h}, {{"axes", {2, 3}}})}, {{"shape", {1, 16}}});
+  m.output(m.op("softmax", {m.op("matmul", {flat, m.constant("f32[16,10]"), m.constant("f32[10]")})}), "y");
+  return m.graph;
+}
+
+TEST_CASE("a small convolutional network runs") {
+  const Graph g = convolutions();
+  const Loaded loaded(g);
+  check_runs(g, loaded);
+  CHECK(count(loaded.main(), plan::StepKind::fill_border) > 0);
+  CHECK(named(loaded.main(), "y").storage == plan::Storage::output);
+  CHECK(loaded.model->module().kernels.size() <= loaded.main().steps.size());
+  for (const auto& value : loaded.main().values)
+    if (value.storage == plan::Storage::constant) CHECK(value.file_offset % 64 == 0);
+}
+
+TEST_CASE("attention runs, and its heads cost one copy") {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[2,8,12]"), mask = m.input("mask", "f32[2,1,1,8]");
+  const auto heads = [&](const Json& perm) {
+    const int projected = m.op("add", {m.op("matmul", {x, m.constant("f32[12,12]")}), m.constant("f32[12]")});
+    return m.op("transpose", {m.op("reshape", {projected}, {{"shape", {2, 8, 3, 4}}})}, {{"perm", perm}});
+  };
+  const int q = heads({0, 2, 1, 3}), k = heads({0, 2, 3, 1}), v = heads({0, 2, 1, 3});
+  const int scores = m.op("add", {m.op("mul", {m.op("matmul", {q, k}), m.constant(Array::of<float>({}, {0.5F}))}), mask});
+  const int merged = m.op("transpose", {m.op("matmul", {m.op("softmax", {scores}), v})}, {{"perm", {0, 2, 1, 3}}});
+  const int out = m.op("matmul", {m.op("reshape", {merged}, {{"shape", {2, 8, 12}}}), m.constant("f32[12,12]")});
+  m.output(m.op("layer_norm", {m.op("add", {out, x}), m.constant("f32[12]"), m.constant("f32[12]")}), "y");
+  const Loaded loaded(m.graph);
+  check_runs(m.graph, loaded);
+  int copies = 0;
+  for (const auto& step : loaded.main().steps) copies += step.label.find("(copy)") != std::string::npos;
+  CHECK(copies == 1);
+}
+
+TEST_CASE("one package runs several sizes") {
+  ModelBuilder m({{"N", {1, 4}}, {"W", {8, 64}}});
+  const int x = m.input("x", "f32[N,3,8,W]");
+  const int a = m.op("relu", {m.op("conv", {x, m.constant("f32[8,3,3,3]")}, {{"pads", {1, 1, 1, 1}}, {"strides", {2, 2}}})});
+  const int b = m.op("mul", {a, m.op("sigmoid", {a})});
+  const int c = m.op("conv", {b, m.constant("f32[12,8,1,1]"), m.constant("f32[12]")});
+  const int pooled = m.op("average_pool", {c}, {{"kernel_shape", {4, 1}}});
+  const Extent columns = m.graph.value(pooled).type.shape[3];
+  const int row = m.op("reshape", {pooled}, {{"shape", {"N", 12, columns.str()}}});
+  m.output(m.op("softmax", {m.op("matmul", {m.op("transpose", {row}, {{"perm", {0, 2, 1}}}), m.constant("f32[12,7]")})}), "y");
+  const Loaded loaded(m.graph);
+  for (const SymbolValues& symbols : {SymbolValues{{"N", 1}, {"W", 8}}, SymbolValues{{"N", 2}, {"W", 33}}, SymbolValues{{"N", 4}, {"W", 64}}})
+    check_runs(m.graph, loaded, symbols);
+}
+
+TEST_CASE("an elementwise result takes the bytes of an operand that is used up") {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[64]");
+  const int a = m.op("matmul", {m.op("reshape", {x}, {{"shape", {8, 8}}}), m.constant("f32[8,8]")});
+  const int b = m.op("reduce_sum", {a}, {{"axes", {1}}, {"keepdims", true}});
+  const int c = m.op("sub", {a, b});
+  m.output(m.op("matmul", {c, m.constant("f32[8,8]")}), "y");
+  const Loaded loaded(m.graph);
+  check_runs(m.graph, loaded);
+  const auto& f = loaded.main();
+  const auto& result = named(f, m.graph.value(c).name);
+  REQUIRE(result.storage == plan::Storage::alias);
+  CHECK(f.values[static_cast<std::size_t>(result.of)].name == m.graph.value(a).name);
+}
+
+TEST_CASE("an operand that is read later, or elsewhere, keeps its bytes") {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[8,8]");
+  const int a = m.op("matmul", {x, m.constant("f32[8,8]")});
+  const int c = m.op("sigmoid", {m.op("sub", {a, m.op("transpose", {a}, {{"perm", {1, 0}}})})});
+  m.output(m.op("matmul", {c, m.constant("f32[8,8]")}), "y");
+  m.output(m.op("matmul", {c, a}), "z");
+  const Loaded loaded(m.graph);
+  check_runs(m.graph, loaded);
+}
+
+TEST_CASE("inputs, constants and shared values may be outputs") {
+  ModelBuilder m({{"W", {1, 16}}});
+  const int x = m.input("x", "f32[2,W]");
+  m.output(x);
+  m.output(m.constant("f32[3]"));
+  const int a = m.op("relu", {x});
+  m.output(a, "a");
+  m.output(m.op("reshape", {a}, {{"shape", {"W", 2}}}), "b");
+  m.output(m.op("transpose", {a}, {{"perm", {1, 0}}}), "c");
+  const Loaded loaded(m.graph);
+  check_runs(m.graph, loaded, {{"W", 5}});
+}
+
+TEST_CASE("a result that is only seen reshaped is made in the caller's memory") {
+  ModelBuilder m;
+  const int a = m.op("matmul", {m.input("x", "f32[4,8]"), m.constant("f32[8,6]")});
+  m.output(m.op("reshape", {a}, {{"shape", {2, 2, 6}}}), "y");
+  const Loaded loaded(m.graph);
+  check_runs(m.graph, loaded);
+  CHECK(named(loaded.main(), "y").storage == plan::Storage::output);
+  CHECK(named(loaded.main(), m.graph.value(a).name).storage == plan::Storage::alias);
+}
+
+TEST_CASE("two kernels of the same work are one") {
+  ModelBuilder m;
+  int x = m.input("x", "f32[1,16,4,4]");
+  for (int i = 0; i < 3; ++i) x = m.op("relu", {m.op("conv", {x, m.constant("f32[16,16,1,1]")})});
+  m.output(x, "y");
+  const Loaded loaded(m.graph);
+  check_runs(m.graph, loaded);
+  CHECK(count(loaded.main(), plan::StepKind::kernel) == 5);
+  CHECK(loaded.model->module().kernels.size() == 3);
+}
+
+TEST_CASE("a schedule written by hand replaces the family's") {
+  ModelBuilder m;
+  m.output(m.op("relu", {m.op("matmul", {m.input("x", "f32[8,16]"), m.constant("f32[16,32]")})}), "y");
+  const TemporaryDirectory directory;
+  write_file(directory.path() / "mine.sched", "out.vectorize(n, 8)\nacc.compute_at(out, m)\n");
+  for (const std::string name : {"matmul", "matmul+relu", ""}) {
+    CompileOptions o = options();
+    o.schedules[name] = directory.path() / "mine.sched";
+    const Loaded loaded(m.graph, o);
+    check_runs(m.graph, loaded);
+    CHECK(loaded.model->module().kernels[0].source.find("mine.sched") != std::string::npos);
+  }
+  CompileOptions o = options();
+  o.schedules["conv"] = directory.path() / "mine.sched";
+  CHECK_THROWS_WITH(compile(m.graph, o), Catch::Contains("no kernel of the model is called 'conv'"));
+  write_file(directory.path() / "mine.sched", "out.vectorize(nn, 8)\n");
+  o.schedules = {{"", directory.path() / "mine.sched"}};
+  CHECK_THROWS_WITH(compile(m.graph, o), Catch::Contains("nn"));
+}
+
+TEST_CASE("only schedules with guarded tails may work in place") {
+  const auto once = [](const char* text) { return writes_once(Schedule::parse(text)); };
+  CHECK(once("out.vectorize(x, 16, GuardWithIf).parallel(y)"));
+  CHECK(once("out.split(x, xo, xi, 16, Predicate).vectorize(xi)"));
+  CHECK_FALSE(once("out.vectorize(x, 16)"));
+  CHECK_FALSE(once("out.vectorize(x, 16, ShiftInwards)"));
+  CHECK_FALSE(once("out.split(x, xo, xi, 16, RoundUp).vectorize(xi)"));
+  CHECK_FALSE(once("e0_in.compute_root()\nout.vectorize(x, 16, GuardWithIf)"));
+}
+
+TEST_CASE("the plan prints") {
+  const Loaded loaded(convolutions());
+  const std::string text = print(loaded.compiled.package);
+  CHECK(text.find("function main") != std::string::npos);
+  CHECK(text.find("border of") != std::string::npos);
+  CHECK(text.find("(conv+add+relu)") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace heddle::graph

@@ -1,0 +1,112 @@
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "tools/command.hpp"
+#include "tools/execution.hpp"
+#include "tools/model.hpp"
+#include "tools/operator_bench.hpp"
+#include "tools/peak.hpp"
+#include "tools/statistics.hpp"
+
+namespace heddle::tools {
+namespace {
+
+struct Options : ModelOptions {
+  InputOptions inputs;
+  std::string shape;
+  std::vector<std::string> attributes;
+  std::string schedule = "hand";
+  double seconds = 1.0;
+  bool json = false;
+};
+
+struct Measured {
+  std::string name, target, schedule;
+  std::vector<double> seconds;
+  double flops = 0, bytes = 0;
+};
+
+int report(const Measured& m, const Peak& peak, const Options& options) {
+  const double middle = median(m.seconds);
+  const double gflops = m.flops / middle * 1e-9;
+  const double share = peak.gflops > 0 ? gflops / peak.gflops : 0;
+  const double bandwidth = m.bytes / middle * 1e-9;
+  const bool valid = share <= largest_valid_share;
+  if (options.json) {
+    const Json json = {
+        {"name", m.name}, {"threads", options.thread_count()}, {"samples", m.seconds.size()}, {"median_ms", middle * 1e3}, {"p10_ms", quantile(m.seconds, 0.1) * 1e3},
+        {"p90_ms", quantile(m.seconds, 0.9) * 1e3}, {"gflops", gflops}, {"peak_gflops", peak.gflops}, {"share_of_peak", share}, {"valid", valid},
+        {"bandwidth_gbs", bandwidth}, {"peak_bandwidth_gbs", peak.copy_gbps}, {"peak_read_gbs", peak.read_gbps},
+        {"schedule", m.schedule}, {"target", m.target}, {"device", "cpu"}};
+    fmt::print("{}\n", json.dump(2));
+  } else {
+    fmt::print("{}, {} thread{}, {}\n", m.name, options.thread_count(), options.thread_count() == 1 ? "" : "s", m.target);
+    fmt::print("  time      {:.4f} ms median, {:.4f} p10, {:.4f} p90 ({} samples)\n", middle * 1e3, quantile(m.seconds, 0.1) * 1e3, quantile(m.seconds, 0.9) * 1e3, m.seconds.size());
+    fmt::print("  compute   {:.1f} GFLOP/s, {:.1f} % of the {:.1f} that FMAs reach here\n", gflops, share * 100, peak.gflops);
+    fmt::print("  memory    {:.1f} GB/s at least, copies reach {:.1f}\n", bandwidth, peak.copy_gbps);
+    if (!m.schedule.empty()) fmt::print("  schedule  {}\n", m.schedule);
+  }
+  if (!valid) fmt::print(stderr, "heddle: invalid run: {:.1f} % of the measured peak is impossible; the clock changed or the machine is busy. Repeat it\n", share * 100);
+  return valid ? 0 : 1;
+}
+
+Measured bench_model(const Options& options) {
+  const ReadyPackage package(options);
+  const auto model = runtime::Model::load(package.path());
+  auto inputs = load_inputs(options.inputs, *model, true, 1);
+  runtime::Session session(model, {.threads = options.thread_count()});
+  set_inputs(session, inputs);
+  session.run();
+  Measured m{std::filesystem::path(options.model).filename().string(), model->module().target, "by kernel; see `heddle profile`", {}, 0, 0};
+  for (std::size_t i = 0; i < model->main().steps.size(); ++i) {
+    m.flops += static_cast<double>(session.flops(i));
+    m.bytes += static_cast<double>(session.bytes(i));
+  }
+  m.seconds = sample(
+      [&] {
+        const auto start = std::chrono::steady_clock::now();
+        session.run();
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      },
+      20, options.seconds);
+  return m;
+}
+
+Measured bench_operator(const Options& options) {
+  const Operators operators = load_operators(options);
+  OperatorBench bench(parse_shape(operators.get(options.model), options.shape, options.attributes), options, options.schedule);
+  if (const std::string difference = bench.check(); !difference.empty())
+    throw Error(ErrorCode::internal, fmt::format("the kernel's result is wrong, so its time means nothing: {}\n  schedule: {}", difference, bench.choice().source));
+  Measured m{fmt::format("{} {}", options.model, options.shape), bench.target().name, bench.choice().source, {}, static_cast<double>(bench.flops()), static_cast<double>(bench.bytes())};
+  m.seconds = sample([&] { return bench.time_once(); }, 50, options.seconds);
+  return m;
+}
+
+int run(const Options& options) {
+  const Peak before = measure_peak(options.thread_count());
+  const Measured m = options.shape.empty() ? bench_model(options) : bench_operator(options);
+  return report(m, best(before, measure_peak(options.thread_count(), false)), options);
+}
+
+}  // namespace
+
+Command bench_command() {
+  return {"bench", "time a model, a package or one operator, beside what the machine can do", [](CLI::App& app) {
+            auto options = std::make_shared<Options>();
+            app.add_option("what", options->model, "an ONNX model, a package, or an operator's name with --shape")->required();
+            options->add_flags(app);
+            options->inputs.add_flags(app);
+            app.add_option("--shape", options->shape, "of an operator: conv n=1,ci=64,h=56,w=56,co=64,k=3,s=1,p=1[,groups=1]; matmul m=..,n=..,k=..; others ROLE=f32[...]");
+            app.add_option("--attribute", options->attributes, "NAME=JSON of the operator");
+            app.add_option("--implementation", options->schedule, "hand, FAMILY[:KNOB=N,...] or a .sched file");
+            app.add_option("--seconds", options->seconds, "measure at least this long")->check(CLI::NonNegativeNumber);
+            app.add_flag("--json", options->json, "one JSON document");
+            return std::function<int()>([options] {
+              if (!options->shape.empty() && !options->schedules.empty() && options->schedule == "hand") options->schedule = options->schedules.front();
+              return run(*options);
+            });
+          }};
+}
+
+}  // namespace heddle::tools

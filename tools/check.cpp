@@ -1,0 +1,157 @@
+// Every kernel of a model against tensors that another runtime computed: each step is fed with the reference's inputs, so
+// that an error shows where it arises and nowhere else.
+#include <cmath>
+#include <memory>
+#include <random>
+
+#include <fmt/format.h>
+
+#include "tools/command.hpp"
+#include "tools/execution.hpp"
+#include "tools/model.hpp"
+#include "tools/tensor_file.hpp"
+#include "tools/terminal.hpp"
+
+namespace heddle::tools {
+namespace {
+
+struct Options : ModelOptions {
+  InputOptions inputs;
+  std::string reference;
+  bool spoil = false;
+  std::uint64_t seed = 1;
+  bool json = false;
+};
+
+/// The step's result changed by less than a thousandth of elements but more than any tolerance: what a subtle bug does.
+void spoil(Array& array, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  double largest = 1e-3;
+  for (std::int64_t i = 0; i < array.size(); ++i)
+    if (std::isfinite(array.at(i))) largest = std::max(largest, std::abs(array.at(i)));
+  const auto index = static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(array.size()));
+  const double before = array.at(index);
+  array.set(index, array.dtype() == DType::boolean ? 1 - before : before + std::max(1.0, 0.05 * largest));
+}
+
+struct Checked {
+  std::string label, verdict, detail;
+};
+
+/// Where a step's tensor is found among the reference's: by the source model's name.
+const Array* find(const std::map<std::string, Array>& reference, const plan::Value& value) {
+  const auto found = reference.find(value.origin);
+  return value.origin.empty() || found == reference.end() ? nullptr : &found->second;
+}
+
+/// Same elements, possibly under another shape: fused views keep the bytes of the tensor they stand for.
+std::optional<Array> as_shape(const Array& array, const Array& like) {
+  if (array.size() != like.size()) return std::nullopt;
+  return (array.dtype() == like.dtype() ? array : array.cast(like.dtype())).reshaped(like.shape());
+}
+
+int run(const Options& options) {
+  if (is_package(options.model)) throw Error(ErrorCode::invalid_argument, "check needs the model itself, whose operators' tolerances it compares by");
+  const auto reference = read_npz(options.reference);
+  const graph::Compiled compiled = compile_model(options);
+  const TemporaryDirectory directory;
+  graph::write_package(compiled, directory.path() / "package");
+  const auto model = runtime::Model::load(directory.path() / "package");
+  auto inputs = load_inputs(options.inputs, *model, false, 0);
+  runtime::Session session(model, {.threads = options.thread_count(), .poison = true});
+  set_inputs(session, inputs);
+  session.run();  // binds the shapes
+
+  std::map<std::string, const Workload*> workloads;
+  for (const auto& group : compiled.groups)
+    if (group.workload) workloads[group.workload->text()] = &*group.workload;
+  std::map<std::string, std::string> kernel_workload;
+  for (const auto& kernel : model->module().kernels) kernel_workload[kernel.name] = kernel.workload;
+
+  const auto& main = model->main();
+  std::vector<std::size_t> comparable;
+  std::vector<Checked> rows;
+  for (std::size_t i = 0; i < main.steps.size(); ++i)
+    if (main.steps[i].kind == plan::StepKind::kernel) comparable.push_back(i);
+  const std::size_t spoiled = options.spoil && !comparable.empty() ? comparable[std::mt19937_64(options.seed)() % comparable.size()] : main.steps.size();
+
+  int wrong = 0, without = 0;
+  for (const std::size_t i : comparable) {
+    const plan::Step& step = main.steps[i];
+    const auto& result = main.values[static_cast<std::size_t>(step.outputs.at(0).value)];
+    const Array* want = find(reference, result);
+    bool fed = want != nullptr;
+    for (const auto& argument : step.inputs) {
+      const auto index = static_cast<std::size_t>(argument.value);
+      const auto& value = main.values[index];
+      if (value.storage == plan::Storage::constant) continue;
+      const Array* given = find(reference, value);
+      if (given == nullptr) {
+        fed = false;
+        break;
+      }
+      const auto shaped = as_shape(*given, session.read(index));
+      if (!shaped) {
+        fed = false;
+        break;
+      }
+      session.write(index, *shaped);
+    }
+    if (!fed) {
+      ++without;
+      rows.push_back({step.label, "no reference", "its tensors have no counterpart in the reference"});
+      continue;
+    }
+    session.run_step(i);
+    Array got = session.read(static_cast<std::size_t>(step.outputs.at(0).value));
+    if (i == spoiled) spoil(got, options.seed);
+    const auto expected = as_shape(*want, got);
+    const Workload* workload = workloads.at(kernel_workload.at(step.name));
+    std::string difference = expected ? mismatch(got, *expected, workload->tolerance()) : "the reference has another number of elements";
+    if (!difference.empty()) ++wrong;
+    rows.push_back({step.label, difference.empty() ? "ok" : "WRONG", difference});
+  }
+
+  // The whole model, end to end: 1e-3 of the largest for floats.
+  session.run();
+  for (std::size_t i = 0; i < main.outputs.size(); ++i) {
+    const auto& value = main.values[static_cast<std::size_t>(main.outputs[i])];
+    const auto found = reference.find(value.name);
+    if (found == reference.end()) continue;
+    const Array got = output_array(session, i);
+    const Tolerance whole{0, is_float(got.dtype()) ? 1e-3 : 0, SpecialValues::exact, "whole model"};
+    const auto expected = as_shape(found->second, got);
+    const std::string difference = expected ? mismatch(got, *expected, whole) : "another number of elements";
+    if (!difference.empty()) ++wrong;
+    rows.push_back({"output " + value.name, difference.empty() ? "ok" : "WRONG", difference});
+  }
+
+  if (options.json) {
+    Json report = {{"wrong", wrong}, {"checked", rows.size() - static_cast<std::size_t>(without)}, {"without_reference", without}, {"steps", Json::array()}};
+    for (const auto& row : rows) report["steps"].push_back({{"step", row.label}, {"verdict", row.verdict}, {"detail", row.detail}});
+    fmt::print("{}\n", report.dump(2));
+  } else {
+    for (const auto& row : rows)
+      if (row.verdict != "ok") fmt::print("{:<13} {}\n              {}\n", row.verdict, row.label, row.detail);
+    fmt::print("{} compared, {} wrong, {} without reference\n", rows.size() - static_cast<std::size_t>(without), wrong, without);
+  }
+  return wrong == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+Command check_command() {
+  return {"check", "compare every kernel of a model with tensors that another runtime computed", [](CLI::App& app) {
+            auto options = std::make_shared<Options>();
+            options->add_model(app);
+            options->add_flags(app);
+            options->inputs.add_flags(app);
+            app.add_option("--reference", options->reference, ".npz with the model's intermediate and output tensors by name")->required();
+            app.add_flag("--spoil", options->spoil, "change one step's result, chosen by --seed: the check must then fail");
+            app.add_option("--seed", options->seed, "of --spoil");
+            app.add_flag("--json", options->json, "one JSON document");
+            return std::function<int()>([options] { return run(*options); });
+          }};
+}
+
+}  // namespace heddle::tools

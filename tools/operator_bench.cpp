@@ -1,0 +1,250 @@
+#include "tools/operator_bench.hpp"
+
+#include <chrono>
+#include <charconv>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "generators/kernel.hpp"
+#include "tools/execution.hpp"
+
+namespace heddle::tools {
+namespace {
+
+/// "a=1,b=f32[2,3]" -> pairs; commas inside brackets belong to the value.
+std::map<std::string, std::string> pairs(const std::string& text, const std::string& flag) {
+  std::map<std::string, std::string> result;
+  std::string item;
+  int depth = 0;
+  const auto finish = [&] {
+    if (item.empty()) return;
+    const auto equals = item.find('=');
+    if (equals == std::string::npos || equals == 0) throw Error(ErrorCode::invalid_argument, fmt::format("{} '{}': expected KEY=VALUE", flag, item));
+    result[item.substr(0, equals)] = item.substr(equals + 1);
+    item.clear();
+  };
+  for (const char c : text) {
+    depth += c == '[' || c == '{' ? 1 : c == ']' || c == '}' ? -1 : 0;
+    if (c == ',' && depth == 0) finish();
+    else item += c;
+  }
+  finish();
+  return result;
+}
+
+/// Integers by key with defaults; every key must have been asked for.
+class Keys {
+ public:
+  Keys(std::map<std::string, std::string> values, std::string op) : values_(std::move(values)), op_(std::move(op)) {}
+
+  std::int64_t get(const std::string& key, std::optional<std::int64_t> fallback = {}) {
+    known_.push_back(key);
+    const auto found = values_.find(key);
+    if (found == values_.end()) {
+      if (fallback) return *fallback;
+      throw Error(ErrorCode::invalid_argument, fmt::format("--shape of {} needs {}=...", op_, key));
+    }
+    std::int64_t value = 0;
+    const std::string& digits = found->second;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    if (error != std::errc{} || end != digits.data() + digits.size() || value < 0)
+      throw Error(ErrorCode::invalid_argument, fmt::format("--shape {}={}: expected an integer that is not negative", key, digits));
+    return value;
+  }
+
+  void finish() const {
+    for (const auto& [key, value] : values_)
+      if (std::find(known_.begin(), known_.end(), key) == known_.end())
+        throw Error(ErrorCode::invalid_argument, fmt::format("--shape of {} has no key '{}'{}; it has {}", op_, key, did_you_mean(key, known_), fmt::join(known_, ", ")));
+  }
+
+ private:
+  std::map<std::string, std::string> values_;
+  std::string op_;
+  std::vector<std::string> known_;
+};
+
+OperatorRequest conv_request(const Operator& op, const std::map<std::string, std::string>& values) {
+  Keys keys(values, "conv");
+  const auto n = keys.get("n", 1), ci = keys.get("ci"), h = keys.get("h"), w = keys.get("w", h), co = keys.get("co"), k = keys.get("k", 0);
+  const auto kh = keys.get("kh", k), kw = keys.get("kw", k), s = keys.get("s", 1), p = keys.get("p", 0), d = keys.get("d", 1);
+  const auto groups = keys.get("groups", 1), bias = keys.get("bias", 1);
+  keys.finish();
+  if (kh < 1 || kw < 1) throw Error(ErrorCode::invalid_argument, "--shape of conv needs k=... (or kh=...,kw=...)");
+  if (groups < 1 || ci % groups != 0) throw Error(ErrorCode::invalid_argument, fmt::format("--shape of conv: {} channels do not divide into {} groups", ci, groups));
+  OperatorRequest request{&op, {{"strides", {s, s}}, {"pads", {p, p, p, p}}, {"dilations", {d, d}}, {"group", groups}}, {}};
+  request.inputs = {tensor(DType::f32, {n, ci, h, w}), tensor(DType::f32, {co, ci / groups, kh, kw})};
+  if (bias != 0) request.inputs.push_back(tensor(DType::f32, {co}));
+  return request;
+}
+
+OperatorRequest matmul_request(const Operator& op, const std::map<std::string, std::string>& values) {
+  Keys keys(values, "matmul");
+  const auto b = keys.get("b", 1), m = keys.get("m"), n = keys.get("n"), k = keys.get("k");
+  keys.finish();
+  if (b > 1) return {&op, Json::object(), {tensor(DType::f32, {b, m, k}), tensor(DType::f32, {b, k, n})}};
+  return {&op, Json::object(), {tensor(DType::f32, {m, k}), tensor(DType::f32, {k, n})}};
+}
+
+/// "hand", a file, or family[:knob=value,...] -> the implementation's text in a file for the compiler.
+std::optional<std::filesystem::path> schedule_file(const std::string& schedule, const Workload& workload, const Target& target, const std::filesystem::path& directory) {
+  if (schedule == "hand") return std::nullopt;
+  const auto colon = schedule.find(':');
+  const std::string name = schedule.substr(0, colon);
+  std::vector<std::string> names = {"hand"};
+  for (const Family& family : families()) {
+    names.push_back(family.name);
+    if (family.name != name) continue;
+    if (!family.matches(workload, target.machine))
+      throw Error(ErrorCode::invalid_argument, fmt::format("family {} does not take the workload {}", name, workload.text()));
+    Json knobs = family.rule(workload, target.machine);
+    if (colon != std::string::npos)
+      for (const auto& [key, value] : pairs(schedule.substr(colon + 1), "--schedules")) knobs[key] = Json::parse(value);
+    const auto file = directory / (name + ".sched");
+    write_file(file, family.make(workload, target.machine, knobs).print());
+    return file;
+  }
+  if (std::filesystem::exists(schedule)) return schedule;
+  throw Error(ErrorCode::not_found, fmt::format("'{}' is neither a .sched file nor a family's name{}; families: {}", schedule, did_you_mean(name, names), fmt::join(names, ", ")));
+}
+
+graph::Graph single_operator(const OperatorRequest& request) {
+  graph::Graph graph;
+  graph.name = std::string(request.op->name());
+  const auto infos = request.op->operands(request.op->canonical(request.attributes), request.inputs);
+  std::vector<int> operands;
+  for (std::size_t i = 0; i < request.inputs.size(); ++i) {
+    const TensorType& type = request.inputs[i];
+    const std::string role = i < infos.size() ? infos[i].role : fmt::format("operand{}", i);
+    if (i < infos.size() && infos[i].constant) {
+      Shape shape;
+      for (const auto& extent : type.shape) shape.push_back(extent.value());
+      operands.push_back(graph.add_constant(role, random_array(type.dtype, shape, 17 + i)));
+    } else {
+      graph::Value value;
+      value.name = role;
+      value.type = type;
+      operands.push_back(graph.add_value(std::move(value)));
+      graph.inputs.push_back(operands.back());
+    }
+  }
+  graph.outputs = graph.add_node(std::string(request.op->name()), *request.op, request.attributes, operands, {"result"});
+  return graph;
+}
+
+}  // namespace
+
+OperatorRequest parse_shape(const Operator& op, const std::string& shape, const std::vector<std::string>& attributes) {
+  const auto values = pairs(shape, "--shape");
+  OperatorRequest request{&op, Json::object(), {}};
+  const bool by_role = std::any_of(values.begin(), values.end(), [](const auto& pair) { return pair.second.find('[') != std::string::npos; });
+  if (!by_role && op.name() == "conv") request = conv_request(op, values);
+  else if (!by_role && op.name() == "matmul") request = matmul_request(op, values);
+  for (const auto& text : attributes)
+    for (const auto& [name, value] : pairs(text, "--attribute")) {
+      Json json = Json::parse(value, nullptr, false);
+      request.attributes[name] = json.is_discarded() ? Json(value) : json;
+    }
+  request.attributes = op.canonical(request.attributes);
+  if (!request.inputs.empty()) return request;
+  std::map<std::string, TensorType> types;
+  for (const auto& [role, type] : values) types[role] = TensorType::parse(type);
+  // The operands' roles may depend on how many there are, so ask with as many types as were given.
+  std::vector<TensorType> any;
+  for (const auto& entry : types) any.push_back(entry.second);
+  std::vector<std::string> roles;
+  for (const auto& info : op.operands(request.attributes, any)) roles.push_back(info.role);
+  for (const auto& role : roles)
+    if (const auto found = types.find(role); found != types.end()) request.inputs.push_back(found->second);
+  for (const auto& entry : types)
+    if (std::find(roles.begin(), roles.end(), entry.first) == roles.end())
+      throw Error(ErrorCode::invalid_argument, fmt::format("{} has no operand '{}'{}; it has {} (write {}=f32[1,64,56,56])", op.name(), entry.first,
+                                                           did_you_mean(entry.first, roles), fmt::join(roles, ", "), roles.empty() ? "x" : roles[0]));
+  return request;
+}
+
+OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions& options, const std::string& schedule) {
+  const graph::Graph graph = single_operator(request);
+  graph::CompileOptions compile = compile_options(options);
+  compile.targets.resize(1);
+  if (schedule != "hand") {
+    for (const auto& group : graph::make_groups(graph::prepare(graph), compile.threads))
+      if (group.workload && group.workload->anchor().op == request.op)
+        if (const auto file = schedule_file(schedule, *group.workload, compile.targets[0], directory_.path())) compile.schedules[std::string(request.op->name())] = *file;
+  }
+  compiled_ = graph::compile(graph, compile);
+  graph::write_package(compiled_, directory_.path() / "package");
+  const auto model = runtime::Model::load(directory_.path() / "package");
+  session_ = std::make_unique<runtime::Session>(model, runtime::SessionOptions{.threads = options.thread_count()});
+  inputs_ = load_inputs({}, *model, true, 1);
+  set_inputs(*session_, inputs_);
+  session_->run();
+
+  std::size_t kernel = 0;
+  for (const auto& group : compiled_.groups) {
+    if (!group.workload) continue;
+    if (group.workload->anchor().op == request.op) {
+      workload_ = &*group.workload;
+      choice_ = &compiled_.modules[0].choices.at(kernel);
+    }
+    ++kernel;
+  }
+  if (workload_ == nullptr)
+    throw Error(ErrorCode::unsupported, fmt::format("{} compiles to no kernel at this shape: it is a view of its operand's bytes", request.op->name()));
+  for (const auto& k : model->module().kernels)
+    if (k.workload == workload_->text())
+      for (std::size_t i = 0; i < model->main().steps.size(); ++i)
+        if (model->main().steps[i].name == k.name) step_ = i;
+}
+
+std::string OperatorBench::check() {
+  const plan::Step& step = session_->model().main().steps[step_];
+  session_->run();
+  std::vector<Array> operands;
+  const auto& roles = workload_->inputs();
+  for (std::size_t i = 0; i < step.inputs.size(); ++i) {
+    const auto value = static_cast<std::size_t>(step.inputs[i].value);
+    if (workload_->composition().inputs[i].constant) {
+      // Packed in the package: the logical array is the graph's constant.
+      for (const auto& v : compiled_.graph.values)
+        if (v.constant && v.name == roles[i].role) operands.push_back(*v.constant);
+    } else {
+      operands.push_back(session_->read(value));
+    }
+    Shape shape;
+    for (const auto& extent : workload_->value_types()[i].shape) shape.push_back(extent.value());
+    operands.back() = operands.back().reshaped(shape);
+  }
+  const Array want = workload_->reference(operands)[0];
+  return mismatch(session_->read(static_cast<std::size_t>(step.outputs.at(0).value)).reshaped(want.shape()), want, workload_->tolerance());
+}
+
+double OperatorBench::time_once() {
+  const auto start = std::chrono::steady_clock::now();
+  session_->run_step(step_);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::string OperatorBench::loops() const {
+  return show_kernel({workload_, choice_->implementation, target(), false, choice_->source}, KernelStage::loops);
+}
+
+std::vector<double> sample(const std::function<double()>& once, int least_samples, double least_seconds) {
+  constexpr double shortest = 20e-6;  // below this the clock's own cost shows
+  double first = once();
+  for (int i = 0; i < 3; ++i) first = std::min(first, once());
+  const int repeats = first >= shortest ? 1 : static_cast<int>(shortest / std::max(first, 1e-8)) + 1;
+  std::vector<double> seconds;
+  double total = 0;
+  while (static_cast<int>(seconds.size()) < least_samples || total < least_seconds) {
+    double sum = 0;
+    for (int i = 0; i < repeats; ++i) sum += once();
+    seconds.push_back(sum / repeats);
+    total += sum;
+  }
+  return seconds;
+}
+
+}  // namespace heddle::tools

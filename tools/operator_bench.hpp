@@ -1,0 +1,60 @@
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/file.hpp"
+#include "graph/compile.hpp"
+#include "runtime/session.hpp"
+#include "tools/model.hpp"
+
+namespace heddle::tools {
+
+/// A single operator with fixed shapes, as `--shape` describes it.
+struct OperatorRequest {
+  const Operator* op = nullptr;
+  Json attributes;
+  std::vector<TensorType> inputs;  ///< logical, row-major
+};
+
+/// conv: n, ci, h, w, co, k (or kh, kw), s, p, d, groups, bias. matmul: b, m, n, k. Every operator: ROLE=f32[1,64,56,56]
+/// for each operand; `attributes` are NAME=JSON. Throws Error{invalid_argument} naming the key that is wrong or missing.
+OperatorRequest parse_shape(const Operator& op, const std::string& shape, const std::vector<std::string>& attributes);
+
+/// One operator compiled as it would be within a model (same passes, layouts, packing and files) and ready to be timed on
+/// its own, the copies around it left out.
+class OperatorBench {
+ public:
+  /// `schedule`: a .sched file, the name of a family with or without knobs ("conv_direct:vectors=2,pixels=14"), or "hand"
+  /// for the analytic choice.
+  OperatorBench(const OperatorRequest& request, const ModelOptions& options, const std::string& schedule = "hand");
+
+  /// The kernel's result against the double reference: empty, or what differs.
+  std::string check();
+
+  double time_once();  ///< seconds of one execution of the kernel's step
+
+  const Workload& workload() const { return *workload_; }
+  const Choice& choice() const { return *choice_; }
+  const Target& target() const { return compiled_.modules.at(0).target; }
+  std::string loops() const;  ///< the scheduled loop nest
+  std::int64_t flops() const { return session_->flops(step_); }
+  std::int64_t bytes() const { return session_->bytes(step_); }
+
+ private:
+  graph::Compiled compiled_;
+  TemporaryDirectory directory_;
+  std::unique_ptr<runtime::Session> session_;
+  std::vector<Array> inputs_;
+  const Workload* workload_ = nullptr;
+  const Choice* choice_ = nullptr;
+  std::size_t step_ = 0;
+};
+
+/// Calls `once` (seconds of one execution) until both `least_samples` and `least_seconds` are reached; samples of very
+/// short kernels are means over as many executions as the clock needs.
+std::vector<double> sample(const std::function<double()>& once, int least_samples, double least_seconds);
+
+}  // namespace heddle::tools

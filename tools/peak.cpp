@@ -1,0 +1,174 @@
+#include "tools/peak.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstring>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace heddle::tools {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+constexpr int chains = 12;  // latency 4 x two units, and some to spare
+constexpr int repetitions = 200000;
+
+#if defined(__x86_64__)
+// Inline assembly, because a compiler that sees what these loops compute computes something shorter.
+[[gnu::target("avx512f")]] double fma_512() {
+  __m512 a[chains];
+  for (auto& x : a) x = _mm512_set1_ps(1.0F);
+  const __m512 m = _mm512_set1_ps(0.999F), c = _mm512_set1_ps(1e-3F);
+  for (int i = 0; i < repetitions; ++i) {
+#pragma GCC unroll 12
+    for (auto& x : a) asm volatile("vfmadd213ps %2, %1, %0" : "+v"(x) : "v"(m), "v"(c));
+  }
+  return 16.0 * 2 * chains * repetitions;
+}
+
+[[gnu::target("avx2,fma")]] double fma_256() {
+  __m256 a[chains];
+  for (auto& x : a) x = _mm256_set1_ps(1.0F);
+  const __m256 m = _mm256_set1_ps(0.999F), c = _mm256_set1_ps(1e-3F);
+  for (int i = 0; i < repetitions; ++i) {
+#pragma GCC unroll 12
+    for (auto& x : a) asm volatile("vfmadd213ps %2, %1, %0" : "+x"(x) : "x"(m), "x"(c));
+  }
+  return 8.0 * 2 * chains * repetitions;
+}
+
+double mul_add_128() {
+  __m128 a[chains];
+  for (auto& x : a) x = _mm_set1_ps(1.0F);
+  const __m128 m = _mm_set1_ps(0.999F), c = _mm_set1_ps(1e-3F);
+  for (int i = 0; i < repetitions; ++i) {
+#pragma GCC unroll 12
+    for (auto& x : a) asm volatile("mulps %1, %0\n\taddps %2, %0" : "+x"(x) : "x"(m), "x"(c));
+  }
+  return 4.0 * 2 * chains * repetitions;
+}
+
+std::vector<double (*)()> microkernels() {
+  std::vector<double (*)()> all = {mul_add_128};
+  if (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0) all.push_back(fma_256);
+  if (__builtin_cpu_supports("avx512f") != 0) all.push_back(fma_512);
+  return all;
+}
+#else
+double fma_vector(int width) {
+  using Vector = float __attribute__((vector_size(16)));
+  Vector a[chains];
+  for (auto& x : a) x = Vector{1, 1, 1, 1};
+  const Vector m = {0.999F, 0.999F, 0.999F, 0.999F}, c = {1e-3F, 1e-3F, 1e-3F, 1e-3F};
+  for (int i = 0; i < repetitions; ++i)
+    for (auto& x : a) {
+      x = x * m + c;
+      asm volatile("" : "+w"(x));
+    }
+  return 4.0 * 2 * width * repetitions;
+}
+double fma_128() { return fma_vector(chains); }
+std::vector<double (*)()> microkernels() { return {fma_128}; }
+#endif
+
+std::vector<int> processors() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  std::vector<int> ids;
+  if (sched_getaffinity(0, sizeof mask, &mask) == 0)
+    for (int i = 0; i < CPU_SETSIZE; ++i)
+      if (CPU_ISSET(i, &mask)) ids.push_back(i);
+  return ids;
+}
+
+/// Runs `work` on all threads at once; returns the sum of what they return (units a second each).
+double together(int threads, const std::function<double(int)>& work) {
+  const auto ids = processors();
+  std::atomic<int> ready{0};
+  std::vector<double> rates(static_cast<std::size_t>(threads));
+  std::vector<std::thread> pool;
+  for (int t = 0; t < threads; ++t)
+    pool.emplace_back([&, t] {
+      if (!ids.empty()) {
+        cpu_set_t own;
+        CPU_ZERO(&own);
+        CPU_SET(ids[static_cast<std::size_t>(t) % ids.size()], &own);
+        sched_setaffinity(0, sizeof own, &own);
+      }
+      ready.fetch_add(1);
+      while (ready.load() < threads) std::this_thread::yield();
+      rates[static_cast<std::size_t>(t)] = work(t);
+    });
+  for (auto& thread : pool) thread.join();
+  double total = 0;
+  for (const double rate : rates) total += rate;
+  return total;
+}
+
+}  // namespace
+
+Peak measure_peak(int threads, bool bandwidth) {
+  Peak peak;
+  for (double (*kernel)() : microkernels())
+    peak.gflops = std::max(peak.gflops, together(threads, [&](int) {
+                             double rate = 0;
+                             for (int repeat = 0; repeat < 5; ++repeat) {
+                               const auto start = Clock::now();
+                               const double operations = kernel();
+                               rate = std::max(rate, operations / seconds_since(start) * 1e-9);
+                             }
+                             return rate;
+                           }));
+  if (!bandwidth) return peak;
+  // Larger than any cache of the machines this runs on, together.
+  const std::size_t bytes = (std::size_t{256} << 20) / static_cast<std::size_t>(threads);
+  std::vector<std::vector<std::uint64_t>> from(static_cast<std::size_t>(threads)), to(static_cast<std::size_t>(threads));
+  const auto each = [&](int t, auto&& pass) {
+    auto& source = from[static_cast<std::size_t>(t)];
+    auto& target = to[static_cast<std::size_t>(t)];
+    source.resize(bytes / 8, 1);
+    target.resize(bytes / 8, 2);
+    double rate = 0;
+    for (int repeat = 0; repeat < 3; ++repeat) {
+      const auto start = Clock::now();
+      const double moved = pass(source, target);
+      rate = std::max(rate, moved / seconds_since(start) * 1e-9);
+    }
+    return rate;
+  };
+  peak.read_gbps = together(threads, [&](int t) {
+    return each(t, [&](const auto& source, const auto&) {
+      std::uint64_t sums[8] = {};
+      for (std::size_t i = 0; i + 8 <= source.size(); i += 8)
+        for (std::size_t j = 0; j < 8; ++j) sums[j] += source[i + j];
+      for (auto& sum : sums) asm volatile("" : "+r"(sum));
+      return static_cast<double>(bytes);
+    });
+  });
+  peak.copy_gbps = together(threads, [&](int t) {
+    return each(t, [&](const auto& source, auto& target) {
+      std::memcpy(target.data(), source.data(), bytes);
+      asm volatile("" : : "r"(target.data()) : "memory");
+      return 2.0 * static_cast<double>(bytes);
+    });
+  });
+  return peak;
+}
+
+Peak best(const Peak& a, const Peak& b) {
+  return {std::max(a.gflops, b.gflops), std::max(a.read_gbps, b.read_gbps), std::max(a.copy_gbps, b.copy_gbps)};
+}
+
+}  // namespace heddle::tools
