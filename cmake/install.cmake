@@ -2,7 +2,7 @@
 #   bin/heddle                    the program
 #   lib/libheddle_runtime.so      what programs that run packages link
 #   lib/libheddle_{base,dsl}.so   what user modules link; the program's other libraries beside them
-#   lib/heddle/                   objects linked into every kernel
+#   lib/heddle/                   objects linked into every kernel, and the declarations of static libraries' headers
 #   include/heddle/               the C API; under it base/ and dsl/ for operators of one's own
 #   lib/cmake/heddle/             find_package(heddle): heddle::runtime, heddle::dsl, heddle_add_operator()
 include(CMakePackageConfigHelpers)
@@ -41,7 +41,7 @@ if(inside)
 endif()
 if(TARGET heddle_shims)
   install(DIRECTORY "${CMAKE_LIBRARY_OUTPUT_DIRECTORY}/heddle" DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-    FILES_MATCHING PATTERN "*.o")
+    FILES_MATCHING PATTERN "*.o" PATTERN "*.h")
 endif()
 install(DIRECTORY include/heddle DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 # Operators include "dsl/operator.hpp" whether they are built here or against the installed tree.

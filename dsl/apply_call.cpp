@@ -97,10 +97,15 @@ const std::vector<std::pair<std::string, Halide::TailStrategy>>& tail_strategies
 
 const std::vector<std::pair<std::string, Halide::MemoryType>>& memory_types() {
   using T = Halide::MemoryType;
-  static const std::vector<std::pair<std::string, T>> all{
-      {"Auto", T::Auto},           {"Heap", T::Heap},           {"Stack", T::Stack},
-      {"Register", T::Register},   {"GPUShared", T::GPUShared}, {"GPUTexture", T::GPUTexture},
-      {"LockedCache", T::LockedCache}, {"VTCM", T::VTCM},       {"AMXTile", T::AMXTile}};
+  static const std::vector<std::pair<std::string, T>> all{{"Auto", T::Auto},
+                                                          {"Heap", T::Heap},
+                                                          {"Stack", T::Stack},
+                                                          {"Register", T::Register},
+                                                          {"GPUShared", T::GPUShared},
+                                                          {"GPUTexture", T::GPUTexture},
+                                                          {"LockedCache", T::LockedCache},
+                                                          {"VTCM", T::VTCM},
+                                                          {"AMXTile", T::AMXTile}};
   return all;
 }
 
@@ -164,10 +169,9 @@ void ScheduleCall::start(const ScheduleLine& line) {
   names_ = stage->reductions;
   const int updates = func_.num_update_definitions();
   if (line.update >= updates)
-    throw ScheduleProblem{line.position, updates == 0
-                                             ? fmt::format("'{}' has no updates", role_)
-                                             : fmt::format("'{}' has no update({}); the last is update({})", role_,
-                                                           line.update, updates - 1)};
+    throw ScheduleProblem{line.position, updates == 0 ? fmt::format("'{}' has no updates", role_)
+                                                      : fmt::format("'{}' has no update({}); the last is update({})",
+                                                                    role_, line.update, updates - 1)};
   loops_ = line.update < 0 ? Halide::Stage(func_) : func_.update(line.update);
 }
 
@@ -175,9 +179,9 @@ void ScheduleCall::apply(const Directive& directive) {
   directive_ = &directive;
   const DirectiveRow& row = row_of(directive);
   if (!func_.defined() && !row.on_operand)
-    throw ScheduleProblem{directive.position,
-                          fmt::format("'{}' is an operand: only its copy can be scheduled, made by {}.in(NAME)", role_,
-                                      role_)};
+    throw ScheduleProblem{
+        directive.position,
+        fmt::format("'{}' is an operand: only its copy can be scheduled, made by {}.in(NAME)", role_, role_)};
   check_arguments(row);
   row.apply(*this);
 }
@@ -186,14 +190,14 @@ void ScheduleCall::check_arguments(const DirectiveRow& row) const {
   std::vector<Loop> loops;
   if (loops_) loops = loops_of(loops_->get_schedule(), names_);
   const auto kind = [&](std::size_t i) { return row.parameter(i).kind; };
-  std::vector<std::string> named;   // dimensions that the directive takes
-  std::vector<std::string> made;    // and makes
+  std::vector<std::string> named;  // dimensions that the directive takes
+  std::vector<std::string> made;   // and makes
   for (std::size_t i = 0; i < size(); ++i)
     if (kind(i) == Kind::dimension || kind(i) == Kind::pure) {
       const auto& name = name_of(i);
       const SourcePosition position = directive_->arguments[i].position;
-      const std::string what = line_->update < 0 ? fmt::format("'{}'", role_)
-                                                 : fmt::format("'{}.update({})'", role_, line_->update);
+      const std::string what =
+          line_->update < 0 ? fmt::format("'{}'", role_) : fmt::format("'{}.update({})'", role_, line_->update);
       if (kind(i) == Kind::dimension && find_loop(loops, name) == nullptr)
         fail_dimension(position, what, name, names_of(loops));
       const auto pures = pure_names();
@@ -212,7 +216,8 @@ void ScheduleCall::check_arguments(const DirectiveRow& row) const {
         if (std::find(made.begin(), made.end(), name) != made.end())
           throw ScheduleProblem{position, fmt::format("'{}' is named twice", name)};
         if (!replaced && find_loop(loops, name) != nullptr)
-          throw ScheduleProblem{position, fmt::format("'{}' already has a dimension '{}': choose another name", role_, name)};
+          throw ScheduleProblem{position,
+                                fmt::format("'{}' already has a dimension '{}': choose another name", role_, name)};
         if (is_hidden(name)) throw ScheduleProblem{position, fmt::format("names such as '{}' are Halide's own", name)};
         made.push_back(name);
         break;
@@ -235,7 +240,8 @@ void ScheduleCall::check_arguments(const DirectiveRow& row) const {
         break;
       case Kind::fresh_stage:
         if (find(name_of(i)) != nullptr || pipeline_.operands.contains(name_of(i)))
-          throw ScheduleProblem{position, fmt::format("there is a stage '{}' already: choose another name", name_of(i))};
+          throw ScheduleProblem{position,
+                                fmt::format("there is a stage '{}' already: choose another name", name_of(i))};
         break;
       case Kind::number:
       case Kind::factor:
@@ -306,7 +312,8 @@ void ScheduleCall::Pending::resolve(const Pipeline& pipeline) const {
   // Two updates may each have a reduction of this name, which are different loops to Halide.
   for (const Loop& other : loops)
     if (other.name == loop && other.halide != found->halide)
-      throw ScheduleProblem{position, fmt::format("several definitions of '{}' have a loop '{}': rename one", stage, loop)};
+      throw ScheduleProblem{position,
+                            fmt::format("several definitions of '{}' have a loop '{}': rename one", stage, loop)};
   Halide::LoopLevel(level).set(Halide::LoopLevel(consumer->func, as_var(*found)));
 }
 
@@ -362,7 +369,8 @@ std::string ScheduleCall::text(std::size_t i) const { return name_of(i).substr(1
 Halide::VarOrRVar ScheduleCall::split_in_place(std::size_t i) {
   const Halide::VarOrRVar v = dimension(i);
   std::size_t made = 0;
-  for (const auto& dim : loops_->get_schedule().dims()) made += last_part(dim.var).starts_with(name_of(i) + "$") ? 1 : 0;
+  for (const auto& dim : loops_->get_schedule().dims())
+    made += last_part(dim.var).starts_with(name_of(i) + "$") ? 1 : 0;
   const Halide::VarOrRVar inner(fmt::format("{}${}", name_of(i), made), v.is_rvar);
   loops_->split(v, v, inner, number(i + 1), tail(i + 2));
   return inner;
@@ -395,7 +403,10 @@ void ScheduleCall::rfactor() {
 void ScheduleCall::wrap() {
   std::vector<Halide::Func> consumers;
   for (std::size_t i = 1; i < size(); ++i) consumers.push_back(existing(i).func);
-  const auto copy_of = [&](auto source) { return consumers.empty() ? source.in() : source.in(consumers); };
+  const auto copy_of = [&](auto source) {
+    if (consumers.empty()) return source.in();
+    return consumers.size() == 1 ? source.in(consumers[0]) : source.in(consumers);
+  };
   const auto at = std::find_if(pipeline_.stages.begin(), pipeline_.stages.end(),
                                [&](const PipelineStage& s) { return s.role == role_; });
   if (at != pipeline_.stages.end()) {

@@ -16,7 +16,8 @@ inline std::string first_line(const Halide::Error& error) {
   while (true) {
     const std::size_t end = text.find('\n');
     const std::string_view line = text.substr(0, end);
-    const bool heading = line.empty() || line.starts_with("Internal Error at ") || line.starts_with("Internal error at ");
+    const bool heading =
+        line.empty() || line.starts_with("Internal Error at ") || line.starts_with("Internal error at ");
     if (!heading || end == std::string_view::npos) {
       const std::string_view prefix = "Error: ";
       return std::string(line.starts_with(prefix) ? line.substr(prefix.size()) : line);

@@ -66,8 +66,8 @@ void check_knobs(const std::vector<Knob>& knobs, std::string_view what);
 
 /// "vectors=4,pixels=7".
 std::string print_knobs(const std::vector<Knob>& knobs);
-/// Sets those of `knobs` that the text names; the others keep their values. Throws Error{invalid_argument} for an unknown
-/// knob (with the near names), a value that is no integer or not in the domain, or a knob set twice.
+/// Sets those of `knobs` that the text names; the others keep their values. Throws Error{invalid_argument} for an
+/// unknown knob (with the near names), a value that is no integer or not in the domain, or a knob set twice.
 std::vector<Knob> parse_knobs(std::vector<Knob> knobs, std::string_view text, std::string_view what);
 
 nlohmann::json knobs_to_json(const std::vector<Knob>& knobs);

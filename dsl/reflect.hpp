@@ -26,8 +26,8 @@ namespace heddle {
 /// All members of DType, which makes it an enum that reflection can read and write. An enum E of one's own needs the
 /// same two functions beside it: `std::string_view to_string(E)` and `enum_values(E)` returning a range of every E.
 inline const std::array<DType, 14>& enum_values(DType) {
-  static const std::array<DType, 14> all{DType::f32, DType::f64, DType::f16, DType::bf16, DType::i8,
-                                         DType::u8,  DType::i16, DType::u16, DType::i32,  DType::u32,
+  static const std::array<DType, 14> all{DType::f32, DType::f64, DType::f16,     DType::bf16,  DType::i8,
+                                         DType::u8,  DType::i16, DType::u16,     DType::i32,   DType::u32,
                                          DType::i64, DType::u64, DType::boolean, DType::string};
   return all;
 }
@@ -158,7 +158,8 @@ template <class S>
 std::vector<std::string> member_names() {
   namespace hana = boost::hana;
   std::vector<std::string> names;
-  hana::for_each(hana::accessors<S>(), hana::fuse([&](auto name, auto) { names.emplace_back(hana::to<const char*>(name)); }));
+  hana::for_each(hana::accessors<S>(),
+                 hana::fuse([&](auto name, auto) { names.emplace_back(hana::to<const char*>(name)); }));
   return names;
 }
 

@@ -61,9 +61,9 @@ class Schedule {
   bool operator==(const Schedule&) const = default;
 };
 
-/// One operand's blocked layout in memory, written `pack w co:64`. Each block's remainder (co % 64) becomes an innermost
-/// dimension, in the order given; its quotient (co / 64) stays where the operator declares the dimension. Extents that
-/// the block does not divide are padded with zeros.
+/// One operand's blocked layout in memory, written `pack w co:64`. Each block's remainder (co % 64) becomes an
+/// innermost dimension, in the order given; its quotient (co / 64) stays where the operator declares the dimension.
+/// Extents that the block does not divide are padded with zeros.
 struct Packing {
   std::string operand;
   struct Block {

@@ -21,18 +21,18 @@ struct Infix {
 
 // Longer operators stand before those that they start with.
 constexpr std::array<Infix, 13> kOperators{{{"||", Op::either, 1},
-                                               {"&&", Op::both, 2},
-                                               {"<=", Op::le, 3},
-                                               {">=", Op::ge, 3},
-                                               {"==", Op::eq, 3},
-                                               {"!=", Op::ne, 3},
-                                               {"<", Op::lt, 3},
-                                               {">", Op::gt, 3},
-                                               {"+", Op::add, 4},
-                                               {"-", Op::sub, 4},
-                                               {"*", Op::mul, 5},
-                                               {"/", Op::div, 5},
-                                               {"%", Op::mod, 5}}};
+                                            {"&&", Op::both, 2},
+                                            {"<=", Op::le, 3},
+                                            {">=", Op::ge, 3},
+                                            {"==", Op::eq, 3},
+                                            {"!=", Op::ne, 3},
+                                            {"<", Op::lt, 3},
+                                            {">", Op::gt, 3},
+                                            {"+", Op::add, 4},
+                                            {"-", Op::sub, 4},
+                                            {"*", Op::mul, 5},
+                                            {"/", Op::div, 5},
+                                            {"%", Op::mod, 5}}};
 constexpr int kUnaryLevel = 6;
 constexpr int kAtomLevel = 7;
 
@@ -63,10 +63,9 @@ class Parser {
       const bool of_conditions = level <= 2;
       for (const ScheduleExpression* side : {&left, &right})
         if (side->is_condition() != of_conditions)
-          throw ScheduleProblem{side->position,
-                                fmt::format("'{}' {} where '{}' needs {}", side->print(),
-                                            of_conditions ? "is a number" : "is a condition", o->text,
-                                            of_conditions ? "conditions such as W >= 64" : "numbers")};
+          throw ScheduleProblem{side->position, fmt::format("'{}' {} where '{}' needs {}", side->print(),
+                                                            of_conditions ? "is a number" : "is a condition", o->text,
+                                                            of_conditions ? "conditions such as W >= 64" : "numbers")};
       left = ScheduleExpression{o->op, 0, {}, {std::move(left), std::move(right)}, position};
       if (level == 3) break;  // a < b < c means nothing
     }

@@ -23,7 +23,7 @@ struct ScheduleExpression {
   enum class Op { integer, symbol, negate, add, sub, mul, div, mod, min, max, lt, le, gt, ge, eq, ne, both, either };
   Op op = Op::integer;
   std::int64_t value = 0;
-  std::string name;                      ///< of a symbol
+  std::string name;  ///< of a symbol
   std::vector<ScheduleExpression> args;
   SourcePosition position;
 
@@ -42,7 +42,7 @@ constexpr std::int64_t kScheduleIntegerMax = 2147483647;
 
 bool is_name_start(char c);
 bool is_name_char(char c);
-bool is_name(std::string_view text);          ///< [A-Za-z_][A-Za-z0-9_]*
+bool is_name(std::string_view text);            ///< [A-Za-z_][A-Za-z0-9_]*
 bool is_qualified_name(std::string_view text);  ///< names joined by dots: a stage's role
 
 }  // namespace heddle

@@ -54,9 +54,7 @@ Stage Stage::specialize(std::string_view condition) {
   return copy;
 }
 
-void Stage::specialize_fail(std::string_view message) {
-  record("specialize_fail", {fmt::format("\"{}\"", message)});
-}
+void Stage::specialize_fail(std::string_view message) { record("specialize_fail", {fmt::format("\"{}\"", message)}); }
 
 ScheduleLine& Stage::line() {
   auto& lines = schedule_->lines;

@@ -11,38 +11,38 @@ class ScheduleCall;
 
 /// What an argument of a directive may be, which decides how its text is read and what it must name when applied.
 enum class ArgumentKind {
-  dimension,   ///< a loop of the definition that the line schedules
-  fresh,       ///< a new loop's name; it may take over the name of a loop that the directive replaces
-  pure,        ///< a dimension of the stage itself, whatever its loops are
-  stage,       ///< another stage
-  source,      ///< another stage or an operand
-  definition,  ///< another stage's pure definition, or `stage.update(N)`
-  loop,        ///< a loop of the stage named by the argument before
-  fresh_stage, ///< a new stage's name
-  number,      ///< an integer or an expression over symbolic extents
-  factor,      ///< a number of at least 1
-  condition,   ///< a comparison, or several under && and ||
-  tail,        ///< Halide's TailStrategy
-  memory,      ///< Halide's MemoryType
-  partition,   ///< Halide's Partition
-  alignment,   ///< Halide's LoopAlignStrategy
-  prefetch,    ///< Halide's PrefetchBoundStrategy
-  flag,        ///< true or false
-  text,        ///< "in double quotes"
+  dimension,    ///< a loop of the definition that the line schedules
+  fresh,        ///< a new loop's name; it may take over the name of a loop that the directive replaces
+  pure,         ///< a dimension of the stage itself, whatever its loops are
+  stage,        ///< another stage
+  source,       ///< another stage or an operand
+  definition,   ///< another stage's pure definition, or `stage.update(N)`
+  loop,         ///< a loop of the stage named by the argument before
+  fresh_stage,  ///< a new stage's name
+  number,       ///< an integer or an expression over symbolic extents
+  factor,       ///< a number of at least 1
+  condition,    ///< a comparison, or several under && and ||
+  tail,         ///< Halide's TailStrategy
+  memory,       ///< Halide's MemoryType
+  partition,    ///< Halide's Partition
+  alignment,    ///< Halide's LoopAlignStrategy
+  prefetch,     ///< Halide's PrefetchBoundStrategy
+  flag,         ///< true or false
+  text,         ///< "in double quotes"
 };
 
 struct DirectiveParameter {
   std::string_view name;
   ArgumentKind kind;
   bool optional = false;
-  bool repeated = false;               ///< the last one only: any number of such arguments
+  bool repeated = false;                ///< the last one only: any number of such arguments
   std::string_view default_value = {};  ///< an optional argument that says just this is dropped
 };
 
 /// Where a directive may stand.
 enum class DirectiveScope {
-  loops,       ///< on any definition: pure, update or specialised
-  stage,       ///< on the stage as a whole: not behind update(N) or specialize(...)
+  loops,  ///< on any definition: pure, update or specialised
+  stage,  ///< on the stage as a whole: not behind update(N) or specialize(...)
 };
 
 /// What a chain does after the directive.

@@ -183,8 +183,7 @@ Packing read_packing(LineReader& in) {
   in.skip();
   const SourcePosition start = in.here();
   packing.operand = in.word();
-  if (!is_qualified_name(packing.operand))
-    in.fail("pack needs an operand and its blocks: pack w co:64", start);
+  if (!is_qualified_name(packing.operand)) in.fail("pack needs an operand and its blocks: pack w co:64", start);
   for (in.skip(); !in.done(); in.skip()) {
     const SourcePosition position = in.here();
     const std::string word = in.word();

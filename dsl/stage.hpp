@@ -28,14 +28,14 @@ class Stage {
   class Argument {
    public:
     Argument(std::integral auto value) : value_(static_cast<std::int64_t>(value)) {}  // NOLINT: reads like Halide
-    Argument(std::string value) : value_(std::move(value)) {}                          // NOLINT
-    Argument(std::string_view value) : value_(std::string(value)) {}                   // NOLINT
-    Argument(const char* value) : value_(std::string(value)) {}                        // NOLINT
-    Argument(Halide::TailStrategy value);                                              // NOLINT
-    Argument(Halide::MemoryType value);                                                // NOLINT
-    Argument(Halide::Partition value);                                                 // NOLINT
-    Argument(Halide::LoopAlignStrategy value);                                         // NOLINT
-    Argument(Halide::PrefetchBoundStrategy value);                                     // NOLINT
+    Argument(std::string value) : value_(std::move(value)) {}                         // NOLINT
+    Argument(std::string_view value) : value_(std::string(value)) {}                  // NOLINT
+    Argument(const char* value) : value_(std::string(value)) {}                       // NOLINT
+    Argument(Halide::TailStrategy value);                                             // NOLINT
+    Argument(Halide::MemoryType value);                                               // NOLINT
+    Argument(Halide::Partition value);                                                // NOLINT
+    Argument(Halide::LoopAlignStrategy value);                                        // NOLINT
+    Argument(Halide::PrefetchBoundStrategy value);                                    // NOLINT
 
    private:
     friend class Stage;

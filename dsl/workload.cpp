@@ -169,13 +169,13 @@ Workload Workload::of(const Operator& op, const Json& attributes, std::vector<Te
                       int threads) {
   Composition c;
   const Json canonical = op.canonical(attributes);
+  const auto outputs = op.infer(canonical, inputs);  // first: the rest may rely on operands that fit
   const auto infos = op.operands(canonical, inputs);
   Composition::Node node{&op, canonical, {}};
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     c.inputs.push_back({inputs[i], i < infos.size() && infos[i].constant});
     node.operands.push_back(static_cast<int>(i));
   }
-  const auto outputs = op.infer(canonical, inputs);
   for (std::size_t i = 0; i < outputs.size(); ++i) c.outputs.push_back(static_cast<int>(inputs.size() + i));
   c.nodes.push_back(std::move(node));
   c.symbols = std::move(symbols);
@@ -346,12 +346,12 @@ std::vector<BufferView> Workload::output_views() const {
   return views;
 }
 
-std::vector<Array> Workload::reference(std::span<const Array> inputs) const {
+std::vector<Array> Workload::reference(std::span<const Array> inputs, const SymbolValues& known) const {
   if (inputs.size() != inputs_.size())
     throw Error(ErrorCode::invalid_argument, fmt::format("workload {} takes {} inputs, not {}", name(), inputs_.size(), inputs.size()));
   std::vector<Shape> shapes;
   for (const auto& array : inputs) shapes.push_back(array.shape());
-  const SymbolValues symbols = bind_symbols(std::span(types_).first(inputs_.size()), shapes);
+  const SymbolValues symbols = bind_symbols(std::span(types_).first(inputs_.size()), shapes, known);
   std::map<std::string, Extent> replacements;
   for (const auto& [symbol, value] : symbols) replacements[symbol] = value;
 
@@ -457,8 +457,7 @@ Array pack(const Array& logical, const OperandInfo& operand, const Packing& pack
   return packed;
 }
 
-SymbolValues bind_symbols(std::span<const TensorType> types, std::span<const Shape> shapes) {
-  SymbolValues symbols;
+SymbolValues bind_symbols(std::span<const TensorType> types, std::span<const Shape> shapes, SymbolValues symbols) {
   for (std::size_t i = 0; i < types.size(); ++i) {
     if (types[i].shape.size() != shapes[i].size())
       throw Error(ErrorCode::invalid_argument, fmt::format("operand {} has shape {}, expected {}", i, to_string(shapes[i]), types[i].str()));

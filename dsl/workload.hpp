@@ -78,8 +78,9 @@ class Workload {
   std::vector<BufferView> input_views(const std::vector<Packing>& packings = {}) const;
   std::vector<BufferView> output_views() const;
 
-  /// The oracle: every node's double reference in turn. Arrays are logical, row-major; symbols come from their shapes.
-  std::vector<Array> reference(std::span<const Array> inputs) const;
+  /// The oracle: every node's double reference in turn. Arrays are logical, row-major; symbols come from their shapes,
+  /// those that no shape gives away from `symbols`.
+  std::vector<Array> reference(std::span<const Array> inputs, const SymbolValues& symbols = {}) const;
   Tolerance tolerance() const;  ///< the sum over the nodes
   Extent flops() const;
   Extent bytes() const;         ///< each input and output once
@@ -96,8 +97,9 @@ class Workload {
 /// outermost first.
 Array pack(const Array& logical, const OperandInfo& operand, const Packing& packing);
 
-/// Binds symbols by matching symbolic types against actual shapes; throws Error{invalid_argument} where they differ.
-SymbolValues bind_symbols(std::span<const TensorType> types, std::span<const Shape> shapes);
+/// Binds symbols by matching symbolic types against actual shapes, beside those known already; throws
+/// Error{invalid_argument} where they differ.
+SymbolValues bind_symbols(std::span<const TensorType> types, std::span<const Shape> shapes, SymbolValues symbols = {});
 
 /// Where two tensors first differ by more than the tolerance; empty if nowhere. Infinities must be equal, NaN meets NaN
 /// (unless special values are ignored: then those elements are skipped).

@@ -68,7 +68,12 @@ class Rename : public hi::IRMutator {
 void rename_tasks(Halide::Module& module, const std::string& symbol) {
   std::unordered_map<std::string, std::string> names;
   for (auto& f : module.functions())
-    if (f.name != symbol) names[f.name] = fmt::format("{}_task{}", symbol, names.size());
+    if (f.name != symbol) {
+      const std::string task = fmt::format("{}_task{}", symbol, names.size() / 2);
+      // The body that starts the loop names the function with `::` before it.
+      names["::" + f.name] = "::" + task;
+      names[f.name] = task;
+    }
   Rename rename(names);
   for (auto& f : module.functions()) {
     f.body = rename.mutate(f.body);

@@ -36,6 +36,12 @@ std::optional<std::vector<Border>> wanted_border(const Node& node) {
   return border;
 }
 
+bool reads_any_order(const Node& node, const Graph& graph) {
+  if (node.op->name() != "conv" || node.attributes.value("group", std::int64_t{1}) != 1) return false;
+  const auto channels = graph.value(node.inputs[0]).type.shape[1].constant();
+  return channels && (*channels == 1 || *channels == 3);
+}
+
 std::optional<std::set<int>> removed_dimensions(const Node& node, const Graph& graph) {
   if (node.op->kind() != OperatorKind::reduction || !node.attributes.contains("axes")) return std::nullopt;
   const int rank = graph.value(node.inputs[0]).type.rank();

@@ -19,6 +19,10 @@ bool is_reshape(const Node& node);
 /// nothing if it has none.
 std::optional<std::vector<Border>> wanted_border(const Node& node);
 
+/// Whether the order of the first operand is of no consequence: a convolution of an image's one or three channels
+/// broadcasts every element it reads, so bringing them next to one another gains nothing.
+bool reads_any_order(const Node& node, const Graph& graph);
+
 /// The dimensions of the first operand that a reduction without keep_dims drops; nothing for other operators.
 std::optional<std::set<int>> removed_dimensions(const Node& node, const Graph& graph);
 

@@ -164,6 +164,7 @@ class Orders {
       std::vector<TensorType> types;
       for (const int v : node.inputs) types.push_back(g.value(v).type);
       const auto infos = node.op->operands(node.attributes, types);
+      if (i == 0 && reads_any_order(node, g)) return std::nullopt;
       if (i < infos.size() && is_data(infos[i], in)) return channels_last(in.rank());
     }
     return std::nullopt;

@@ -13,9 +13,9 @@ struct AveragePool {
   static constexpr auto kind = OperatorKind::window;
 
   struct Attributes {
-    BOOST_HANA_DEFINE_STRUCT(Attributes, (std::vector<std::int64_t>, kernel_shape), (std::vector<std::int64_t>, strides),
-                             (std::vector<std::int64_t>, pads), (std::vector<std::int64_t>, dilations), (bool, ceil_mode),
-                             (bool, count_include_pad));
+    BOOST_HANA_DEFINE_STRUCT(Attributes, (std::vector<std::int64_t>, kernel_shape),
+                             (std::vector<std::int64_t>, strides), (std::vector<std::int64_t>, pads),
+                             (std::vector<std::int64_t>, dilations), (bool, ceil_mode), (bool, count_include_pad));
     Attributes() : ceil_mode(false), count_include_pad(false) {}
   };
   struct Stages {
@@ -33,7 +33,9 @@ struct AveragePool {
     for (auto& name : spatial_names(in[0].shape.size() - 2)) names.push_back(std::move(name));
     return names;
   }
-  static std::vector<OperandInfo> operands(const Attributes& a, std::span<const TensorType> in) { return {{"x", dimensions(a, in)}}; }
+  static std::vector<OperandInfo> operands(const Attributes& a, std::span<const TensorType> in) {
+    return {{"x", dimensions(a, in)}};
+  }
 
   static TensorType infer(const Attributes& a, std::span<const TensorType> in) {
     require_operands(in, 1, 1, "x");
@@ -45,8 +47,9 @@ struct AveragePool {
     const Window w = window(a);
     TensorType out{x.dtype, {x.shape[0], x.shape[1]}, {}};
     for (std::size_t d = 0; d < w.rank(); ++d) {
-      require(w.before[d] < w.reach(d) && w.after[d] < w.reach(d), "pads {} and {} must be below the window's {}, or a window may hold no element",
-              w.before[d], w.after[d], w.reach(d));
+      require(w.before[d] < w.reach(d) && w.after[d] < w.reach(d),
+              "pads {} and {} must be below the window's {}, or a window may hold no element", w.before[d], w.after[d],
+              w.reach(d));
       out.shape.push_back(output_extent(w, d, x.shape[d + 2]));
     }
     return out;
@@ -80,10 +83,11 @@ struct AveragePool {
     s.acc(arguments) = Halide::cast(type, 0);
     s.acc(arguments) += Halide::cast(type, x.at(a.loops[0], a.loops[1], position, tap));
 
-    int whole = 1;   // taps of the dimensions whose windows are always whole
-    Expr cut;        // and of the others
+    int whole = 1;  // taps of the dimensions whose windows are always whole
+    Expr cut;       // and of the others
     for (std::size_t d = 0; d < w.rank(); ++d) {
-      const bool varies = at.count_include_pad ? w.ceil_mode : reads_outside(w, d, a.in[0].type.shape[d + 2], a.out[0].shape[d + 2]);
+      const bool varies =
+          at.count_include_pad ? w.ceil_mode : reads_outside(w, d, a.in[0].type.shape[d + 2], a.out[0].shape[d + 2]);
       if (!varies) {
         whole *= static_cast<int>(w.kernel[d]);
         continue;
@@ -123,20 +127,32 @@ struct AveragePool {
     for (const std::int64_t k : a.kernel_shape) count = count * Extent(k);
     return count;
   }
-  static Tolerance tolerance(const Attributes& a, std::span<const TensorType> in) { return sum_tolerance(in[0].dtype, taps(a)); }
+  static Tolerance tolerance(const Attributes& a, std::span<const TensorType> in) {
+    return sum_tolerance(in[0].dtype, taps(a));
+  }
   static Extent flops(const Attributes& a, std::span<const TensorType>, std::span<const TensorType> out) {
     return taps(a) * out[0].element_count();
   }
 
   static std::vector<Case> cases() {
-    const std::vector<SymbolValues> images = {{{"N", 1}, {"H", 2}, {"W", 3}}, {{"N", 2}, {"H", 5}, {"W", 7}}, {{"N", 1}, {"H", 8}, {"W", 13}}};
+    const std::vector<SymbolValues> images = {
+        {{"N", 1}, {"H", 2}, {"W", 3}}, {{"N", 2}, {"H", 5}, {"W", 7}}, {{"N", 1}, {"H", 8}, {"W", 13}}};
     return {
         {{{"kernel_shape", {3, 3}}, {"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}}, types({"f32[N,5,H,W]"}), images},
-        {{{"kernel_shape", {3, 3}}, {"strides", {2, 2}}, {"pads", {1, 1, 0, 1}}, {"count_include_pad", true}}, types({"f32[N,5,H,W]"}), images},
+        {{{"kernel_shape", {3, 3}}, {"strides", {2, 2}}, {"pads", {1, 1, 0, 1}}, {"count_include_pad", true}},
+         types({"f32[N,5,H,W]"}),
+         images},
         {{{"kernel_shape", {2, 2}}, {"strides", {1, 2}}}, types({"f32[N,16,H,W]"}), images},
-        {{{"kernel_shape", {3, 2}}, {"strides", {2, 3}}, {"pads", {1, 0, 1, 1}}, {"ceil_mode", true}}, types({"f32[1,3,H,W]"}), images},
-        {{{"kernel_shape", {3, 2}}, {"strides", {2, 3}}, {"pads", {1, 0, 1, 1}}, {"ceil_mode", true}, {"count_include_pad", true}},
-         types({"f32[1,3,H,W]"}), images},
+        {{{"kernel_shape", {3, 2}}, {"strides", {2, 3}}, {"pads", {1, 0, 1, 1}}, {"ceil_mode", true}},
+         types({"f32[1,3,H,W]"}),
+         images},
+        {{{"kernel_shape", {3, 2}},
+          {"strides", {2, 3}},
+          {"pads", {1, 0, 1, 1}},
+          {"ceil_mode", true},
+          {"count_include_pad", true}},
+         types({"f32[1,3,H,W]"}),
+         images},
         {{{"kernel_shape", {3, 2}}, {"dilations", {2, 3}}, {"pads", {2, 1, 1, 2}}}, types({"f32[1,3,H,W]"}), images},
         {{{"kernel_shape", {3}}, {"pads", {2, 0}}}, types({"f32[N,2,W]"}), images},
         {{{"kernel_shape", {2, 2, 2}}, {"pads", {1, 0, 0, 0, 1, 0}}}, types({"f32[1,3,3,4,5]"})},

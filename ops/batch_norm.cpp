@@ -11,7 +11,8 @@ using Halide::Expr;
 
 struct BatchNorm {
   static constexpr auto name = "batch_norm";
-  static constexpr auto summary = "inference form: (x - mean) / sqrt(variance + epsilon) * scale + b, a value per channel (dimension 1)";
+  static constexpr auto summary =
+      "inference form: (x - mean) / sqrt(variance + epsilon) * scale + b, a value per channel (dimension 1)";
   static constexpr auto kind = OperatorKind::elementwise;
 
   struct Attributes {
@@ -45,7 +46,9 @@ struct BatchNorm {
   static void define(const Attributes& at, Algorithm& a, Stages& s) {
     const Halide::Type type = accumulator(a.in[0].func.type());
     const Halide::Var c = a.loops[1];
-    const auto value = [&](std::size_t operand, const std::vector<Expr>& index) { return Halide::cast(type, a.in[operand].at(index)); };
+    const auto value = [&](std::size_t operand, const std::vector<Expr>& index) {
+      return Halide::cast(type, a.in[operand].at(index));
+    };
     s.factor(c) = value(1, {c}) / Halide::sqrt(value(4, {c}) + math::constant(type, at.epsilon));
     const Expr normalised = (value(0, a.index()) - value(3, {c})) * s.factor(c) + value(2, {c});
     s.out(a.arguments()) = Halide::cast(a.in[0].func.type(), normalised);
@@ -62,17 +65,25 @@ struct BatchNorm {
 
   static Tolerance tolerance(const Attributes&, std::span<const TensorType> in) {
     const double own = in[0].dtype == DType::f64 ? unit_roundoff(DType::f64) : unit_roundoff(DType::f32);
-    return {.relative = 2 * unit_roundoff(in[0].dtype), .of_largest = 64 * own, .special_values = SpecialValues::ignored,
+    return {.relative = 2 * unit_roundoff(in[0].dtype),
+            .of_largest = 64 * own,
+            .special_values = SpecialValues::ignored,
             .reason = "six roundings, and x - mean or + b may cancel; differences of the largest numbers overflow"};
   }
-  static Extent flops(const Attributes&, std::span<const TensorType>, std::span<const TensorType> out) { return Extent(3) * out[0].element_count(); }
+  static Extent flops(const Attributes&, std::span<const TensorType>, std::span<const TensorType> out) {
+    return Extent(3) * out[0].element_count();
+  }
 
   static std::vector<Case> cases() {
-    const std::vector<SymbolValues> images = {{{"N", 1}, {"C", 1}, {"W", 1}}, {{"N", 2}, {"C", 7}, {"W", 5}}, {{"N", 1}, {"C", 33}, {"W", 3}}};
+    const std::vector<SymbolValues> images = {
+        {{"N", 1}, {"C", 1}, {"W", 1}}, {{"N", 2}, {"C", 7}, {"W", 5}}, {{"N", 1}, {"C", 33}, {"W", 3}}};
     const std::vector<ValueDomain> domains = {{}, {}, {}, {}, {0.1, 4, {}}};
     return {
         {Json::object(), types({"f32[N,C,3,W]", "f32[C]", "f32[C]", "f32[C]", "f32[C]"}), images, domains},
-        {{{"epsilon", 0.5}}, types({"f32[N,C]", "f32[C]", "f32[C]", "f32[C]", "f32[C]"}), {{{"N", 1}, {"C", 1}}, {{"N", 3}, {"C", 17}}}, domains},
+        {{{"epsilon", 0.5}},
+         types({"f32[N,C]", "f32[C]", "f32[C]", "f32[C]", "f32[C]"}),
+         {{{"N", 1}, {"C", 1}}, {{"N", 3}, {"C", 17}}},
+         domains},
         {Json::object(), types({"f32[2,3,2,3,2]", "f32[3]", "f32[3]", "f32[3]", "f32[3]"}), {}, domains},
         {Json::object(), types({"f16[2,3,5]", "f16[3]", "f16[3]", "f32[3]", "f32[3]"}), {}, domains},
     };

@@ -1,6 +1,7 @@
 #include "ops/binary.hpp"
 
 #include <cmath>
+#include <limits>
 #include <memory>
 
 #include <fmt/format.h>
@@ -98,6 +99,8 @@ double nan_or(double a, double b, double otherwise) { return std::isnan(a) ? a :
 int bits_of(DType type) { return static_cast<int>(8 * size_of(type)); }
 
 std::vector<Row> arithmetic() {
+  const double infinity = std::numeric_limits<double>::infinity();
+  const std::vector<double> specials = {infinity, -infinity, std::numeric_limits<double>::quiet_NaN(), 0.0, -0.0};
   return {
       {.name = "add",
        .summary = "a + b",
@@ -144,7 +147,7 @@ std::vector<Row> arithmetic() {
        .integers = [](Wide a, Wide b, Parameters, DType) { return remainder_of(a, b, true); },
        .ulps = 1,
        .reason = "exact where the quotient is below 2^29, as in the tests",
-       .domains = {domain_of(-100, 100), domain_of(-3, 3)}},
+       .domains = {ValueDomain{-100, 100, specials}, ValueDomain{-3, 3, specials}}},
       {.name = "pow",
        .summary = "a to the power b; IEEE's special cases for floats, wrapping for integers",
        .types = Accepts::numbers,

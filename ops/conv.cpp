@@ -9,7 +9,8 @@ using Halide::Expr;
 
 struct Conv {
   static constexpr auto name = "conv";
-  static constexpr auto summary = "convolution over 1 to 3 spatial dimensions, grouped, strided and dilated; the bias is optional";
+  static constexpr auto summary =
+      "convolution over 1 to 3 spatial dimensions, grouped, strided and dilated; the bias is optional";
   static constexpr auto kind = OperatorKind::window;
 
   struct Attributes {
@@ -52,12 +53,14 @@ struct Conv {
     require(x.rank() >= 3 && x.rank() <= 5, "x has rank {}, expected 3 to 5: (n, ci, spatial...)", x.rank());
     require(w.rank() == x.rank(), "w has rank {}, expected {} like x", w.rank(), x.rank());
     const bool bytes = (x.dtype == DType::u8 || x.dtype == DType::i8) && (w.dtype == DType::u8 || w.dtype == DType::i8);
-    require(bytes || (is_float(x.dtype) && w.dtype == x.dtype), "x is {} and w {}: both must be the same float, or 8-bit integers",
-            to_string(x.dtype), to_string(w.dtype));
+    require(bytes || (is_float(x.dtype) && w.dtype == x.dtype),
+            "x is {} and w {}: both must be the same float, or 8-bit integers", to_string(x.dtype), to_string(w.dtype));
     TensorType out{bytes ? DType::i32 : x.dtype, {x.shape[0], w.shape[0]}, {}};
     require(a.group >= 1, "group {} must be at least 1", a.group);
-    require_equal(x.shape[1], w.shape[1] * Extent(a.group), fmt::format("x's channels (against w's {} in {} groups)", w.shape[1].str(), a.group));
-    require(mod(w.shape[0], a.group) == Extent(0), "w's {} output channels do not divide into {} groups", w.shape[0].str(), a.group);
+    require_equal(x.shape[1], w.shape[1] * Extent(a.group),
+                  fmt::format("x's channels (against w's {} in {} groups)", w.shape[1].str(), a.group));
+    require(mod(w.shape[0], a.group) == Extent(0), "w's {} output channels do not divide into {} groups",
+            w.shape[0].str(), a.group);
     if (in.size() > 2) {
       require(in[2].dtype == out.dtype, "b is {}, expected {}", to_string(in[2].dtype), to_string(out.dtype));
       require(in[2].rank() == 1, "b has rank {}, expected 1", in[2].rank());
@@ -75,8 +78,8 @@ struct Conv {
     const Halide::Var n = a.loops[0], co = a.loops[1];
     const std::vector<Expr> position(a.loops.begin() + 2, a.loops.end());
 
-    // One input channel a group needs no reduction over ci: the input's channel then follows co, densely if there is one
-    // output channel a group too.
+    // One input channel a group needs no reduction over ci: the input's channel then follows co, densely if there is
+    // one output channel a group too.
     const bool depthwise = at.group > 1 && w.type.shape[1] == Extent(1);
     const auto taps = spatial_names(sliding.rank(), "k");
     std::vector<Reduction::Dimension> reduced;
@@ -102,7 +105,8 @@ struct Conv {
     const Halide::Type type = accumulator(a.in[0].func.type());
     s.acc(arguments) = a.in.size() > 2 ? Halide::cast(type, a.in[2].at({co})) : Halide::cast(type, 0);
     s.acc(arguments) += Halide::cast(type, w.at(weight)) * Halide::cast(type, x.at(n, channel, position, tap));
-    s.out(a.arguments()) = type.is_float() ? Halide::cast(a.in[0].func.type(), s.acc(arguments)) : Expr(s.acc(arguments));
+    s.out(a.arguments()) =
+        type.is_float() ? Halide::cast(a.in[0].func.type(), s.acc(arguments)) : Expr(s.acc(arguments));
   }
 
   static void reference(const Attributes& a, std::span<const Array> in, Array& out) {
@@ -128,13 +132,16 @@ struct Conv {
     for (std::size_t d = 1; d < w.shape.size(); ++d) count = count * w.shape[d];
     return count;
   }
-  static Tolerance tolerance(const Attributes&, std::span<const TensorType> in) { return sum_tolerance(in[0].dtype, terms(in[1])); }
+  static Tolerance tolerance(const Attributes&, std::span<const TensorType> in) {
+    return sum_tolerance(in[0].dtype, terms(in[1]));
+  }
   static Extent flops(const Attributes&, std::span<const TensorType> in, std::span<const TensorType> out) {
     return Extent(2) * terms(in[1]) * out[0].element_count();
   }
 
   static std::vector<Case> cases() {
-    const std::vector<SymbolValues> images = {{{"N", 1}, {"H", 1}, {"W", 1}}, {{"N", 2}, {"H", 5}, {"W", 7}}, {{"N", 1}, {"H", 8}, {"W", 13}}};
+    const std::vector<SymbolValues> images = {
+        {{"N", 1}, {"H", 1}, {"W", 1}}, {{"N", 2}, {"H", 5}, {"W", 7}}, {{"N", 1}, {"H", 8}, {"W", 13}}};
     const std::vector<SymbolValues> larger = {{{"H", 5}, {"W", 6}}, {{"H", 9}, {"W", 7}}, {{"H", 12}, {"W", 17}}};
     return {
         {{{"pads", {1, 1, 1, 1}}}, types({"f32[N,5,H,W]", "f32[7,5,3,3]", "f32[7]"}), images},
@@ -143,7 +150,9 @@ struct Conv {
         {{{"strides", {2, 3}}}, types({"f32[1,3,H,W]", "f32[4,3,1,1]"}), larger},
         {{{"pads", {1, 1, 1, 1}}, {"group", 19}}, types({"f32[N,19,H,W]", "f32[19,1,3,3]", "f32[19]"}), images},
         {{{"strides", {2, 2}}, {"pads", {2, 2, 2, 2}}, {"group", 6}}, types({"f32[1,6,H,W]", "f32[12,1,5,5]"}), larger},
-        {{{"dilations", {2, 1}}, {"pads", {2, 0, 1, 1}}, {"group", 3}}, types({"f32[1,6,H,W]", "f32[9,2,3,2]", "f32[9]"}), larger},
+        {{{"dilations", {2, 1}}, {"pads", {2, 0, 1, 1}}, {"group", 3}},
+         types({"f32[1,6,H,W]", "f32[9,2,3,2]", "f32[9]"}),
+         larger},
         {{{"strides", {2}}, {"pads", {2, 2}}}, types({"f32[N,3,W]", "f32[5,3,5]", "f32[5]"}), images},
         {{{"pads", {1, 0, 1, 0, 1, 1}}}, types({"f32[1,2,4,5,6]", "f32[3,2,2,3,3]"})},
         {{{"pads", {1, 1, 1, 1}}}, types({"u8[1,5,6,7]", "i8[6,5,3,3]", "i32[6]"})},

@@ -9,7 +9,8 @@ using Halide::Expr;
 
 struct ConvTranspose {
   static constexpr auto name = "conv_transpose";
-  static constexpr auto summary = "transposed convolution: every input element adds its window of weights to the output";
+  static constexpr auto summary =
+      "transposed convolution: every input element adds its window of weights to the output";
   static constexpr auto kind = OperatorKind::window;
 
   struct Attributes {
@@ -52,10 +53,12 @@ struct ConvTranspose {
     const TensorType& w = in[1];
     require(x.rank() >= 3 && x.rank() <= 5, "x has rank {}, expected 3 to 5: (n, ci, spatial...)", x.rank());
     require(w.rank() == x.rank(), "w has rank {}, expected {} like x", w.rank(), x.rank());
-    require(is_float(x.dtype) && w.dtype == x.dtype, "x is {} and w {}: both must be the same float", to_string(x.dtype), to_string(w.dtype));
+    require(is_float(x.dtype) && w.dtype == x.dtype, "x is {} and w {}: both must be the same float",
+            to_string(x.dtype), to_string(w.dtype));
     require(a.group >= 1, "group {} must be at least 1", a.group);
     require_equal(x.shape[1], w.shape[0], "x's channels (against w's first extent)");
-    require(mod(x.shape[1], a.group) == Extent(0), "x's {} channels do not divide into {} groups", x.shape[1].str(), a.group);
+    require(mod(x.shape[1], a.group) == Extent(0), "x's {} channels do not divide into {} groups", x.shape[1].str(),
+            a.group);
     TensorType out{x.dtype, {x.shape[0], w.shape[1] * Extent(a.group)}, {}};
     if (in.size() > 2) {
       require(in[2].dtype == x.dtype, "b is {}, expected {}", to_string(in[2].dtype), to_string(x.dtype));
@@ -63,24 +66,26 @@ struct ConvTranspose {
       require_equal(in[2].shape[0], out.shape[1], "b's extent");
     }
     const Window slid = window(a, w);
-    require(a.output_padding.empty() || a.output_padding.size() == slid.rank(), "output_padding has {} values, expected {}",
-            a.output_padding.size(), slid.rank());
+    require(a.output_padding.empty() || a.output_padding.size() == slid.rank(),
+            "output_padding has {} values, expected {}", a.output_padding.size(), slid.rank());
     for (std::size_t d = 0; d < slid.rank(); ++d) {
       const std::int64_t extra = a.output_padding.empty() ? 0 : a.output_padding[d];
       require(extra >= 0 && extra < std::max(slid.strides[d], slid.dilations[d]),
-              "output_padding {} must be below the stride {} or the dilation {}", extra, slid.strides[d], slid.dilations[d]);
+              "output_padding {} must be below the stride {} or the dilation {}", extra, slid.strides[d],
+              slid.dilations[d]);
       const Extent extent = (x.shape[d + 2] - Extent(1)) * Extent(slid.strides[d]) +
                             Extent(slid.reach(d) + extra - slid.before[d] - slid.after[d]);
-      require(extent.constant().value_or(1) >= 1, "pads {} and {} leave nothing of spatial dimension {}: its extent would be {}",
-              slid.before[d], slid.after[d], d, extent.str());
+      require(extent.constant().value_or(1) >= 1,
+              "pads {} and {} leave nothing of spatial dimension {}: its extent would be {}", slid.before[d],
+              slid.after[d], d, extent.str());
       out.shape.push_back(extent);
     }
     return out;
   }
 
-  /// Where along one dimension an output element finds its terms. Undilated: output y takes every stride-th tap, starting
-  /// with the phase (y + before) % stride, so the reduction runs over those taps alone. Dilated: over all taps, of which
-  /// those that meet an input element count.
+  /// Where along one dimension an output element finds its terms. Undilated: output y takes every stride-th tap,
+  /// starting with the phase (y + before) % stride, so the reduction runs over those taps alone. Dilated: over all
+  /// taps, of which those that meet an input element count.
   struct Taps {
     Expr kernel;    ///< tap of w
     Expr position;  ///< of x
@@ -201,7 +206,9 @@ struct ConvTranspose {
     for (std::size_t d = 2; d < w.shape.size(); ++d) count = count * w.shape[d];
     return count;
   }
-  static Tolerance tolerance(const Attributes& a, std::span<const TensorType> in) { return sum_tolerance(in[0].dtype, terms(a, in[1])); }
+  static Tolerance tolerance(const Attributes& a, std::span<const TensorType> in) {
+    return sum_tolerance(in[0].dtype, terms(a, in[1]));
+  }
   static Extent flops(const Attributes&, std::span<const TensorType> in, std::span<const TensorType>) {
     Extent window = 1;  // what one input element meets
     for (std::size_t d = 1; d < in[1].shape.size(); ++d) window = window * in[1].shape[d];
@@ -213,11 +220,17 @@ struct ConvTranspose {
     const std::vector<SymbolValues> larger = {{{"H", 2}, {"W", 3}}, {{"H", 5}, {"W", 4}}};
     return {
         {{{"strides", {2, 2}}}, types({"f32[1,6,H,W]", "f32[6,5,2,2]", "f32[5]"}), images},
-        {{{"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}, {"output_padding", {1, 1}}}, types({"f32[2,3,H,W]", "f32[3,4,3,3]", "f32[4]"}), images},
+        {{{"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}, {"output_padding", {1, 1}}},
+         types({"f32[2,3,H,W]", "f32[3,4,3,3]", "f32[4]"}),
+         images},
         {Json::object(), types({"f32[1,3,H,W]", "f32[3,4,3,2]"}), images},
         {{{"strides", {3, 2}}, {"pads", {1, 0, 0, 1}}, {"group", 2}}, types({"f32[1,4,H,W]", "f32[4,3,4,3]"}), larger},
-        {{{"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}, {"group", 5}}, types({"f32[1,5,H,W]", "f32[5,1,4,4]", "f32[5]"}), larger},
-        {{{"strides", {2, 1}}, {"dilations", {2, 3}}, {"pads", {1, 0, 0, 2}}, {"output_padding", {1, 0}}}, types({"f32[1,2,H,W]", "f32[2,3,3,2]"}), larger},
+        {{{"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}, {"group", 5}},
+         types({"f32[1,5,H,W]", "f32[5,1,4,4]", "f32[5]"}),
+         larger},
+        {{{"strides", {2, 1}}, {"dilations", {2, 3}}, {"pads", {1, 0, 0, 2}}, {"output_padding", {1, 0}}},
+         types({"f32[1,2,H,W]", "f32[2,3,3,2]"}),
+         larger},
         {{{"strides", {2}}, {"pads", {0, 1}}}, types({"f32[2,3,W]", "f32[3,2,5]"}), {{{"W", 1}}, {{"W", 6}}}},
         {{{"strides", {1, 2, 2}}}, types({"f32[1,2,2,3,2]", "f32[2,3,2,3,2]", "f32[3]"})},
         {{{"strides", {2, 2}}}, types({"f16[1,3,4,5]", "f16[3,2,2,2]"})},

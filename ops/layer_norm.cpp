@@ -12,7 +12,8 @@ using Halide::Expr;
 
 struct LayerNorm {
   static constexpr auto name = "layer_norm";
-  static constexpr auto summary = "(x - mean) / sqrt(variance + epsilon) * scale + b over the dimensions from axis on; b is optional";
+  static constexpr auto summary =
+      "(x - mean) / sqrt(variance + epsilon) * scale + b over the dimensions from axis on; b is optional";
   static constexpr auto kind = OperatorKind::reduction;
 
   struct Attributes {
@@ -32,14 +33,15 @@ struct LayerNorm {
     require(at.epsilon >= 0, "epsilon {} must not be negative", at.epsilon);
     const char* roles[] = {"x", "scale", "b"};
     for (std::size_t i = 0; i < in.size(); ++i) {
-      require(is_float(in[i].dtype) && in[i].dtype == in[0].dtype, "{} is {}, expected {}", roles[i], to_string(in[i].dtype),
-              i == 0 ? "a float" : "x's " + std::string(to_string(in[0].dtype)));
+      require(is_float(in[i].dtype) && in[i].dtype == in[0].dtype, "{} is {}, expected {}", roles[i],
+              to_string(in[i].dtype), i == 0 ? "a float" : "x's " + std::string(to_string(in[0].dtype)));
       if (i == 0) continue;
       require(in[i].rank() <= in[0].rank(), "{} has rank {}, more than x's {}", roles[i], in[i].rank(), in[0].rank());
       const std::vector<TensorType> both = {in[0], in[i]};
       const auto shape = broadcast_shapes(both);
       for (std::size_t d = 0; d < shape.size(); ++d)
-        require_equal(shape[d], in[0].shape[d], fmt::format("{} ({}) broadcast to x: dimension {}", roles[i], in[i].str(), d));
+        require_equal(shape[d], in[0].shape[d],
+                      fmt::format("{} ({}) broadcast to x: dimension {}", roles[i], in[i].str(), d));
     }
     require(in[0].rank() >= 1, "x is a scalar: there is nothing to normalise over");
     normalized_axis(at.axis, in[0].rank());
@@ -99,19 +101,24 @@ struct LayerNorm {
       for (std::int64_t k = 0; k < length; ++k) variance += std::pow(in[0].at(first + k) - mean, 2);
       variance /= static_cast<double>(length);
       const double b = in.size() > 2 ? in[2].at(flat_broadcast(in[2].shape(), index)) : 0;
-      out.set(i, (in[0].at(i) - mean) / std::sqrt(variance + at.epsilon) * in[1].at(flat_broadcast(in[1].shape(), index)) + b);
+      out.set(
+          i,
+          (in[0].at(i) - mean) / std::sqrt(variance + at.epsilon) * in[1].at(flat_broadcast(in[1].shape(), index)) + b);
       ++i;
     });
   }
 
   static Tolerance tolerance(const Attributes& at, std::span<const TensorType> in) {
     Extent length = 1;
-    for (auto d = static_cast<std::size_t>(normalized_axis(at.axis, in[0].rank())); d < in[0].shape.size(); ++d) length = length * in[0].shape[d];
+    for (auto d = static_cast<std::size_t>(normalized_axis(at.axis, in[0].rank())); d < in[0].shape.size(); ++d)
+      length = length * in[0].shape[d];
     Tolerance t = sum_tolerance(in[0].dtype, length);
     t.reason = "two sums along the row and the square root: " + t.reason;
     return t;
   }
-  static Extent flops(const Attributes&, std::span<const TensorType>, std::span<const TensorType> out) { return Extent(8) * out[0].element_count(); }
+  static Extent flops(const Attributes&, std::span<const TensorType>, std::span<const TensorType> out) {
+    return Extent(8) * out[0].element_count();
+  }
 
   static std::vector<Case> cases() {
     const std::vector<SymbolValues> rows = {{{"N", 1}, {"W", 2}}, {{"N", 3}, {"W", 7}}, {{"N", 2}, {"W", 37}}};

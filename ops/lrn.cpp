@@ -13,7 +13,8 @@ using Halide::Expr;
 
 struct Lrn {
   static constexpr auto name = "lrn";
-  static constexpr auto summary = "local response normalisation: x / (bias + alpha / size * sum of squares of the nearby channels) ^ beta";
+  static constexpr auto summary =
+      "local response normalisation: x / (bias + alpha / size * sum of squares of the nearby channels) ^ beta";
   static constexpr auto kind = OperatorKind::window;
 
   struct Attributes {
@@ -30,7 +31,9 @@ struct Lrn {
       for (auto& name : spatial_names(in[0].shape.size() - 2)) names.push_back(std::move(name));
     return names;
   }
-  static std::vector<OperandInfo> operands(const Attributes& at, std::span<const TensorType> in) { return {{"x", dimensions(at, in)}}; }
+  static std::vector<OperandInfo> operands(const Attributes& at, std::span<const TensorType> in) {
+    return {{"x", dimensions(at, in)}};
+  }
 
   static TensorType infer(const Attributes& at, std::span<const TensorType> in) {
     require_operands(in, 1, 1, "x");
@@ -60,14 +63,17 @@ struct Lrn {
     const Expr channel = a.loops[1] + r["k"] - static_cast<int>((at.size - 1) / 2);
     const Expr last = x.extents[1] - 1;
     nearby[1] = Halide::clamp(channel, 0, last);
-    const Expr value = Halide::select(channel >= 0 && channel <= last, Halide::cast(type, x.at(nearby)), Halide::cast(type, 0));
+    const Expr value =
+        Halide::select(channel >= 0 && channel <= last, Halide::cast(type, x.at(nearby)), Halide::cast(type, 0));
 
     std::vector<Halide::Var> arguments;
     for (const int dim : innermost_first(x.type)) arguments.push_back(a.loops[static_cast<std::size_t>(dim)]);
     s.acc(arguments) = Halide::cast(type, 0);
     s.acc(arguments) += value * value;
-    const Expr base = math::constant(type, at.bias) + math::constant(type, at.alpha / static_cast<double>(at.size)) * s.acc(arguments);
-    s.out(a.arguments()) = Halide::cast(x.func.type(), Halide::cast(type, x.at(a.index())) * negative_power(base, at.beta));
+    const Expr base = math::constant(type, at.bias) +
+                      math::constant(type, at.alpha / static_cast<double>(at.size)) * s.acc(arguments);
+    s.out(a.arguments()) =
+        Halide::cast(x.func.type(), Halide::cast(type, x.at(a.index())) * negative_power(base, at.beta));
   }
 
   static void reference(const Attributes& at, std::span<const Array> in, Array& out) {
@@ -81,23 +87,29 @@ struct Lrn {
       double squares = 0;
       for (std::int64_t k = std::max<std::int64_t>(0, c - before); k <= std::min(channels - 1, c + after); ++k)
         squares += std::pow(x[static_cast<std::size_t>(i + (k - c) * pixels)], 2);
-      out.set(i, x[static_cast<std::size_t>(i)] / std::pow(at.bias + at.alpha / static_cast<double>(at.size) * squares, at.beta));
+      out.set(i, x[static_cast<std::size_t>(i)] /
+                     std::pow(at.bias + at.alpha / static_cast<double>(at.size) * squares, at.beta));
     }
   }
 
   static Tolerance tolerance(const Attributes& at, std::span<const TensorType> in) {
     const double own = in[0].dtype == DType::f64 ? unit_roundoff(DType::f64) : unit_roundoff(DType::f32);
     // Sums of positive terms lose nothing to cancellation; the power scales their relative error by beta.
-    const double relative = 2 * unit_roundoff(in[0].dtype) + (static_cast<double>(at.size) * std::abs(at.beta) + 32) * own;
-    return {.relative = relative, .special_values = SpecialValues::ignored,
-            .reason = "size positive terms, the power by square roots or exp and log within 32 roundings; squares of large numbers overflow"};
+    const double relative =
+        2 * unit_roundoff(in[0].dtype) + (static_cast<double>(at.size) * std::abs(at.beta) + 32) * own;
+    return {.relative = relative,
+            .special_values = SpecialValues::ignored,
+            .reason =
+                "size positive terms, the power by square roots or exp and log within 32 roundings; squares of large "
+                "numbers overflow"};
   }
   static Extent flops(const Attributes& at, std::span<const TensorType>, std::span<const TensorType> out) {
     return Extent(2 * at.size + 4) * out[0].element_count();
   }
 
   static std::vector<Case> cases() {
-    const std::vector<SymbolValues> images = {{{"N", 1}, {"C", 1}, {"W", 1}}, {{"N", 2}, {"C", 7}, {"W", 5}}, {{"N", 1}, {"C", 33}, {"W", 3}}};
+    const std::vector<SymbolValues> images = {
+        {{"N", 1}, {"C", 1}, {"W", 1}}, {{"N", 2}, {"C", 7}, {"W", 5}}, {{"N", 1}, {"C", 33}, {"W", 3}}};
     return {
         {{{"size", 5}, {"alpha", 0.5}, {"beta", 0.75}, {"bias", 2.0}}, types({"f32[N,C,3,W]"}), images},
         {{{"size", 4}, {"alpha", 0.1}, {"beta", 0.6}}, types({"f32[N,C,2,W]"}), images},

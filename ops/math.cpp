@@ -90,7 +90,8 @@ Expr atan_f64(const Expr& x) {
 Reduced reduce_angle(const Expr& x) {
   const Expr wide = widen(x);
   const Expr k = Halide::round(wide * f64(2 / std::numbers::pi));
-  return {cast<int>(k), narrow(wide - k * f64(std::numbers::pi / 2))};
+  // For huge x the remainder is noise; it stays where the polynomials do.
+  return {cast<int>(k), clamp(narrow(wide - k * f64(std::numbers::pi / 2)), -0.79, 0.79)};
 }
 
 Expr sin_near_zero(const Expr& r) {
@@ -109,10 +110,21 @@ Expr select_quadrant(const Reduced& angle, int shift) {
 
 }  // namespace
 
+Expr widen_to_f32(const Expr& x) {
+  if (x.type() != Halide::Float(16)) return cast<float>(x);
+  const Expr bits = cast<std::uint32_t>(reinterpret<std::uint16_t>(x));
+  const Expr magnitude = (bits & 0x7FFF) << 13;
+  const Expr special = (bits & 0x7C00) == 0x7C00;
+  // f32's exponent has 112 more below zero; the product is exact, denormals included.
+  const Expr finite = reinterpret<std::uint32_t>(reinterpret<float>(magnitude) * 0x1p112F);
+  return reinterpret<float>(select(special, magnitude | Expr(0x7F800000U), finite) | ((bits & 0x8000) << 16));
+}
+
 Expr constant(Halide::Type type, double value) { return cast(type, Expr(value)); }
 
 Expr less(const Expr& a, const Expr& b) { return a.type().is_float() ? strict_float(a < b) : a < b; }
-Expr less_equal(const Expr& a, const Expr& b) { return a.type().is_float() ? strict_float(a <= b) : a <= b; }
+// Halide turns a <= b into !(b < a), which NaN passes.
+Expr less_equal(const Expr& a, const Expr& b) { return a.type().is_float() ? less(a, b) || equal(a, b) : a <= b; }
 Expr equal(const Expr& a, const Expr& b) { return a.type().is_float() ? strict_float(a == b) : a == b; }
 
 Expr maximum(const Expr& bound, const Expr& x) { return select(less(x, bound), bound, x); }
@@ -146,7 +158,8 @@ Expr expm1(const Expr& x) {
   const auto [k, r] = reduce_exp(within);
   const Expr half = half_power_of_two(k);
   const Expr tail = r + r * r * exp_tail(r);  // e^r - 1
-  return (tail * half + (half - 0.5F)) * 2.0F;
+  // Strict, since LLVM would take half out of both terms: (tail + 1) half - 1/2 cancels.
+  return (tail * half + strict_float(half - 0.5F)) * 2.0F;
 }
 
 Expr log(const Expr& x) {
@@ -170,7 +183,7 @@ Expr log(const Expr& x) {
 Expr log1p(const Expr& x) {
   const Expr u = strict_float(1.0F + x);
   // log(u) is the logarithm of the rounded sum; the quotient corrects for what the rounding lost.
-  const Expr corrected = math::log(u) * (x / strict_float(u - 1.0F));
+  const Expr corrected = math::log(u) * strict_float(x / (u - 1.0F));
   const Expr one = constant(Halide::Float(32), 1);
   return select(equal(u, one), x, equal(u, constant(Halide::Float(32), infinity)), u,
                 less(constant(Halide::Float(32), 0), u), corrected, math::log(u));
@@ -203,22 +216,20 @@ Expr erf(const Expr& x) {
 }
 
 Expr pow(const Expr& x, const Expr& y) {
-  const Expr magnitude = widen(Halide::abs(x));
-  const Expr exponent = widen(y);
-  const Expr zero = f64(0);
-  const Expr one = f64(1);
-  const Expr log = select(equal(magnitude, zero), f64(-infinity), equal(magnitude, f64(infinity)), f64(infinity),
-                          Halide::is_nan(magnitude), magnitude, log_f64(magnitude));
-  const Expr power = exp_f64(clamp_exponent(strict_float(exponent * log)));
-  const Expr half = exponent * f64(0.5);
-  const Expr integral = equal(Halide::floor(exponent), exponent);
+  // Every test is made in f32: LLVM takes what was widened to f64 for finite.
+  const Halide::Type f32 = Halide::Float(32);
+  const Expr zero = constant(f32, 0), one = constant(f32, 1), inf = constant(f32, infinity);
+  const Expr magnitude = Halide::abs(x);
+  const Expr log =
+      select(equal(magnitude, zero), f64(-infinity), equal(magnitude, inf), f64(infinity), log_f64(widen(magnitude)));
+  const Expr power = narrow(exp_f64(clamp_exponent(strict_float(widen(y) * log))));
+  const Expr half = y * 0.5F;
+  const Expr integral = equal(Halide::floor(y), y);
   const Expr odd = integral && !equal(Halide::floor(half), half);
-  const Expr negative = reinterpret<std::int32_t>(x) < 0;
-  const Expr signed_power = select(negative && odd, -power, power);
-  const Expr defined = less_equal(f64(0), widen(x)) || integral || equal(magnitude, f64(infinity));
-  const Expr general = select(Halide::is_nan(magnitude) || defined, signed_power, nan_like(power));
-  const Expr of_one = equal(widen(x), one) || (equal(magnitude, one) && equal(Halide::abs(exponent), f64(infinity)));
-  return narrow(select(of_one || equal(exponent, zero), one, general));
+  const Expr signed_power = select(reinterpret<std::int32_t>(x) < 0 && odd, -power, power);
+  const Expr is_one = equal(y, zero) || equal(x, one) || (equal(magnitude, one) && equal(Halide::abs(y), inf));
+  const Expr undefined = Halide::is_nan(x) || Halide::is_nan(y) || (less(x, zero) && !integral && less(magnitude, inf));
+  return select(is_one, one, undefined, nan_like(x), signed_power);
 }
 
 Expr sin(const Expr& x) { return select_quadrant(reduce_angle(x), 0); }
@@ -286,12 +297,14 @@ Expr fmod(const Expr& a, const Expr& b) {
   const Expr divisor = widen(Halide::abs(b));
   const Expr remainder = strict_float(dividend - Halide::trunc(dividend / divisor) * divisor);
   // The quotient may round up to the next integer.
-  const Expr fixed = select(less(remainder, f64(0)), remainder + divisor, less_equal(divisor, remainder),
-                            remainder - divisor, remainder);
-  const Expr of_infinite_divisor =
-      select(equal(divisor, f64(infinity)) && less(dividend, f64(infinity)), dividend, fixed);
-  const Expr value = narrow(of_infinite_divisor);
-  return select(reinterpret<std::int32_t>(a) < 0, -value, value);
+  const Expr fixed = select(less(remainder, f64(0)), remainder + divisor, less(remainder, divisor), remainder,
+                            remainder - divisor);
+  const Expr inf = constant(Halide::Float(32), infinity);
+  const Expr whole = equal(Halide::abs(b), inf) && less(Halide::abs(a), inf);
+  const Expr undefined = Halide::is_nan(a) || Halide::is_nan(b) || equal(Halide::abs(a), inf) ||
+                         equal(b, constant(Halide::Float(32), 0));
+  const Expr value = narrow(fixed);
+  return select(undefined, nan_like(a), whole, a, reinterpret<std::int32_t>(a) < 0, -value, value);
 }
 
 }  // namespace heddle::ops::math

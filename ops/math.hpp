@@ -13,6 +13,10 @@ using Halide::Expr;
 /// A constant of the given type.
 Expr constant(Halide::Type type, double value);
 
+/// f16 or bf16 as f32. LLVM's own conversion from f16 is one instruction, but it declares the result finite, and every
+/// test for infinities and NaN is then folded away.
+Expr widen_to_f32(const Expr& x);
+
 /// Comparisons that hold no more than IEEE says: Halide's own assume that there is no NaN and call NaN < 1 true.
 Expr less(const Expr& a, const Expr& b);
 Expr less_equal(const Expr& a, const Expr& b);
@@ -36,7 +40,7 @@ Expr erf(const Expr& x);      ///< 6 ulp
 
 // Rarely in a hot loop: these go through f64 inside, so a device needs it.
 Expr pow(const Expr& x, const Expr& y);  ///< 1 ulp; IEEE's special cases
-Expr sin(const Expr& x);                 ///< 2 ulp for |x| <= 10^5
+Expr sin(const Expr& x);                 ///< 2 ulp for |x| <= 10^5; noise beyond 10^9
 Expr cos(const Expr& x);                 ///< 2 ulp for |x| <= 10^5, absolute 10^-7 near its zeros
 Expr tan(const Expr& x);                 ///< 4 ulp for |x| <= 10^5
 Expr asin(const Expr& x);                ///< 1 ulp, like the rest

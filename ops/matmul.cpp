@@ -35,7 +35,10 @@ struct Matmul {
 
   static std::vector<OperandInfo> operands(const Attributes& at, std::span<const TensorType> in) {
     OperandInfo a{"a", with_batches(in[0].rank(), at.transpose_a ? "k" : "m", at.transpose_a ? "m" : "k")};
-    OperandInfo b{"b", with_batches(in[1].rank(), at.transpose_b ? "n" : "k", at.transpose_b ? "k" : "n"), {"k", "n"}, in[1].rank() == 2};
+    OperandInfo b{"b",
+                  with_batches(in[1].rank(), at.transpose_b ? "n" : "k", at.transpose_b ? "k" : "n"),
+                  {"k", "n"},
+                  in[1].rank() == 2};
     for (int d = in[1].rank() - 2; d-- > 0;) b.packing_order.push_back(b.dimensions[static_cast<std::size_t>(d)]);
     OperandInfo c{"c", {}, {}, true};
     if (in.size() > 2) {
@@ -46,7 +49,9 @@ struct Matmul {
     return {a, b, c};
   }
 
-  static const Extent& last(const TensorType& type, std::size_t from_end) { return type.shape[type.shape.size() - from_end]; }
+  static const Extent& last(const TensorType& type, std::size_t from_end) {
+    return type.shape[type.shape.size() - from_end];
+  }
 
   static TensorType infer(const Attributes& at, std::span<const TensorType> in) {
     require_operands(in, 2, 3, "a, b and optionally c");
@@ -55,7 +60,8 @@ struct Matmul {
     require(a.rank() >= 2 && b.rank() >= 2, "a has rank {} and b {}: both need at least 2", a.rank(), b.rank());
     const bool bytes = (a.dtype == DType::u8 || a.dtype == DType::i8) && (b.dtype == DType::u8 || b.dtype == DType::i8);
     const bool numbers = a.dtype == b.dtype && (is_float(a.dtype) || (is_integer(a.dtype) && size_of(a.dtype) >= 4));
-    require(bytes || numbers, "a is {} and b {}: both must be the same float or 32- or 64-bit integer, or 8-bit integers",
+    require(bytes || numbers,
+            "a is {} and b {}: both must be the same float or 32- or 64-bit integer, or 8-bit integers",
             to_string(a.dtype), to_string(b.dtype));
     require_equal(last(b, at.transpose_b ? 1 : 2), last(a, at.transpose_a ? 2 : 1),
                   fmt::format("b's inner extent ({} against {})", a.str(), b.str()));
@@ -69,7 +75,8 @@ struct Matmul {
       require(in[2].rank() <= out.rank(), "c has rank {}, more than the product's {}", in[2].rank(), out.rank());
       const std::vector<TensorType> both = {out, in[2]};
       const auto shape = broadcast_shapes(both);
-      for (std::size_t d = 0; d < shape.size(); ++d) require_equal(shape[d], out.shape[d], fmt::format("c ({}) broadcast: dimension {}", in[2].str(), d));
+      for (std::size_t d = 0; d < shape.size(); ++d)
+        require_equal(shape[d], out.shape[d], fmt::format("c ({}) broadcast: dimension {}", in[2].str(), d));
     }
     return out;
   }
@@ -93,13 +100,16 @@ struct Matmul {
     const Expr k = r["k"];
     const Halide::Type type = accumulator(left.func.type());
     s.acc(a.arguments()) = a.in.size() > 2 ? Halide::cast(type, a.in[2].broadcast(a.index())) : Halide::cast(type, 0);
-    s.acc(a.arguments()) += Halide::cast(type, left.at(at.transpose_a ? index(a, left, k, m) : index(a, left, m, k))) *
-                            Halide::cast(type, right.at(at.transpose_b ? index(a, right, n, k) : index(a, right, k, n)));
-    s.out(a.arguments()) = type.is_float() ? Halide::cast(left.func.type(), s.acc(a.arguments())) : Expr(s.acc(a.arguments()));
+    s.acc(a.arguments()) +=
+        Halide::cast(type, left.at(at.transpose_a ? index(a, left, k, m) : index(a, left, m, k))) *
+        Halide::cast(type, right.at(at.transpose_b ? index(a, right, n, k) : index(a, right, k, n)));
+    s.out(a.arguments()) =
+        type.is_float() ? Halide::cast(left.func.type(), s.acc(a.arguments())) : Expr(s.acc(a.arguments()));
   }
 
   template <class T, class Read>
-  static void product(const Attributes& at, std::span<const Array> in, const Shape& shape, const Read& read, std::vector<T>& out) {
+  static void product(const Attributes& at, std::span<const Array> in, const Shape& shape, const Read& read,
+                      std::vector<T>& out) {
     const Shape &a = in[0].shape(), &b = in[1].shape();
     const std::int64_t depth = a[a.size() - (at.transpose_a ? 2 : 1)];
     std::size_t position = 0;
@@ -127,7 +137,8 @@ struct Matmul {
       std::vector<std::uint64_t> values(static_cast<std::size_t>(out.size()));
       const auto read = [&](std::size_t operand, std::int64_t i) {
         const Array& array = in[operand];
-        if (array.dtype() == DType::i64) return static_cast<std::uint64_t>(array.as<std::int64_t>()[static_cast<std::size_t>(i)]);
+        if (array.dtype() == DType::i64)
+          return static_cast<std::uint64_t>(array.as<std::int64_t>()[static_cast<std::size_t>(i)]);
         if (array.dtype() == DType::u64) return array.as<std::uint64_t>()[static_cast<std::size_t>(i)];
         return static_cast<std::uint64_t>(static_cast<std::int64_t>(array.at(i)));
       };
@@ -145,19 +156,26 @@ struct Matmul {
     std::vector<std::vector<double>> operands;
     for (const auto& array : in) operands.push_back(to_doubles(array));
     std::vector<double> values(static_cast<std::size_t>(out.size()));
-    product(at, in, out.shape(), [&](std::size_t operand, std::int64_t i) { return operands[operand][static_cast<std::size_t>(i)]; }, values);
+    product(
+        at, in, out.shape(),
+        [&](std::size_t operand, std::int64_t i) { return operands[operand][static_cast<std::size_t>(i)]; }, values);
     for (std::size_t i = 0; i < values.size(); ++i) out.set(static_cast<std::int64_t>(i), values[i]);
   }
 
-  static Extent depth(const Attributes& at, std::span<const TensorType> in) { return last(in[0], at.transpose_a ? 2 : 1); }
-  static Tolerance tolerance(const Attributes& at, std::span<const TensorType> in) { return sum_tolerance(in[0].dtype, depth(at, in)); }
+  static Extent depth(const Attributes& at, std::span<const TensorType> in) {
+    return last(in[0], at.transpose_a ? 2 : 1);
+  }
+  static Tolerance tolerance(const Attributes& at, std::span<const TensorType> in) {
+    return sum_tolerance(in[0].dtype, depth(at, in));
+  }
   static Extent flops(const Attributes& at, std::span<const TensorType> in, std::span<const TensorType> out) {
     return Extent(2) * depth(at, in) * out[0].element_count();
   }
 
   static std::vector<Case> cases() {
     const std::vector<SymbolValues> rows = {{{"M", 1}}, {{"M", 7}}, {{"M", 18}}};
-    const std::vector<SymbolValues> all = {{{"M", 1}, {"N", 1}, {"K", 1}}, {{"M", 5}, {"N", 19}, {"K", 7}}, {{"M", 8}, {"N", 32}, {"K", 33}}};
+    const std::vector<SymbolValues> all = {
+        {{"M", 1}, {"N", 1}, {"K", 1}}, {{"M", 5}, {"N", 19}, {"K", 7}}, {{"M", 8}, {"N", 32}, {"K", 33}}};
     return {
         {Json::object(), types({"f32[M,33]", "f32[33,37]", "f32[37]"}), rows},
         {{{"transpose_b", true}}, types({"f32[M,24]", "f32[17,24]", "f32[17]"}), rows},

@@ -16,8 +16,9 @@ struct MaxPool {
   static constexpr auto kind = OperatorKind::window;
 
   struct Attributes {
-    BOOST_HANA_DEFINE_STRUCT(Attributes, (std::vector<std::int64_t>, kernel_shape), (std::vector<std::int64_t>, strides),
-                             (std::vector<std::int64_t>, pads), (std::vector<std::int64_t>, dilations), (bool, ceil_mode));
+    BOOST_HANA_DEFINE_STRUCT(Attributes, (std::vector<std::int64_t>, kernel_shape),
+                             (std::vector<std::int64_t>, strides), (std::vector<std::int64_t>, pads),
+                             (std::vector<std::int64_t>, dilations), (bool, ceil_mode));
     Attributes() : ceil_mode(false) {}
   };
   struct Stages {
@@ -35,7 +36,9 @@ struct MaxPool {
     for (auto& name : spatial_names(in[0].shape.size() - 2)) names.push_back(std::move(name));
     return names;
   }
-  static std::vector<OperandInfo> operands(const Attributes& a, std::span<const TensorType> in) { return {{"x", dimensions(a, in)}}; }
+  static std::vector<OperandInfo> operands(const Attributes& a, std::span<const TensorType> in) {
+    return {{"x", dimensions(a, in)}};
+  }
 
   static TensorType infer(const Attributes& a, std::span<const TensorType> in) {
     require_operands(in, 1, 1, "x");
@@ -47,8 +50,9 @@ struct MaxPool {
     const Window w = window(a);
     TensorType out{x.dtype, {x.shape[0], x.shape[1]}, {}};
     for (std::size_t d = 0; d < w.rank(); ++d) {
-      require(w.before[d] < w.reach(d) && w.after[d] < w.reach(d), "pads {} and {} must be below the window's {}, or a window may hold no element",
-              w.before[d], w.after[d], w.reach(d));
+      require(w.before[d] < w.reach(d) && w.after[d] < w.reach(d),
+              "pads {} and {} must be below the window's {}, or a window may hold no element", w.before[d], w.after[d],
+              w.reach(d));
       out.shape.push_back(output_extent(w, d, x.shape[d + 2]));
     }
     return out;
@@ -96,8 +100,9 @@ struct MaxPool {
   static Tolerance tolerance(const Attributes&, std::span<const TensorType> in) {
     if (!is_float(in[0].dtype)) return {.reason = "an element of the input"};
     return {.special_values = SpecialValues::ignored,
-            .reason = "an element of the input. Infinities are right; a NaN may be dropped, since keeping it triples the "
-                      "cost of an element"};
+            .reason =
+                "an element of the input. Infinities are right; a NaN may be dropped, since keeping it triples the "
+                "cost of an element"};
   }
   static Extent flops(const Attributes& a, std::span<const TensorType>, std::span<const TensorType> out) {
     Extent taps = 1;
@@ -106,13 +111,19 @@ struct MaxPool {
   }
 
   static std::vector<Case> cases() {
-    const std::vector<SymbolValues> images = {{{"N", 1}, {"H", 2}, {"W", 3}}, {{"N", 2}, {"H", 5}, {"W", 7}}, {{"N", 1}, {"H", 8}, {"W", 13}}};
+    const std::vector<SymbolValues> images = {
+        {{"N", 1}, {"H", 2}, {"W", 3}}, {{"N", 2}, {"H", 5}, {"W", 7}}, {{"N", 1}, {"H", 8}, {"W", 13}}};
     const double infinity = std::numeric_limits<double>::infinity();
     const std::vector<ValueDomain> infinite = {{-4, 4, {infinity, -infinity}}};
     return {
-        {{{"kernel_shape", {3, 3}}, {"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}}, types({"f32[N,5,H,W]"}), images, infinite},
+        {{{"kernel_shape", {3, 3}}, {"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}},
+         types({"f32[N,5,H,W]"}),
+         images,
+         infinite},
         {{{"kernel_shape", {2, 2}}, {"strides", {2, 2}}}, types({"f32[N,16,H,W]"}), images},
-        {{{"kernel_shape", {3, 2}}, {"strides", {2, 3}}, {"pads", {0, 0, 1, 1}}, {"ceil_mode", true}}, types({"f32[1,3,H,W]"}), images},
+        {{{"kernel_shape", {3, 2}}, {"strides", {2, 3}}, {"pads", {0, 0, 1, 1}}, {"ceil_mode", true}},
+         types({"f32[1,3,H,W]"}),
+         images},
         {{{"kernel_shape", {2, 2}}, {"dilations", {2, 1}}, {"pads", {1, 0, 1, 1}}}, types({"f32[1,4,H,W]"}), images},
         {{{"kernel_shape", {3}}, {"pads", {2, 0}}}, types({"f32[N,2,W]"}), images},
         {{{"kernel_shape", {2, 2, 2}}, {"pads", {1, 0, 0, 0, 1, 0}}}, types({"f32[1,3,3,4,5]"})},

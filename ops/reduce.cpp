@@ -151,7 +151,9 @@ struct LogSum : Sum {
   static constexpr auto summary = "logarithm of the sum";
   static constexpr bool floats_only = true;
   static ValueDomain domain() { return {1.5, 8, {}}; }
-  static Expr finish(const Expr& acc, const Expr&) { return acc.type().bits() == 64 ? Halide::log(acc) : math::log(acc); }
+  static Expr finish(const Expr& acc, const Expr&) {
+    return acc.type().bits() == 64 ? Halide::log(acc) : math::log(acc);
+  }
   template <class T>
   static T last(T acc, std::int64_t) {
     return std::log(acc);
@@ -198,7 +200,7 @@ std::vector<std::string> remaining_dimensions(const Attributes& at, const Tensor
 struct Frame {
   std::vector<Halide::Var> kept;  ///< in the order of x's memory, innermost first
   std::vector<Reduction::Dimension> reduced;
-  std::vector<Expr> index;        ///< of x: loops where it is kept
+  std::vector<Expr> index;  ///< of x: loops where it is kept
   std::vector<bool> is_reduced;
   std::vector<std::string> names;
   Extent count = 1;
@@ -266,13 +268,16 @@ struct Reduce {
     BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, acc), (Halide::Func, out));
   };
 
-  static std::vector<std::string> dimensions(const Attributes& at, std::span<const TensorType> in) { return remaining_dimensions(at, in[0]); }
+  static std::vector<std::string> dimensions(const Attributes& at, std::span<const TensorType> in) {
+    return remaining_dimensions(at, in[0]);
+  }
   static std::vector<OperandInfo> operands(const Attributes&, std::span<const TensorType>) { return {{"x"}}; }
 
   static TensorType infer(const Attributes& at, std::span<const TensorType> in) {
     require_operands(in, 1, 1, "x");
     const DType type = in[0].dtype;
-    const bool integers = !F::floats_only && (F::selects ? is_integer(type) || type == DType::boolean : is_integer(type) && size_of(type) >= 4);
+    const bool integers = !F::floats_only && (F::selects ? is_integer(type) || type == DType::boolean
+                                                         : is_integer(type) && size_of(type) >= 4);
     require(is_float(type) || integers, "x is {}, which {} does not take", to_string(type), name);
     return reduced_type(at, in[0]);
   }
@@ -309,44 +314,58 @@ struct Reduce {
         if (!wide) {
           auto to = out.as<std::int32_t>();
           const auto from = x.as<std::int32_t>();
-          return fold<std::int32_t>(at, x, out, [&](std::int64_t i) { return from[at_index(i)]; }, [&](std::size_t i, std::int32_t v) { to[i] = v; });
+          return fold<std::int32_t>(
+              at, x, out, [&](std::int64_t i) { return from[at_index(i)]; },
+              [&](std::size_t i, std::int32_t v) { to[i] = v; });
         }
         auto to = out.as<std::int64_t>();
         const auto from = x.as<std::int64_t>();
-        return fold<std::int64_t>(at, x, out, [&](std::int64_t i) { return from[at_index(i)]; }, [&](std::size_t i, std::int64_t v) { to[i] = v; });
+        return fold<std::int64_t>(
+            at, x, out, [&](std::int64_t i) { return from[at_index(i)]; },
+            [&](std::size_t i, std::int64_t v) { to[i] = v; });
       }
       if (x.dtype() == DType::u64) {
         auto to = out.as<std::uint64_t>();
         const auto from = x.as<std::uint64_t>();
-        return fold<std::uint64_t>(at, x, out, [&](std::int64_t i) { return from[at_index(i)]; }, [&](std::size_t i, std::uint64_t v) { to[i] = v; });
+        return fold<std::uint64_t>(
+            at, x, out, [&](std::int64_t i) { return from[at_index(i)]; },
+            [&](std::size_t i, std::uint64_t v) { to[i] = v; });
       }
       if (x.dtype() == DType::u32) {
         auto to = out.as<std::uint32_t>();
         const auto from = x.as<std::uint32_t>();
-        return fold<std::uint32_t>(at, x, out, [&](std::int64_t i) { return from[at_index(i)]; }, [&](std::size_t i, std::uint32_t v) { to[i] = v; });
+        return fold<std::uint32_t>(
+            at, x, out, [&](std::int64_t i) { return from[at_index(i)]; },
+            [&](std::size_t i, std::uint32_t v) { to[i] = v; });
       }
     }
-    fold<double>(at, x, out, [&](std::int64_t i) { return x.at(i); }, [&](std::size_t i, double v) { out.set(static_cast<std::int64_t>(i), v); });
+    fold<double>(
+        at, x, out, [&](std::int64_t i) { return x.at(i); },
+        [&](std::size_t i, double v) { out.set(static_cast<std::int64_t>(i), v); });
   }
 
   static Tolerance tolerance(const Attributes& at, std::span<const TensorType> in) {
     if (!is_float(in[0].dtype)) return {.reason = "integers wrap alike in any order"};
     if (F::selects)
       return {.special_values = SpecialValues::ignored,
-              .reason = "an element of the input. Infinities are right; a NaN may be dropped, since keeping it triples the "
-                        "cost of an element"};
+              .reason =
+                  "an element of the input. Infinities are right; a NaN may be dropped, since keeping it triples the "
+                  "cost of an element"};
     Extent length = 1;
     const auto reduced = reduced_dimensions(at, in[0].rank());
     for (std::size_t d = 0; d < reduced.size(); ++d)
       if (reduced[d]) length = length * in[0].shape[d];
     Tolerance t = sum_tolerance(in[0].dtype, length);
     if (std::is_same_v<F, Product>) {
-      t.relative += static_cast<double>(length.constant().value_or(4096)) * unit_roundoff(in[0].dtype == DType::f64 ? DType::f64 : DType::f32);
+      t.relative += static_cast<double>(length.constant().value_or(4096)) *
+                    unit_roundoff(in[0].dtype == DType::f64 ? DType::f64 : DType::f32);
       t.reason = "a rounding a factor; large and small factors overflow in another order than in the reference";
     }
     return t;
   }
-  static Extent flops(const Attributes&, std::span<const TensorType> in, std::span<const TensorType>) { return in[0].element_count(); }
+  static Extent flops(const Attributes&, std::span<const TensorType> in, std::span<const TensorType>) {
+    return in[0].element_count();
+  }
 
   static std::vector<Case> cases() {
     if (F::selects) return cases_of(F::domain(), {"i8[3,5]", "u8[3,5]", "i64[2,3]", "bool[2,3]", "f16[3,5]"});
@@ -365,7 +384,9 @@ struct ReduceLogSumExp {
     BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, max), (Halide::Func, acc), (Halide::Func, out));
   };
 
-  static std::vector<std::string> dimensions(const Attributes& at, std::span<const TensorType> in) { return remaining_dimensions(at, in[0]); }
+  static std::vector<std::string> dimensions(const Attributes& at, std::span<const TensorType> in) {
+    return remaining_dimensions(at, in[0]);
+  }
   static std::vector<OperandInfo> operands(const Attributes&, std::span<const TensorType>) { return {{"x"}}; }
   static TensorType infer(const Attributes& at, std::span<const TensorType> in) {
     require_operands(in, 1, 1, "x");
@@ -385,24 +406,32 @@ struct ReduceLogSumExp {
     s.acc(frame.kept) = Halide::cast(type, 0);
     s.acc(frame.kept) += wide ? Halide::exp(difference) : math::exp(difference);
     const Expr sum = s.acc(frame.kept);
-    s.out(a.arguments()) = Halide::cast(a.in[0].func.type(), s.max(frame.kept) + (wide ? Halide::log(sum) : math::log(sum)));
+    s.out(a.arguments()) =
+        Halide::cast(a.in[0].func.type(), s.max(frame.kept) + (wide ? Halide::log(sum) : math::log(sum)));
   }
 
   static void reference(const Attributes& at, std::span<const Array> in, Array& out) {
     std::vector<double> largest(static_cast<std::size_t>(out.size()), -std::numeric_limits<double>::infinity());
     std::vector<double> sums(largest.size(), 0);
-    for_each_pair(at, in[0].shape(), [&](std::int64_t from, std::size_t to) { largest[to] = std::fmax(largest[to], in[0].at(from)); });
-    for_each_pair(at, in[0].shape(), [&](std::int64_t from, std::size_t to) { sums[to] += std::exp(in[0].at(from) - largest[to]); });
+    for_each_pair(at, in[0].shape(),
+                  [&](std::int64_t from, std::size_t to) { largest[to] = std::fmax(largest[to], in[0].at(from)); });
+    for_each_pair(at, in[0].shape(),
+                  [&](std::int64_t from, std::size_t to) { sums[to] += std::exp(in[0].at(from) - largest[to]); });
     for (std::size_t i = 0; i < sums.size(); ++i) out.set(static_cast<std::int64_t>(i), largest[i] + std::log(sums[i]));
   }
 
   static Tolerance tolerance(const Attributes&, std::span<const TensorType> in) {
     const double own = in[0].dtype == DType::f64 ? unit_roundoff(DType::f64) : unit_roundoff(DType::f32);
-    return {.relative = 2 * unit_roundoff(in[0].dtype), .of_largest = 64 * own, .special_values = SpecialValues::ignored,
-            .reason = "the sum's relative error becomes an absolute one of the logarithm; the maximum of a row of -inf is "
-                      "-inf and its difference NaN, as in the reference, but an infinite one is not"};
+    return {.relative = 2 * unit_roundoff(in[0].dtype),
+            .of_largest = 64 * own,
+            .special_values = SpecialValues::ignored,
+            .reason =
+                "the sum's relative error becomes an absolute one of the logarithm; the maximum of a row of -inf is "
+                "-inf and its difference NaN, as in the reference, but an infinite one is not"};
   }
-  static Extent flops(const Attributes&, std::span<const TensorType> in, std::span<const TensorType>) { return Extent(4) * in[0].element_count(); }
+  static Extent flops(const Attributes&, std::span<const TensorType> in, std::span<const TensorType>) {
+    return Extent(4) * in[0].element_count();
+  }
   static std::vector<Case> cases() { return cases_of({-100, 100, {}}, {"f64[3,5]", "f16[3,5]"}); }
 };
 

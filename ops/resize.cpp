@@ -16,7 +16,15 @@ using Halide::select;
 using Halide::strict_float;
 
 enum class Mode { nearest, linear, cubic };
-enum class Coordinates { half_pixel, half_pixel_symmetric, pytorch_half_pixel, align_corners, asymmetric, tf_half_pixel_for_nn, tf_crop_and_resize };
+enum class Coordinates {
+  half_pixel,
+  half_pixel_symmetric,
+  pytorch_half_pixel,
+  align_corners,
+  asymmetric,
+  tf_half_pixel_for_nn,
+  tf_crop_and_resize
+};
 enum class Nearest { round_prefer_floor, round_prefer_ceil, floor, ceil };
 
 std::string_view to_string(Mode mode) {
@@ -28,14 +36,16 @@ const std::array<Mode, 3>& enum_values(Mode) {
   return all;
 }
 std::string_view to_string(Coordinates mode) {
-  constexpr std::array<std::string_view, 7> names = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners",
-                                                     "asymmetric", "tf_half_pixel_for_nn", "tf_crop_and_resize"};
+  constexpr std::array<std::string_view, 7> names = {
+      "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners",
+      "asymmetric", "tf_half_pixel_for_nn", "tf_crop_and_resize"};
   return names[static_cast<std::size_t>(mode)];
 }
 const std::array<Coordinates, 7>& enum_values(Coordinates) {
   using enum Coordinates;
-  static constexpr std::array<Coordinates, 7> all = {half_pixel, half_pixel_symmetric, pytorch_half_pixel, align_corners,
-                                                     asymmetric, tf_half_pixel_for_nn, tf_crop_and_resize};
+  static constexpr std::array<Coordinates, 7> all = {half_pixel,        half_pixel_symmetric, pytorch_half_pixel,
+                                                     align_corners,     asymmetric,           tf_half_pixel_for_nn,
+                                                     tf_crop_and_resize};
   return all;
 }
 std::string_view to_string(Nearest mode) {
@@ -43,7 +53,8 @@ std::string_view to_string(Nearest mode) {
   return names[static_cast<std::size_t>(mode)];
 }
 const std::array<Nearest, 4>& enum_values(Nearest) {
-  static constexpr std::array<Nearest, 4> all = {Nearest::round_prefer_floor, Nearest::round_prefer_ceil, Nearest::floor, Nearest::ceil};
+  static constexpr std::array<Nearest, 4> all = {Nearest::round_prefer_floor, Nearest::round_prefer_ceil,
+                                                 Nearest::floor, Nearest::ceil};
   return all;
 }
 
@@ -61,15 +72,17 @@ std::optional<Fraction> small_fraction(double scale) {
 
 struct Resize {
   static constexpr auto name = "resize";
-  static constexpr auto summary = "resamples to other extents: the nearest element, or linear or cubic interpolation along every resized dimension";
+  static constexpr auto summary =
+      "resamples to other extents: the nearest element, or linear or cubic interpolation along every resized dimension";
   static constexpr auto kind = OperatorKind::window;
 
-  /// scales or sizes has a value for every dimension of x. sizes are extents' texts, which may hold symbols. roi
+  /// scales or sizes has a value for every dimension of x. sizes may hold symbols. roi
   /// (tf_crop_and_resize): all starts, then all ends, as shares of the extents.
   struct Attributes {
-    BOOST_HANA_DEFINE_STRUCT(Attributes, (std::vector<double>, scales), (std::vector<std::string>, sizes), (Mode, mode),
-                             (Coordinates, coordinate_transformation_mode), (Nearest, nearest_mode), (double, cubic_coeff_a),
-                             (bool, exclude_outside), (double, extrapolation_value), (std::vector<double>, roi));
+    BOOST_HANA_DEFINE_STRUCT(Attributes, (std::vector<double>, scales), (std::vector<Extent>, sizes), (Mode, mode),
+                             (Coordinates, coordinate_transformation_mode), (Nearest, nearest_mode),
+                             (double, cubic_coeff_a), (bool, exclude_outside), (double, extrapolation_value),
+                             (std::vector<double>, roi));
     Attributes()
         : mode(Mode::nearest),
           coordinate_transformation_mode(Coordinates::half_pixel),
@@ -84,32 +97,41 @@ struct Resize {
 
   static std::vector<OperandInfo> operands(const Attributes&, std::span<const TensorType>) { return {{"x"}}; }
 
-  static bool crops(const Attributes& at) { return at.coordinate_transformation_mode == Coordinates::tf_crop_and_resize; }
+  static bool crops(const Attributes& at) {
+    return at.coordinate_transformation_mode == Coordinates::tf_crop_and_resize;
+  }
 
   static TensorType infer(const Attributes& at, std::span<const TensorType> in) {
     require_operands(in, 1, 1, "x");
     const TensorType& x = in[0];
-    require(at.mode == Mode::nearest || is_float(x.dtype), "x is {}: {} interpolation takes floats", to_string(x.dtype), to_string(at.mode));
+    require(at.mode == Mode::nearest || is_float(x.dtype), "x is {}: {} interpolation takes floats", to_string(x.dtype),
+            to_string(at.mode));
     require(at.scales.empty() != at.sizes.empty(), "give either scales or sizes");
     const std::size_t given = at.scales.empty() ? at.sizes.size() : at.scales.size();
-    require(given == x.shape.size(), "{} has {} values, expected {} for x of rank {}", at.scales.empty() ? "sizes" : "scales", given, x.rank(), x.rank());
-    require(!crops(at) || at.roi.size() == 2 * x.shape.size(), "roi has {} values, expected {}", at.roi.size(), 2 * x.rank());
+    require(given == x.shape.size(), "{} has {} values, expected {} for x of rank {}",
+            at.scales.empty() ? "sizes" : "scales", given, x.rank(), x.rank());
+    require(!crops(at) || at.roi.size() == 2 * x.shape.size(), "roi has {} values, expected {}", at.roi.size(),
+            2 * x.rank());
     TensorType out{x.dtype, {}, {}};
     for (std::size_t d = 0; d < x.shape.size(); ++d) {
       if (at.scales.empty()) {
-        out.shape.push_back(Extent::parse(at.sizes[d]));
+        out.shape.push_back(at.sizes[d]);
       } else {
         const double scale = at.scales[d];
         require(scale > 0 && std::isfinite(scale), "scale {} of dimension {} must be positive", scale, d);
         const auto fraction = small_fraction(scale);
         const auto fixed = x.shape[d].constant();
-        require(fixed || fraction, "scale {} of dimension {}, whose extent {} is symbolic, is no fraction of small numbers: give sizes, or fix the extent",
+        require(fixed || fraction,
+                "scale {} of dimension {}, whose extent {} is symbolic, is no fraction of small numbers: give sizes, "
+                "or fix the extent",
                 scale, d, x.shape[d].str());
         // In f32, as the standard's runtimes multiply: 0.7f * 10 is 7 there, and less than 7 in double.
         out.shape.push_back(fraction ? floor_div(x.shape[d] * Extent(fraction->numerator), fraction->denominator)
-                                     : Extent(static_cast<std::int64_t>(std::floor(static_cast<float>(scale) * static_cast<float>(*fixed)))));
+                                     : Extent(static_cast<std::int64_t>(
+                                           std::floor(static_cast<float>(scale) * static_cast<float>(*fixed)))));
       }
-      require(out.shape[d].constant().value_or(1) >= 1, "dimension {} of extent {} would become {}", d, x.shape[d].str(), out.shape[d].str());
+      require(out.shape[d].constant().value_or(1) >= 1, "dimension {} of extent {} would become {}", d,
+              x.shape[d].str(), out.shape[d].str());
     }
     return out;
   }
@@ -125,7 +147,8 @@ struct Resize {
     Expr numerator, denominator;  ///< undefined: number
     Expr number;
   };
-  static Coordinate coordinate(const Attributes& at, std::size_t d, const Expr& position, const Expr& in, const Expr& out) {
+  static Coordinate coordinate(const Attributes& at, std::size_t d, const Expr& position, const Expr& in,
+                               const Expr& out) {
     using enum Coordinates;
     const Coordinates mode = at.coordinate_transformation_mode;
     if (mode == tf_crop_and_resize) {
@@ -157,7 +180,8 @@ struct Resize {
 
   /// In f32 with every step rounded, which is how the standard's runtimes compute: at the edge between two elements the
   /// rounding decides.
-  static Expr inexact_coordinate(const Attributes& at, std::size_t d, const Expr& position, const Expr& in, const Expr& out) {
+  static Expr inexact_coordinate(const Attributes& at, std::size_t d, const Expr& position, const Expr& in,
+                                 const Expr& out) {
     using enum Coordinates;
     const Expr scale = static_cast<float>(at.scales[d]);
     const Expr x = cast<float>(position);
@@ -202,7 +226,8 @@ struct Resize {
     if (at.mode == Mode::nearest) return {{Halide::clamp(nearest_index(at, c), 0, last), Expr()}};
     const bool exact = !c.number.defined();
     const Expr base = exact ? c.numerator / c.denominator : cast<int>(Halide::floor(c.number));
-    const Expr t = exact ? cast(type, c.numerator % c.denominator) / cast(type, c.denominator) : cast(type, c.number - Halide::floor(c.number));
+    const Expr t = exact ? cast(type, c.numerator % c.denominator) / cast(type, c.denominator)
+                         : cast(type, c.number - Halide::floor(c.number));
     const Expr one = cast(type, 1);
     if (at.mode == Mode::linear)
       return {{Halide::clamp(base, 0, last), one - t}, {Halide::clamp(base + 1, 0, last), t}};
@@ -210,7 +235,8 @@ struct Resize {
     const Expr k = math::constant(type, at.cubic_coeff_a);
     const auto inner = [&](const Expr& s) { return ((k + 2) * s - (k + 3)) * s * s + 1; };
     const auto outer = [&](const Expr& s) { return ((k * s - 5 * k) * s + 8 * k) * s - 4 * k; };
-    std::vector<Tap> four = {{base - 1, outer(t + 1)}, {base, inner(t)}, {base + 1, inner(one - t)}, {base + 2, outer(2 - t)}};
+    std::vector<Tap> four = {
+        {base - 1, outer(t + 1)}, {base, inner(t)}, {base + 1, inner(one - t)}, {base + 2, outer(2 - t)}};
     if (at.exclude_outside) {
       Expr sum = cast(type, 0);
       for (auto& tap : four) {
@@ -260,7 +286,8 @@ struct Resize {
   }
 
   // The reference works in real numbers as far as double goes, with the same f32 steps where a scale is no fraction.
-  static double reference_coordinate(const Attributes& at, std::size_t d, std::int64_t position, std::int64_t in, std::int64_t out) {
+  static double reference_coordinate(const Attributes& at, std::size_t d, std::int64_t position, std::int64_t in,
+                                     std::int64_t out) {
     using enum Coordinates;
     const auto x = static_cast<double>(position), length = static_cast<double>(in), resized = static_cast<double>(out);
     if (crops(at)) {
@@ -305,8 +332,11 @@ struct Resize {
     return s < 2 ? a * s * s * s - 5 * a * s * s + 8 * a * s - 4 * a : 0;
   }
 
-  static std::vector<std::pair<std::int64_t, double>> reference_taps(const Attributes& at, double c, std::int64_t extent) {
-    const auto clamped = [&](double index) { return std::clamp<std::int64_t>(static_cast<std::int64_t>(index), 0, extent - 1); };
+  static std::vector<std::pair<std::int64_t, double>> reference_taps(const Attributes& at, double c,
+                                                                     std::int64_t extent) {
+    const auto clamped = [&](double index) {
+      return std::clamp<std::int64_t>(static_cast<std::int64_t>(index), 0, extent - 1);
+    };
     switch (at.mode) {
       case Mode::nearest: {
         double index = std::floor(c);
@@ -398,19 +428,30 @@ struct Resize {
       return attributes;
     };
     return {
-        {with(mode("nearest", "asymmetric"), {{"scales", {1, 1, 2, 2}}, {"nearest_mode", "floor"}}), types({"f32[1,5,H,W]"}), images},
+        {with(mode("nearest", "asymmetric"), {{"scales", {1, 1, 2, 2}}, {"nearest_mode", "floor"}}),
+         types({"f32[1,5,H,W]"}), images},
         {with(mode("nearest", "half_pixel"), {{"scales", {1, 1, 1.5, 3}}}), types({"f32[2,3,H,W]"}), images},
-        {with(mode("nearest", "half_pixel"), {{"sizes", {"1", "2", "5", "7"}}, {"nearest_mode", "round_prefer_ceil"}}), types({"f32[1,2,3,4]"})},
-        {with(mode("nearest", "asymmetric"), {{"scales", {1, 1, 0.6000000238418579, 0.699999988079071}}, {"nearest_mode", "ceil"}}), types({"f32[1,2,9,10]"})},
-        {with(mode("nearest", "tf_half_pixel_for_nn"), {{"scales", {1, 1, 0.5, 2}}, {"nearest_mode", "floor"}}), types({"i64[1,2,6,5]"})},
+        {with(mode("nearest", "half_pixel"), {{"sizes", {"1", "2", "5", "7"}}, {"nearest_mode", "round_prefer_ceil"}}),
+         types({"f32[1,2,3,4]"})},
+        {with(mode("nearest", "asymmetric"),
+              {{"scales", {1, 1, 0.6000000238418579, 0.699999988079071}}, {"nearest_mode", "ceil"}}),
+         types({"f32[1,2,9,10]"})},
+        {with(mode("nearest", "tf_half_pixel_for_nn"), {{"scales", {1, 1, 0.5, 2}}, {"nearest_mode", "floor"}}),
+         types({"i64[1,2,6,5]"})},
         {with(mode("linear", "half_pixel"), {{"scales", {1, 1, 2, 2}}}), types({"f32[1,5,H,W]"}), images},
-        {with(mode("linear", "align_corners"), {{"sizes", {"1", "3", "2*H", "W + 3"}}}), types({"f32[1,3,H,W]"}), images},
+        {with(mode("linear", "align_corners"), {{"sizes", {"1", "3", "2*H", "W + 3"}}}), types({"f32[1,3,H,W]"}),
+         images},
         {with(mode("linear", "pytorch_half_pixel"), {{"sizes", {"2", "2", "1", "9"}}}), types({"f32[2,2,4,5]"})},
-        {with(mode("linear", "half_pixel_symmetric"), {{"scales", {1, 1, 1.2999999523162842, 0.75}}}), types({"f32[1,2,5,7]"})},
-        {with(mode("linear", "tf_crop_and_resize"), {{"sizes", {"1", "2", "4", "3"}}, {"roi", {0, 0, 0.2, -0.25, 1, 1, 0.9, 0.75}}, {"extrapolation_value", 9}}),
+        {with(mode("linear", "half_pixel_symmetric"), {{"scales", {1, 1, 1.2999999523162842, 0.75}}}),
+         types({"f32[1,2,5,7]"})},
+        {with(mode("linear", "tf_crop_and_resize"), {{"sizes", {"1", "2", "4", "3"}},
+                                                     {"roi", {0, 0, 0.2, -0.25, 1, 1, 0.9, 0.75}},
+                                                     {"extrapolation_value", 9}}),
          types({"f32[1,2,5,6]"})},
         {with(mode("cubic", "half_pixel"), {{"scales", {1, 1, 2, 0.5}}}), types({"f32[1,2,5,8]"})},
-        {with(mode("cubic", "half_pixel"), {{"scales", {1, 1, 2, 0.5}}, {"exclude_outside", true}, {"cubic_coeff_a", -0.5}}), types({"f32[1,2,5,8]"})},
+        {with(mode("cubic", "half_pixel"),
+              {{"scales", {1, 1, 2, 0.5}}, {"exclude_outside", true}, {"cubic_coeff_a", -0.5}}),
+         types({"f32[1,2,5,8]"})},
         {with(mode("linear", "half_pixel"), {{"scales", {1, 1, 3}}}), types({"f16[1,2,5]"})},
     };
   }

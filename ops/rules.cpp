@@ -16,8 +16,8 @@ void require_equal(const Extent& got, const Extent& want, std::string_view what)
 }
 
 int normalized_axis(std::int64_t axis, int rank, std::string_view attribute) {
-  require(axis >= -rank && axis < rank, "{} {} is outside a tensor of rank {}: use {} to {}", attribute, axis, rank, -rank,
-          rank - 1);
+  require(axis >= -rank && axis < rank, "{} {} is outside a tensor of rank {}: use {} to {}", attribute, axis, rank,
+          -rank, rank - 1);
   return static_cast<int>(axis < 0 ? axis + rank : axis);
 }
 
@@ -46,7 +46,8 @@ Tolerance sum_tolerance(DType type, const Extent& terms) {
           .special_values = SpecialValues::ignored,
           .reason = fmt::format("sums of {} terms: 32 + 4 sqrt(length) roundings of the accumulator relative to the "
                                 "largest result, the 32 for few results that happen to cancel; infinities meet in "
-                                "another order than in the reference", terms.str())};
+                                "another order than in the reference",
+                                terms.str())};
 }
 
 std::vector<TensorType> types(std::initializer_list<std::string_view> texts) {

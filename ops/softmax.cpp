@@ -21,7 +21,8 @@ struct Softmax {
     Attributes() : axis(-1), log(false) {}
   };
   struct Stages {
-    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, max), (Halide::Func, exp), (Halide::Func, sum), (Halide::Func, out));
+    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, max), (Halide::Func, exp), (Halide::Func, sum),
+                             (Halide::Func, out));
   };
 
   static std::vector<OperandInfo> operands(const Attributes&, std::span<const TensorType>) { return {{"x"}}; }
@@ -60,7 +61,8 @@ struct Softmax {
     s.exp(all) = wide ? Halide::exp(difference) : math::exp(difference);
     s.sum(kept) = Halide::cast(type, 0);
     s.sum(kept) += s.exp(all_along);
-    const Expr value = !at.log ? s.exp(all) / s.sum(kept) : difference - (wide ? Halide::log(s.sum(kept)) : math::log(s.sum(kept)));
+    const Expr value =
+        !at.log ? s.exp(all) / s.sum(kept) : difference - (wide ? Halide::log(s.sum(kept)) : math::log(s.sum(kept)));
     s.out(a.arguments()) = Halide::cast(x.func.type(), value);
   }
 
@@ -82,16 +84,20 @@ struct Softmax {
   static Tolerance tolerance(const Attributes& at, std::span<const TensorType> in) {
     const bool wide = in[0].dtype == DType::f64;
     const double own = wide ? unit_roundoff(DType::f64) : unit_roundoff(DType::f32);
-    const auto length = static_cast<double>(in[0].shape.at(static_cast<std::size_t>(normalized_axis(at.axis, in[0].rank()))).constant().value_or(4096));
+    const auto length = static_cast<double>(
+        in[0].shape.at(static_cast<std::size_t>(normalized_axis(at.axis, in[0].rank()))).constant().value_or(4096));
     // The difference is rounded to 2^-24 of the largest argument, which exp turns into a relative error: 32 roundings
     // cover arguments up to 30 apart.
     return {.relative = 2 * unit_roundoff(in[0].dtype) + (at.log ? 8 : 64 + std::sqrt(length)) * own,
             .of_largest = (at.log ? 64 + std::sqrt(length) : 1) * own,
             .special_values = wide ? SpecialValues::ignored : SpecialValues::exact,
-            .reason = "the argument's rounding, exp within 2 ulp, a sum of positive terms, one division; f64 calls Halide's "
-                      "exp, which assumes finite arguments"};
+            .reason =
+                "the argument's rounding, exp within 2 ulp, a sum of positive terms, one division; f64 calls Halide's "
+                "exp, which assumes finite arguments"};
   }
-  static Extent flops(const Attributes&, std::span<const TensorType>, std::span<const TensorType> out) { return Extent(5) * out[0].element_count(); }
+  static Extent flops(const Attributes&, std::span<const TensorType>, std::span<const TensorType> out) {
+    return Extent(5) * out[0].element_count();
+  }
 
   static std::vector<Case> cases() {
     const std::vector<SymbolValues> rows = {{{"N", 1}, {"W", 1}}, {{"N", 3}, {"W", 7}}, {{"N", 2}, {"W", 37}}};

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "ops/math.hpp"
+
 namespace heddle::ops {
 
 bool accepts(Accepts accepted, DType type) {
@@ -81,7 +83,7 @@ std::vector<std::string> TableOperator::dimensions(const Json& attributes, std::
 }
 
 Halide::Expr widen(const Halide::Expr& x) {
-  return (x.type().is_float() || x.type().is_bfloat()) && x.type().bits() == 16 ? Halide::cast<float>(x) : x;
+  return (x.type().is_float() || x.type().is_bfloat()) && x.type().bits() == 16 ? math::widen_to_f32(x) : x;
 }
 
 }  // namespace heddle::ops

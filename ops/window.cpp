@@ -48,7 +48,8 @@ Window make_window(const std::vector<std::int64_t>& kernel, const std::vector<st
 Extent output_extent(const Window& w, std::size_t d, const Extent& in) {
   const Extent room = in + Extent(w.before[d] + w.after[d] - w.reach(d));
   if (const auto c = room.constant())
-    require(*c >= 0, "a window of {} (kernel {}, dilation {}) does not fit into {} = {} + {} + {} along spatial dimension {}",
+    require(*c >= 0,
+            "a window of {} (kernel {}, dilation {}) does not fit into {} = {} + {} + {} along spatial dimension {}",
             w.reach(d), w.kernel[d], w.dilations[d], *c + w.reach(d), in.str(), w.before[d], w.after[d], d);
   if (!w.ceil_mode) return floor_div(room, w.strides[d]) + Extent(1);
   const Extent windows = ceil_div(room, w.strides[d]) + Extent(1);
@@ -111,7 +112,8 @@ Expr WindowInput::coordinate(std::size_t d, const Expr& position, const Expr& ta
   return window_.before[d] == 0 ? from_start : from_start - static_cast<int>(window_.before[d]);
 }
 
-Expr WindowInput::at(const Expr& n, const Expr& c, const std::vector<Expr>& position, const std::vector<Expr>& tap) const {
+Expr WindowInput::at(const Expr& n, const Expr& c, const std::vector<Expr>& position,
+                     const std::vector<Expr>& tap) const {
   std::vector<Expr> index = {n, c};
   for (std::size_t d = 0; d < window_.rank(); ++d) index.push_back(coordinate(d, position[d], tap[d]));
   if (!padded_.defined()) return x_.at(index);

@@ -7,7 +7,8 @@
 
 #include "dsl/operator.hpp"
 
-// Windows that slide over the spatial dimensions of (n, c, spatial...): convolution and pooling in 1, 2 and 3 dimensions.
+// Windows that slide over the spatial dimensions of (n, c, spatial...): convolution and pooling in 1, 2 and 3
+// dimensions.
 namespace heddle::ops {
 
 /// How a window slides, a value per spatial dimension.
@@ -32,8 +33,8 @@ Extent output_extent(const Window& window, std::size_t d, const Extent& in);
 /// Names of the spatial dimensions: {x}, {y, x} or {z, y, x}, each behind `prefix`.
 std::vector<std::string> spatial_names(std::size_t rank, const std::string& prefix = "");
 
-/// Reads a window's operand, where it may lie outside as well. If the operand's border holds what the window sees there,
-/// the operand itself is read; otherwise the stage `padded` is defined, which returns `exterior` outside.
+/// Reads a window's operand, where it may lie outside as well. If the operand's border holds what the window sees
+/// there, the operand itself is read; otherwise the stage `padded` is defined, which returns `exterior` outside.
 class WindowInput {
  public:
   WindowInput(Halide::Func& padded, const Operand& x, const Window& window, const TensorType& out, double exterior,
@@ -49,8 +50,8 @@ class WindowInput {
  private:
   const Operand& x_;
   const Window& window_;
-  Halide::Func padded_;               ///< undefined: read x_
-  std::vector<int> argument_order_;   ///< of padded_: logical dimensions, innermost first
+  Halide::Func padded_;              ///< undefined: read x_
+  std::vector<int> argument_order_;  ///< of padded_: logical dimensions, innermost first
 };
 
 /// True if a window may read outside the operand along that dimension.

@@ -50,7 +50,8 @@ Array parse_npy(std::string_view bytes, const std::string& name) {
   if (!std::regex_search(header, match, std::regex("'shape': *\\(([^)]*)\\)"))) fail(ErrorCode::corrupt, name, "the header has no shape");
   Shape shape;
   const std::string extents = match[1];
-  for (auto it = std::sregex_iterator(extents.begin(), extents.end(), std::regex("[0-9]+")); it != std::sregex_iterator(); ++it) shape.push_back(std::stoll(it->str()));
+  const std::regex digits("[0-9]+");
+  for (auto it = std::sregex_iterator(extents.begin(), extents.end(), digits); it != std::sregex_iterator(); ++it) shape.push_back(std::stoll(it->str()));
   Array array(row->type, shape);
   if (bytes.size() - start != array.bytes())
     fail(ErrorCode::corrupt, name, fmt::format("{} bytes of data where shape {} needs {}", bytes.size() - start, to_string(shape), array.bytes()));

@@ -4,16 +4,19 @@
  * Not provided, so that linking with `-z defs` names them instead of a run failing: memoize (halide_memoization_*),
  * tracing, Halide's profiler, debug_to_file and device functions. */
 
+/* Before the header below, which includes it: memcpy is not ours to hide. */
+#include <inttypes.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 /* Also for what the header declares: the definitions below take their visibility from there. */
 #pragma GCC visibility push(hidden)
 #include <HalideRuntime.h>
 #pragma GCC visibility pop
-
-#include <inttypes.h>
-#include <sched.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "generators/shims/kernel_table.h"
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "graph/arrays.hpp"
 #include "graph/onnx/conversions.hpp"
 #include "graph/onnx/importer.hpp"
 #include "graph/onnx/tensors.hpp"

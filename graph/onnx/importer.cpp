@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -42,6 +43,15 @@ std::string describe(const OnnxNode& node) {
   const std::string domain = normal_domain(node.proto().domain());
   return fmt::format("node '{}': operator {} of {}, version {}", node.label(), node.op_type(),
                      domain.empty() ? "ONNX" : fmt::format("domain '{}'", domain), node.version());
+}
+
+/// The symbols that decide whether two extents are equal: those of one side alone if there are such (a factor N on both
+/// sides decides nothing).
+std::set<std::string> undecided(const Extent& a, const Extent& b) {
+  const std::set<std::string> left = a.symbols(), right = b.symbols();
+  std::set<std::string> one_side;
+  std::set_symmetric_difference(left.begin(), left.end(), right.begin(), right.end(), std::inserter(one_side, one_side.end()));
+  return one_side.empty() ? (a - b).symbols() : one_side;
 }
 
 }  // namespace
@@ -360,6 +370,9 @@ std::vector<int> Importer::add_nodes(const OnnxNode& at, std::string_view op_nam
 
 void Importer::explain(const Error& error, const std::vector<int>& inputs) const {
   std::set<std::string> unknown;
+  const auto collect = [&](const Extent& x, const Extent& y) {
+    for (const std::string& symbol : undecided(x, y)) unknown.insert(base_.at(symbol));
+  };
   for (std::size_t i = 0; i < inputs.size(); ++i)
     for (std::size_t j = 0; j < i; ++j) {
       const auto& a = graph_.value(inputs[i]).type.shape;
@@ -368,7 +381,7 @@ void Importer::explain(const Error& error, const std::vector<int>& inputs) const
         const Extent& x = a[a.size() - d];
         const Extent& y = b[b.size() - d];
         if (x == y || x == Extent(1) || y == Extent(1)) continue;
-        for (const std::string& symbol : (x - y).symbols()) unknown.insert(base_.at(symbol));
+        collect(x, y);
       }
     }
   if (error.code() == ErrorCode::invalid_argument && !unknown.empty()) throw UnknownEquality{unknown, error};
@@ -379,7 +392,7 @@ void Importer::require_equal(const Extent& a, const Extent& b, std::string_view 
   if (a == b) return;
   const Error error(ErrorCode::invalid_argument, fmt::format("{}: {} and {} differ, or may differ", what, a.str(), b.str()));
   std::set<std::string> unknown;
-  for (const std::string& symbol : (a - b).symbols()) unknown.insert(base_.at(symbol));
+  for (const std::string& symbol : undecided(a, b)) unknown.insert(base_.at(symbol));
   if (unknown.empty()) throw error;
   throw UnknownEquality{unknown, error};
 }

@@ -152,20 +152,4 @@ Array take_array(::onnx::TensorProto& tensor, const std::filesystem::path& direc
   return array;
 }
 
-Array filled(const Array& element, const Shape& shape) {
-  Array array(element.dtype(), shape);
-  const std::size_t total = array.bytes();
-  if (total == 0) return array;
-  // What is already there is copied behind itself, so that the number of copies is logarithmic.
-  auto* to = static_cast<std::byte*>(array.mutable_data());
-  std::size_t done = element.bytes();
-  std::memcpy(to, element.data(), done);
-  while (done < total) {
-    const std::size_t step = std::min(done, total - done);
-    std::memcpy(to + done, to, step);
-    done += step;
-  }
-  return array;
-}
-
 }  // namespace heddle::graph::onnx_import

@@ -16,7 +16,4 @@ DType dtype_of(int onnx_type);
 /// or an external file is missing or points outside of `directory`, and Error{unsupported} for strings.
 Array take_array(::onnx::TensorProto& tensor, const std::filesystem::path& directory);
 
-/// `element` (one value) repeated over a shape.
-Array filled(const Array& element, const Shape& shape);
-
 }  // namespace heddle::graph::onnx_import

@@ -53,7 +53,9 @@ TEST_CASE("knobs through text and JSON", "[knobs]") {
   CHECK(print_knobs(NoKnobs{}).empty());
   CHECK_NOTHROW(parse_knobs<NoKnobs>("", "family relu"));
 
-  const auto message = [](const char* text) { return message_of([&] { parse_knobs<ConvKnobs>(text, "family conv"); }); };
+  const auto message = [](const char* text) {
+    return message_of([&] { parse_knobs<ConvKnobs>(text, "family conv"); });
+  };
   CHECK(message("vector=4") == "family conv: no knob 'vector' (did you mean 'vectors'?); it has vectors, pixels");
   CHECK(message("vectors=3") == "family conv: knob 'vectors' cannot be 3; it takes 1, 2, 4");
   CHECK(message("pixels=15") == "family conv: knob 'pixels' cannot be 15; it takes 1 to 14");
@@ -67,8 +69,9 @@ TEST_CASE("knobs through text and JSON", "[knobs]") {
 
 TEST_CASE("reflection over attributes", "[reflect]") {
   const nlohmann::json defaults = reflect::to_json(Attributes{});
-  CHECK(defaults.dump() ==
-        R"({"ceil":false,"groups":2,"label":"a","mode":"linear","pads":[0,0],"scale":"-inf","scales":[],"stride":1,"to":"i8"})");
+  CHECK(
+      defaults.dump() ==
+      R"({"ceil":false,"groups":2,"label":"a","mode":"linear","pads":[0,0],"scale":"-inf","scales":[],"stride":1,"to":"i8"})");
   const auto read = reflect::from_json<Attributes>(
       nlohmann::json::parse(R"({"stride":2,"pads":[1,2],"scale":0.5,"scales":[1,"inf"],"mode":"nearest","to":"f16"})"),
       "attributes of conv");

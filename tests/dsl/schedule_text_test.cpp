@@ -1,8 +1,8 @@
 #include <fstream>
 #include <random>
 
-#include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <catch2/catch.hpp>
 
 #include "base/error.hpp"
 #include "dsl/schedule.hpp"
@@ -54,7 +54,8 @@ class Generator {
   ScheduleExpression expression(bool condition, int depth) {
     using Op = ScheduleExpression::Op;
     const auto binary = [&](Op op, bool of_conditions) {
-      return ScheduleExpression{op, 0, {}, {expression(of_conditions, depth - 1), expression(of_conditions, depth - 1)}, {}};
+      return ScheduleExpression{
+          op, 0, {}, {expression(of_conditions, depth - 1), expression(of_conditions, depth - 1)}, {}};
     };
     if (condition) {
       if (depth > 1 && below(2) == 0) return binary(below(2) == 0 ? Op::both : Op::either, true);
@@ -90,7 +91,8 @@ class Generator {
   Directive directive(const DirectiveRow& row) {
     Directive d{std::string(row.name), {}, {}};
     std::size_t count = row.fewest();
-    if (row.most() > count) count += static_cast<std::size_t>(below(row.most() > 100 ? 4 : static_cast<int>(row.most() - count) + 1));
+    if (row.most() > count)
+      count += static_cast<std::size_t>(below(row.most() > 100 ? 4 : static_cast<int>(row.most() - count) + 1));
     for (std::size_t i = 0; i < count; ++i) d.arguments.push_back({argument(row.parameter(i).kind), {}});
     // What is left out and what says the default are the same schedule; the canonical one leaves it out.
     const DirectiveParameter& last = count > 0 ? row.parameter(count - 1) : DirectiveParameter{"", ArgumentKind::flag};
@@ -238,7 +240,8 @@ TEST_CASE("print is canonical", "[schedule]") {
   CHECK(canonical("out . split( x,xo ,xi,(8) , Auto )#c") == "out.split(x, xo, xi, 8)\n");
   CHECK(canonical("out.split(x, xo, xi, W/2, GuardWithIf)") == "out.split(x, xo, xi, W/2, GuardWithIf)\n");
   CHECK(canonical("acc.update().atomic(false)") == "acc.update(0).atomic()\n");
-  CHECK(canonical("out.fold_storage(y, 4, true).align_bounds(x, 8, 0)") == "out.fold_storage(y, 4).align_bounds(x, 8)\n");
+  CHECK(canonical("out.fold_storage(y, 4, true).align_bounds(x, 8, 0)") ==
+        "out.fold_storage(y, 4).align_bounds(x, 8)\n");
   CHECK(canonical("out.specialize((W)>=64&&(H%4==0)).vectorize(x,8)") ==
         "out.specialize(W >= 64 && H%4 == 0).vectorize(x, 8)\n");
   CHECK(canonical("out.bound(x, -  3, ((W+1)/2)*2-(1+1))") == "out.bound(x, -3, (W + 1)/2*2 - (1 + 1))\n");
@@ -267,8 +270,7 @@ TEST_CASE("malformed schedules", "[schedule]") {
       {"out.splt(x, xo, xi, 8)", "s:1:5: no directive 'splt' (did you mean 'split'?)"},
       {"\n# c\n  out.vectorize(x).paralel(y)", "s:3:20: no directive 'paralel' (did you mean 'parallel'?)"},
       {"acc.updte(0).unroll(x)", "s:1:5: no directive 'updte' (did you mean 'update'?)"},
-      {"out.split(x, xo, 8)",
-       "s:1:5: 3 arguments for split(old, outer, inner, factor[, tail])"},
+      {"out.split(x, xo, 8)", "s:1:5: 3 arguments for split(old, outer, inner, factor[, tail])"},
       {"acc.update(0).rfactor(r, u)",
        "s:1:15: 2 arguments for rfactor(r, u, new_stage) or rfactor(r1, u1, r2, u2, new_stage) or "
        "rfactor(r1, u1, r2, u2, r3, u3, new_stage)"},
@@ -281,7 +283,8 @@ TEST_CASE("malformed schedules", "[schedule]") {
        "GPUTexture, LockedCache, VTCM, AMXTile"},
       {"out.split(8, xo, xi, 8)", "s:1:11: 'old' must be a dimension's name, not '8'"},
       {"out.split(x, xo, xi, 0)", "s:1:22: 'factor' must be at least 1, not 0"},
-      {"out.split(x, xo, xi, W >= 2)", "s:1:22: 'factor' must be an integer or an expression such as W/2, not 'W >= 2'"},
+      {"out.split(x, xo, xi, W >= 2)",
+       "s:1:22: 'factor' must be an integer or an expression such as W/2, not 'W >= 2'"},
       {"out.specialize(W)", "s:1:16: 'condition' must be a condition such as W >= 64, not 'W'"},
       {"out.specialize(W >= 64 && H)", "s:1:27: 'H' is a number where '&&' needs conditions such as W >= 64"},
       {"out.specialize(W >= (H < 3))", "s:1:22: 'H < 3' is a condition where '>=' needs numbers"},
@@ -315,7 +318,8 @@ TEST_CASE("malformed schedules", "[schedule]") {
        "s:1:18: 'stage' must be a stage's name, or its update such as acc.update(0), not 'out.update(x)'"},
       {"acc.atomic(yes)", "s:1:12: no flag 'yes'; there are true, false"},
       {"variant direct", "s:1:1: 'variant' belongs to an implementation; here only a schedule's lines can stand"},
-      {"out.compute_root()\npack w co:8", "s:2:1: 'pack' belongs to an implementation; here only a schedule's lines can stand"},
+      {"out.compute_root()\npack w co:8",
+       "s:2:1: 'pack' belongs to an implementation; here only a schedule's lines can stand"},
   };
   for (const auto& bad : all) {
     INFO(bad.text);

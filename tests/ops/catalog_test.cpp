@@ -47,7 +47,7 @@ std::string run(const Job& job, const Case& test, const Workload& workload, std:
     // First without extremes: a tolerance relative to the largest value means nothing beside an extreme one.
     for (const Extremes extremes : {Extremes::none, exact ? Extremes::all : Extremes::finite}) {
       const auto inputs = testing::draw_inputs(test, symbols, extremes, random);
-      const std::string difference = testing::compare(workload, inputs, kernel.run(inputs));
+      const std::string difference = testing::compare(workload, inputs, kernel.run(inputs, symbols), symbols);
       if (!difference.empty())
         return fmt::format("{}{}{}", symbols.empty() ? "" : print(symbols) + ": ",
                            extremes == Extremes::none ? "" : "with extremes: ", difference);

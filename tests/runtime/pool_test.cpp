@@ -26,10 +26,10 @@ using Clock = std::chrono::steady_clock;
 
 /// parallel_for with a C++ function.
 template <class F>
-int for_each(Pool& pool, const Pool::Settings& settings, int min, int extent, F&& f) {
+int for_each(Pool& pool, const Pool::Settings& settings, int min, int extent, F f) {
   return pool.parallel_for(
       settings,
-      [](void* context, int i, std::uint8_t*) -> int { return (*static_cast<std::remove_reference_t<F>*>(context))(i); }, &f,
+      [](void* context, int i, std::uint8_t*) -> int { return (*static_cast<F*>(context))(i); }, &f,
       min, extent, nullptr);
 }
 

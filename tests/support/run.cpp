@@ -95,7 +95,7 @@ Kernel::Kernel(const Workload& workload, Pipeline pipeline, std::vector<Packing>
 Kernel::Kernel(const Workload& workload, const Implementation& implementation)
     : Kernel(workload, workload.instantiate(implementation), implementation.packings) {}
 
-std::vector<Array> Kernel::run(const std::vector<Array>& inputs) const {
+std::vector<Array> Kernel::run(const std::vector<Array>& inputs, const SymbolValues& known) const {
   const auto& composition = workload_->composition();
   std::vector<TensorType> types;
   std::vector<Shape> shapes;
@@ -103,7 +103,7 @@ std::vector<Array> Kernel::run(const std::vector<Array>& inputs) const {
     types.push_back(composition.inputs[i].type);
     shapes.push_back(inputs[i].shape());
   }
-  const SymbolValues symbols = bind_symbols(types, shapes);
+  const SymbolValues symbols = bind_symbols(types, shapes, known);
   for (std::size_t i = 0; i < pipeline_.symbols.size(); ++i)
     pipeline_.symbols[i].set(static_cast<int>(symbols.at(workload_->symbols()[i])));
 
@@ -152,8 +152,9 @@ void schedule_plainly(Pipeline& pipeline, int vectors) {
     if (!outputs.contains(stage.func.name())) stage.func.compute_root();
 }
 
-std::string compare(const Workload& workload, const std::vector<Array>& inputs, const std::vector<Array>& outputs) {
-  const auto want = workload.reference(inputs);
+std::string compare(const Workload& workload, const std::vector<Array>& inputs, const std::vector<Array>& outputs,
+                    const SymbolValues& symbols) {
+  const auto want = workload.reference(inputs, symbols);
   const Tolerance tolerance = workload.tolerance();
   for (std::size_t i = 0; i < want.size(); ++i) {
     std::string difference = mismatch(outputs[i], want[i], tolerance);

@@ -40,7 +40,8 @@ class Kernel {
 
   /// Logical, row-major arrays in and out; packs, places and compares nothing. Throws Error{internal} if the kernel
   /// wrote outside of its outputs, and translates Halide's complaints.
-  std::vector<Array> run(const std::vector<Array>& inputs) const;
+  /// `symbols`: those that no input's shape gives away.
+  std::vector<Array> run(const std::vector<Array>& inputs, const SymbolValues& symbols = {}) const;
 
  private:
   const Workload* workload_;
@@ -54,6 +55,7 @@ class Kernel {
 void schedule_plainly(Pipeline& pipeline, int vectors = 1);
 
 /// Empty if every output agrees with the oracle; else which does not and where.
-std::string compare(const Workload& workload, const std::vector<Array>& inputs, const std::vector<Array>& outputs);
+std::string compare(const Workload& workload, const std::vector<Array>& inputs, const std::vector<Array>& outputs,
+                    const SymbolValues& symbols = {});
 
 }  // namespace heddle::testing

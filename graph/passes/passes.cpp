@@ -1,0 +1,24 @@
+#include "graph/passes/passes.hpp"
+
+#include "graph/compile.hpp"
+#include "graph/layout.hpp"
+
+namespace heddle::graph {
+
+const std::vector<Pass>& passes() {
+  static const std::vector<Pass> all = {
+      {"fold_constants", "nodes of constants -> their results", fold_constants},
+      {"eliminate_common", "equal nodes on equal operands -> one of them", eliminate_common},
+      {"canonicalise", "sub by a constant -> add, pow(x, 2) -> mul, nothing done -> nothing; one form for one meaning", canonicalise},
+      {"fuse_layer_norm", "(x - mean) / sqrt(variance + epsilon) * scale + b -> layer_norm", fuse_layer_norm},
+      {"fuse_activations", "x * sigmoid(x) and the like -> swish, hard_swish, hard_sigmoid, gelu", fuse_activations},
+      {"expand_batch_norm", "batch_norm with known statistics -> mul, add", expand_batch_norm},
+      {"fold_affine", "conv, conv_transpose or matmul, then mul and add of a constant a channel -> other weights and bias", fold_affine},
+      {"fold_pads", "pad, then conv or pooling -> the window's own pads", fold_pads},
+      {"eliminate_common_again", "what the passes above made equal -> one", eliminate_common},
+      {"assign_layouts", "row-major everywhere -> the orders and borders that kernels want", assign_layouts},
+  };
+  return all;
+}
+
+}  // namespace heddle::graph
