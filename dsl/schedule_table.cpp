@@ -11,6 +11,7 @@ namespace heddle {
 namespace {
 
 using Kind = ArgumentKind;
+
 std::string_view describe(Kind kind) {
   switch (kind) {
     case Kind::dimension:

@@ -388,6 +388,8 @@ Tolerance Workload::tolerance() const {
     if (t.special_values == SpecialValues::ignored) sum.special_values = SpecialValues::ignored;
     if (!t.reason.empty()) reasons.push_back(fmt::format("{}: {}", node.op->name(), t.reason));
   }
+  // What one operator rounds, the next may cancel: the error is then relative to the operands, not to the small result.
+  if (composition_.nodes.size() > 1) sum.of_largest += sum.relative;
   sum.reason = fmt::format("{}", fmt::join(reasons, "; "));
   return sum;
 }

@@ -8,7 +8,6 @@
 #include "base/error.hpp"
 #include "generators/kernel.hpp"
 #include "graph/groups.hpp"
-#include "graph/layout.hpp"
 #include "graph/lower.hpp"
 
 namespace heddle::graph {
@@ -151,15 +150,14 @@ Graph run_passes(const Graph& imported, const Progress& progress) {
   Graph graph = imported;
   std::size_t done = 0;
   for (const Pass& pass : passes()) {
-    report(progress, "passes", done++, passes().size() + 1);
+    report(progress, "passes", done++, passes().size());
     try {
       graph = pass.run(graph);
     } catch (const Error& e) {
       throw e.within(fmt::format("pass '{}'", pass.name));
     }
   }
-  graph = assign_layouts(graph);
-  report(progress, "passes", passes().size() + 1, passes().size() + 1);
+  report(progress, "passes", done, passes().size());
   return graph;
 }
 

@@ -80,10 +80,8 @@ struct Compiled {
 };
 Compiled compile(const Graph& imported, const CompileOptions& options);
 
-/// The graph as groups are made from it: every pass, then the layouts.
+/// The graph as groups are made from it: after every pass.
 Graph prepare(const Graph& imported);
-
-std::string print(const plan::Package& package);  ///< every module's values, steps and kernels
 
 /// Writes the package directory beside `directory` and renames it into place: a reader never sees half of one. An
 /// existing package is replaced; an existing directory that is not a package is an error.

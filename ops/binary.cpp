@@ -29,7 +29,9 @@ struct Row {
   std::vector<ValueDomain> domains = {};          ///< floats; by default [-4, 4] with extremes
   std::vector<ValueDomain> integer_domains = {};  ///< by default [-50, 50], [0, 50] for unsigned types
   bool to_boolean = false;
-  bool broadcast_both = true;  ///< false: b broadcasts to a alone
+  bool in_f64 = true;              ///< false: its helper is f32's
+  bool floats_need_first = false;  ///< floats are taken only where the first parameter is set
+  bool broadcast_both = true;      ///< false: b broadcasts to a alone
 };
 
 Expr constant(const Expr& like, double value) { return math::constant(like.type(), value); }
@@ -135,19 +137,18 @@ std::vector<Row> arithmetic() {
        .ulps = 1,
        .reason = "the quotient is rounded"},
       {.name = "mod",
-       .summary = "the integer remainder with the divisor's sign; 0 for a zero divisor",
-       .types = Accepts::integers,
-       .algorithm = [](const Expr& a, const Expr& b, Parameters) { return remainder(a, b, false); },
-       .integers = [](Wide a, Wide b, Parameters, DType) { return remainder_of(a, b, false); }},
-      {.name = "fmod",
-       .summary = "the remainder with the dividend's sign",
+       .summary = "the remainder with the divisor's sign, or with fmod the dividend's; floats need fmod",
        .types = Accepts::numbers,
-       .algorithm = [](const Expr& a, const Expr& b, Parameters) { return remainder(a, b, true); },
+       .algorithm = [](const Expr& a, const Expr& b, Parameters p) { return remainder(a, b, p[0] != 0); },
        .reference = [](double a, double b, Parameters) { return std::fmod(a, b); },
-       .integers = [](Wide a, Wide b, Parameters, DType) { return remainder_of(a, b, true); },
+       .integers = [](Wide a, Wide b, Parameters p, DType) { return remainder_of(a, b, p[0] != 0); },
        .ulps = 1,
        .reason = "exact where the quotient is below 2^29, as in the tests",
-       .domains = {ValueDomain{-100, 100, specials}, ValueDomain{-3, 3, specials}}},
+       .parameters = {{"fmod", 0}},
+       .variations = {{{"fmod", 1}}},
+       .domains = {ValueDomain{-100, 100, specials}, ValueDomain{-3, 3, specials}},
+       .in_f64 = false,
+       .floats_need_first = true},
       {.name = "pow",
        .summary = "a to the power b; IEEE's special cases for floats, wrapping for integers",
        .types = Accepts::numbers,
@@ -158,7 +159,8 @@ std::vector<Row> arithmetic() {
        .ulps = 1,
        .reason = "computed in f64, rounded once",
        .domains = {domain_with_extremes(-0.5, 8), domain_with_extremes(-6, 6)},
-       .integer_domains = {domain_of(0, 7), domain_of(0, 9)}},
+       .integer_domains = {domain_of(0, 7), domain_of(0, 9)},
+       .in_f64 = false},
       {.name = "max",
        .summary = "the larger of a and b; NaN if either is",
        .types = Accepts::numbers,
@@ -201,7 +203,7 @@ std::vector<Row> comparisons() {
        .reference = [](double a, double b, Parameters) { return a < b ? 1 : 0; },
        .integers = [](Wide a, Wide b, Parameters, DType) { return Wide(a < b ? 1 : 0); },
        .to_boolean = true},
-      {.name = "less_equal",
+      {.name = "less_or_equal",
        .summary = "whether a <= b",
        .types = Accepts::numbers,
        .algorithm = [](const Expr& a, const Expr& b, Parameters) { return math::less_equal(a, b); },
@@ -215,7 +217,7 @@ std::vector<Row> comparisons() {
        .reference = [](double a, double b, Parameters) { return a > b ? 1 : 0; },
        .integers = [](Wide a, Wide b, Parameters, DType) { return Wide(a > b ? 1 : 0); },
        .to_boolean = true},
-      {.name = "greater_equal",
+      {.name = "greater_or_equal",
        .summary = "whether a >= b",
        .types = Accepts::numbers,
        .algorithm = [](const Expr& a, const Expr& b, Parameters) { return math::less_equal(b, a); },
@@ -275,8 +277,8 @@ std::vector<Row> logic() {
              if (b >= bits_of(type)) return Wide(0);
              return p[0] == 0 ? a * (Wide(1) << b) : a >> b;
            },
-       .parameters = {{"direction", 0, {"left", "right"}}},
-       .variations = {{{"direction", "right"}}},
+       .parameters = {{"direction", 0, {"LEFT", "RIGHT"}}},
+       .variations = {{{"direction", "RIGHT"}}},
        .integer_domains = {domain_of(0, 100), domain_of(0, 10)}},
   };
 }
@@ -286,11 +288,13 @@ class Binary final : public TableOperator {
   explicit Binary(Row row) : TableOperator(row.name, row.summary, row.parameters), row_(std::move(row)) {}
 
   std::vector<OperandInfo> operands(const Json&, std::span<const TensorType>) const override {
-    if (row_.name == "prelu") return {{"a"}, {.role = "b", .constant = true}};
+    // A slope is a weight.
+    if (!row_.broadcast_both) return {{"a"}, {.role = "b", .constant = true}};
     return {{"a"}, {"b"}};
   }
 
-  std::vector<TensorType> infer(const Json&, std::span<const TensorType> in) const override try {
+  std::vector<TensorType> infer(const Json& attributes, std::span<const TensorType> in) const override try {
+    const auto p = values(attributes);
     require_operands(in, 2, 2, "a and b");
     require_kernel_types(in);
     for (std::size_t i = 0; i < 2; ++i)
@@ -298,8 +302,9 @@ class Binary final : public TableOperator {
               to_string(in[i].dtype));
     require(in[0].dtype == in[1].dtype, "a is {} and b is {}; cast one of them", to_string(in[0].dtype),
             to_string(in[1].dtype));
-    const bool through_f32 = row_.name == "pow" || row_.name == "fmod";
-    require(!through_f32 || in[0].dtype != DType::f64, "it is not available in f64");
+    require(row_.in_f64 || in[0].dtype != DType::f64, "it is not available in f64");
+    require(!row_.floats_need_first || !is_float(in[0].dtype) || p[0] != 0, "floats need the attribute {}",
+            row_.parameters[0].name);
     auto shape = broadcast_shapes(in);
     if (!row_.broadcast_both)
       require(shape == in[0].shape, "b must broadcast to a, but {} does not to {}", in[1].str(), in[0].str());
@@ -349,7 +354,7 @@ std::vector<Case> Binary::cases() const {
   attributes.insert(attributes.end(), row_.variations.begin(), row_.variations.end());
   std::vector<Case> all;
   for (const auto& a : attributes) {
-    if (accepts(row_.types, DType::f32)) {
+    if (accepts(row_.types, DType::f32) && (!row_.floats_need_first || values(a)[0] != 0)) {
       const auto f32 = [](std::vector<Extent> shape) { return tensor(DType::f32, std::move(shape)); };
       all.push_back({a, {f32({n, w}), f32({n, w})}, sizes, domains});
       all.push_back({a, {f32({2, n, 3, w}), f32({n, 1, 1})}, sizes, domains});

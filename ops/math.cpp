@@ -297,12 +297,12 @@ Expr fmod(const Expr& a, const Expr& b) {
   const Expr divisor = widen(Halide::abs(b));
   const Expr remainder = strict_float(dividend - Halide::trunc(dividend / divisor) * divisor);
   // The quotient may round up to the next integer.
-  const Expr fixed = select(less(remainder, f64(0)), remainder + divisor, less(remainder, divisor), remainder,
-                            remainder - divisor);
+  const Expr fixed =
+      select(less(remainder, f64(0)), remainder + divisor, less(remainder, divisor), remainder, remainder - divisor);
   const Expr inf = constant(Halide::Float(32), infinity);
   const Expr whole = equal(Halide::abs(b), inf) && less(Halide::abs(a), inf);
-  const Expr undefined = Halide::is_nan(a) || Halide::is_nan(b) || equal(Halide::abs(a), inf) ||
-                         equal(b, constant(Halide::Float(32), 0));
+  const Expr undefined =
+      Halide::is_nan(a) || Halide::is_nan(b) || equal(Halide::abs(a), inf) || equal(b, constant(Halide::Float(32), 0));
   const Expr value = narrow(fixed);
   return select(undefined, nan_like(a), whole, a, reinterpret<std::int32_t>(a) < 0, -value, value);
 }

@@ -304,44 +304,30 @@ struct Reduce {
     for (std::size_t i = 0; i < acc.size(); ++i) set(i, F::last(acc[i], count));
   }
 
+  /// Integers in their own type: they wrap at its width, and double loses bits of the widest.
+  template <class T>
+  static void fold_integers(const Attributes& at, const Array& in, Array& out) {
+    const auto from = in.as<T>();
+    const auto to = out.as<T>();
+    fold<T>(
+        at, in, out, [&](std::int64_t i) { return from[static_cast<std::size_t>(i)]; },
+        [&](std::size_t i, T value) { to[i] = value; });
+  }
+
   static void reference(const Attributes& at, std::span<const Array> in, Array& out) {
     const Array& x = in[0];
-    const auto at_index = [](std::int64_t i) { return static_cast<std::size_t>(i); };
     if constexpr (!F::floats_only) {
-      // 32 bits wrap where 64 do not: sums and products of i32 come from the low half.
-      if (x.dtype() == DType::i64 || x.dtype() == DType::i32) {
-        const bool wide = x.dtype() == DType::i64;
-        if (!wide) {
-          auto to = out.as<std::int32_t>();
-          const auto from = x.as<std::int32_t>();
-          return fold<std::int32_t>(
-              at, x, out, [&](std::int64_t i) { return from[at_index(i)]; },
-              [&](std::size_t i, std::int32_t v) { to[i] = v; });
-        }
-        auto to = out.as<std::int64_t>();
-        const auto from = x.as<std::int64_t>();
-        return fold<std::int64_t>(
-            at, x, out, [&](std::int64_t i) { return from[at_index(i)]; },
-            [&](std::size_t i, std::int64_t v) { to[i] = v; });
-      }
-      if (x.dtype() == DType::u64) {
-        auto to = out.as<std::uint64_t>();
-        const auto from = x.as<std::uint64_t>();
-        return fold<std::uint64_t>(
-            at, x, out, [&](std::int64_t i) { return from[at_index(i)]; },
-            [&](std::size_t i, std::uint64_t v) { to[i] = v; });
-      }
-      if (x.dtype() == DType::u32) {
-        auto to = out.as<std::uint32_t>();
-        const auto from = x.as<std::uint32_t>();
-        return fold<std::uint32_t>(
-            at, x, out, [&](std::int64_t i) { return from[at_index(i)]; },
-            [&](std::size_t i, std::uint32_t v) { to[i] = v; });
+      switch (x.dtype()) {
+        case DType::i32: return fold_integers<std::int32_t>(at, x, out);
+        case DType::u32: return fold_integers<std::uint32_t>(at, x, out);
+        case DType::i64: return fold_integers<std::int64_t>(at, x, out);
+        case DType::u64: return fold_integers<std::uint64_t>(at, x, out);
+        default: break;  // double holds the narrower ones, of which one is selected
       }
     }
     fold<double>(
         at, x, out, [&](std::int64_t i) { return x.at(i); },
-        [&](std::size_t i, double v) { out.set(static_cast<std::int64_t>(i), v); });
+        [&](std::size_t i, double value) { out.set(static_cast<std::int64_t>(i), value); });
   }
 
   static Tolerance tolerance(const Attributes& at, std::span<const TensorType> in) {

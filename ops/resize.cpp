@@ -76,8 +76,8 @@ struct Resize {
       "resamples to other extents: the nearest element, or linear or cubic interpolation along every resized dimension";
   static constexpr auto kind = OperatorKind::window;
 
-  /// scales or sizes has a value for every dimension of x. sizes may hold symbols. roi
-  /// (tf_crop_and_resize): all starts, then all ends, as shares of the extents.
+  /// scales or sizes has a value for every dimension of x; sizes may hold symbols. roi (tf_crop_and_resize): all
+  /// starts, then all ends, as shares of the extents.
   struct Attributes {
     BOOST_HANA_DEFINE_STRUCT(Attributes, (std::vector<double>, scales), (std::vector<Extent>, sizes), (Mode, mode),
                              (Coordinates, coordinate_transformation_mode), (Nearest, nearest_mode),

@@ -38,15 +38,16 @@ double unit_roundoff(DType type) {
 
 Tolerance sum_tolerance(DType type, const Extent& terms) {
   if (!is_float(type)) return {.reason = "integers wrap alike in any order"};
-  // A symbolic length takes the size of a long one: the bound only loosens with its square root.
+  // A symbolic length takes the size of a long one.
   const double length = static_cast<double>(terms.constant().value_or(4096));
   const double sums = type == DType::f64 ? unit_roundoff(type) : unit_roundoff(DType::f32);
   return {.relative = 2 * unit_roundoff(type),
-          .of_largest = (32 + 4 * std::sqrt(length)) * sums,
+          .of_largest = (32 + 4 * std::sqrt(length) + length / 4) * sums,
           .special_values = SpecialValues::ignored,
-          .reason = fmt::format("sums of {} terms: 32 + 4 sqrt(length) roundings of the accumulator relative to the "
-                                "largest result, the 32 for few results that happen to cancel; infinities meet in "
-                                "another order than in the reference",
+          .reason = fmt::format("sums of {} terms: 32 + 4 sqrt(length) + length / 4 roundings of the accumulator relative to "
+                                "the largest result: the 32 for few results that happen to cancel, the last for terms "
+                                "of one sign and size, whose roundings all go the same way; infinities meet in another "
+                                "order than in the reference",
                                 terms.str())};
 }
 

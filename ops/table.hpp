@@ -47,7 +47,7 @@ class TableOperator : public Operator {
   }
 
  protected:
-  std::vector<double> values(const Json& attributes) const;  ///< in the row's order, defaults filled in
+  std::vector<double> values(const Json& attributes) const;  ///< in the row's order, defaults filled in; checked
 
  private:
   std::string name_, summary_;

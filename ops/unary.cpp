@@ -408,7 +408,8 @@ class Unary final : public TableOperator {
 
   std::vector<OperandInfo> operands(const Json&, std::span<const TensorType>) const override { return {{"x"}}; }
 
-  std::vector<TensorType> infer(const Json&, std::span<const TensorType> in) const override try {
+  std::vector<TensorType> infer(const Json& attributes, std::span<const TensorType> in) const override try {
+    values(attributes);  // throws where they do not fit
     require_operands(in, 1, 1, "x");
     require_kernel_types(in);
     require(accepts(row_.types, in[0].dtype), "x must be {}, not {}", describe(row_.types), to_string(in[0].dtype));

@@ -24,7 +24,9 @@ struct Waiting {
   /// After a change that is sequentially consistent: either this sees the waiter, or the waiter sees the change.
   void notify() {
     if (waiters.load(std::memory_order_seq_cst) == 0) return;
-    { const std::lock_guard lock(mutex); }
+    {
+      const std::lock_guard lock(mutex);
+    }
     changed.notify_all();
   }
 
@@ -77,7 +79,8 @@ bool acquire_all(const halide_parallel_task_t& task) {
     const auto& wanted = task.semaphores[i];
     if (semaphore_try_acquire(wanted.semaphore, wanted.count)) continue;
     // Not through semaphore_release, which would wake everyone for nothing.
-    while (--i >= 0) counter(task.semaphores[i].semaphore).fetch_add(task.semaphores[i].count, std::memory_order_acq_rel);
+    while (--i >= 0)
+      counter(task.semaphores[i].semaphore).fetch_add(task.semaphores[i].count, std::memory_order_acq_rel);
     return false;
   }
   return true;
@@ -96,8 +99,8 @@ int run_iteration(void* context, int index, std::uint8_t* closure) {
 void run_task(const halide_parallel_task_t& task, TaskGroup& group) {
   if (!task.serial && task.num_semaphores == 0 && task.extent > 1) {
     Iteration iteration{task, group};
-    const int code = group.call->pool->parallel_for(group.call->settings, run_iteration, group.call, task.min, task.extent,
-                                                    reinterpret_cast<std::uint8_t*>(&iteration));
+    const int code = group.call->pool->parallel_for(group.call->settings, run_iteration, group.call, task.min,
+                                                    task.extent, reinterpret_cast<std::uint8_t*>(&iteration));
     if (code != 0) group.fail(code);
     return;
   }

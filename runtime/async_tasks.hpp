@@ -17,7 +17,7 @@ namespace heddle::runtime {
 int run_parallel_tasks(KernelCall& call, int count, halide_parallel_task_t* tasks, void* parent) noexcept;
 
 int semaphore_init(halide_semaphore_t* semaphore, int count) noexcept;
-int semaphore_release(halide_semaphore_t* semaphore, int count) noexcept;      ///< returns the new count
+int semaphore_release(halide_semaphore_t* semaphore, int count) noexcept;       ///< returns the new count
 bool semaphore_try_acquire(halide_semaphore_t* semaphore, int count) noexcept;  ///< takes all or nothing
 
 }  // namespace heddle::runtime

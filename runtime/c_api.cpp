@@ -103,12 +103,14 @@ std::size_t find(const std::vector<Info>& infos, const char* what, const char* n
     if (infos[i].name == name) return i;
     names.push_back(infos[i].name);
   }
-  throw Error(ErrorCode::not_found, fmt::format("the model has no {} '{}'{}", what, name, heddle::did_you_mean(name, names)));
+  throw Error(ErrorCode::not_found,
+              fmt::format("the model has no {} '{}'{}", what, name, heddle::did_you_mean(name, names)));
 }
 
 const Info& at(const std::vector<Info>& infos, const char* what, std::size_t index) {
   if (index >= infos.size())
-    throw Error(ErrorCode::invalid_argument, fmt::format("there is no {} {}: the model has {}", what, index, infos.size()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("there is no {} {}: the model has {}", what, index, infos.size()));
   return infos[index];
 }
 
@@ -185,19 +187,23 @@ size_t heddle_model_input_count(const heddle_model* model) { return model == nul
 size_t heddle_model_output_count(const heddle_model* model) { return model == nullptr ? 0 : model->outputs.size(); }
 
 heddle_status heddle_model_input(const heddle_model* model, size_t index, heddle_tensor_info* info) {
-  return guarded([&] { given(info, "the place for the info") = at(given(model, "the model").inputs, "input", index).view(); });
+  return guarded(
+      [&] { given(info, "the place for the info") = at(given(model, "the model").inputs, "input", index).view(); });
 }
 
 heddle_status heddle_model_output(const heddle_model* model, size_t index, heddle_tensor_info* info) {
-  return guarded([&] { given(info, "the place for the info") = at(given(model, "the model").outputs, "output", index).view(); });
+  return guarded(
+      [&] { given(info, "the place for the info") = at(given(model, "the model").outputs, "output", index).view(); });
 }
 
 heddle_status heddle_model_input_index(const heddle_model* model, const char* name, size_t* index) {
-  return guarded([&] { given(index, "the place for the index") = find(given(model, "the model").inputs, "input", name); });
+  return guarded(
+      [&] { given(index, "the place for the index") = find(given(model, "the model").inputs, "input", name); });
 }
 
 heddle_status heddle_model_output_index(const heddle_model* model, const char* name, size_t* index) {
-  return guarded([&] { given(index, "the place for the index") = find(given(model, "the model").outputs, "output", name); });
+  return guarded(
+      [&] { given(index, "the place for the index") = find(given(model, "the model").outputs, "output", name); });
 }
 
 size_t heddle_model_symbol_count(const heddle_model* model) {
@@ -208,7 +214,8 @@ heddle_status heddle_model_symbol(const heddle_model* model, size_t index, heddl
   return guarded([&] {
     const auto& symbols = given(model, "the model").model->package().symbols;
     if (index >= symbols.size())
-      throw Error(ErrorCode::invalid_argument, fmt::format("there is no symbol {}: the model has {}", index, symbols.size()));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("there is no symbol {}: the model has {}", index, symbols.size()));
     given(info, "the place for the info") = {symbols[index].name.c_str(), symbols[index].min, symbols[index].max};
   });
 }
@@ -219,13 +226,14 @@ heddle_status heddle_session_create(const heddle_model* model, const heddle_sess
     given(model, "the model");
     heddle_session*& result = given(session, "the place for the session");
     const heddle_session_options chosen = sized(options, heddle_session_options HEDDLE_SESSION_OPTIONS_INIT);
-    result = std::make_unique<heddle_session>(*model, heddle::runtime::SessionOptions{.threads = chosen.threads,
-                                                                                      .spin_us = chosen.spin_us,
-                                                                                      .pin = chosen.pin != 0,
-                                                                                      .flush = chosen.keep_subnormals == 0,
-                                                                                      .poison = chosen.poison != 0,
-                                                                                      .profile = chosen.profile != 0})
-                 .release();
+    result =
+        std::make_unique<heddle_session>(*model, heddle::runtime::SessionOptions{.threads = chosen.threads,
+                                                                                 .spin_us = chosen.spin_us,
+                                                                                 .pin = chosen.pin != 0,
+                                                                                 .flush = chosen.keep_subnormals == 0,
+                                                                                 .poison = chosen.poison != 0,
+                                                                                 .profile = chosen.profile != 0})
+            .release();
   });
 }
 
@@ -246,7 +254,8 @@ heddle_status heddle_session_set_input_by_name(heddle_session* session, const ch
       if (value.name == name) return inner.set_input(i, to_host(given(tensor, "the tensor")));
       names.push_back(value.name);
     }
-    throw Error(ErrorCode::not_found, fmt::format("the model has no input '{}'{}", name, heddle::did_you_mean(name, names)));
+    throw Error(ErrorCode::not_found,
+                fmt::format("the model has no input '{}'{}", name, heddle::did_you_mean(name, names)));
   });
 }
 
@@ -272,8 +281,8 @@ heddle_status heddle_session_get_output(heddle_session* session, size_t index, h
     const std::lock_guard lock(from.mutex);
     from.shapes.resize(from.session.model().main().outputs.size());
     from.shapes[index] = host.shape;
-    result = {static_cast<heddle_dtype>(host.dtype), static_cast<std::int32_t>(host.shape.size()), from.shapes[index].data(),
-              host.data};
+    result = {static_cast<heddle_dtype>(host.dtype), static_cast<std::int32_t>(host.shape.size()),
+              from.shapes[index].data(), host.data};
   });
 }
 
@@ -289,8 +298,8 @@ heddle_status heddle_session_profile(heddle_session* session, size_t* count, con
     const heddle::plan::Function& main = from.session.model().main();
     from.steps.clear();
     for (std::size_t s = 0; s < times.size(); ++s)
-      from.steps.push_back({main.steps[s].label.c_str(), main.steps[s].name.c_str(), times[s].start_ns, times[s].duration_ns,
-                            from.session.flops(s), from.session.bytes(s)});
+      from.steps.push_back({main.steps[s].label.c_str(), main.steps[s].name.c_str(), times[s].start_ns,
+                            times[s].duration_ns, from.session.flops(s), from.session.bytes(s)});
     *count = from.steps.size();
     *steps = from.steps.data();
   });

@@ -9,8 +9,8 @@
 namespace heddle::runtime {
 namespace {
 
-using plan::Storage;
 using plan::StepKind;
+using plan::Storage;
 
 [[noreturn]] void contradict(const std::string& what) {
   throw Error(ErrorCode::corrupt, "the manifest contradicts itself: " + what + "; compile the package again");
@@ -56,7 +56,8 @@ class Checker {
     const auto in_range = [&](int v) { return v >= 0 && static_cast<std::size_t>(v) < function.values.size(); };
     std::set<int> inputs;
     for (const int v : function.inputs) {
-      if (!in_range(v) || function.values[static_cast<std::size_t>(v)].storage != Storage::input || !inputs.insert(v).second)
+      if (!in_range(v) || function.values[static_cast<std::size_t>(v)].storage != Storage::input ||
+          !inputs.insert(v).second)
         contradict("an input is not a value of storage 'input' of its own");
     }
     for (const int v : function.outputs)
@@ -78,7 +79,8 @@ class Checker {
   }
 
   void check(const plan::Function& function, const plan::Value& value) {
-    if (value.dtype == DType::string) throw Error(ErrorCode::unsupported, "string tensors are not supported by this runtime");
+    if (value.dtype == DType::string)
+      throw Error(ErrorCode::unsupported, "string tensors are not supported by this runtime");
     if (value.storage == Storage::heap)
       throw Error(ErrorCode::unsupported, "sequences and values of unknown size are not supported by this runtime");
     for (const auto* list : {&value.shape, &value.strides})

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -80,10 +81,27 @@ int read_topology(int cpu, const char* what) {
   return value;
 }
 
+/// Processors' worth of time that the process's control group may use: containers are limited this way rather than by a
+/// mask. A thread beyond it would only use up what the others need.
+int cpu_quota(int unlimited) {
+  std::string group = "/";
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);)
+    if (line.starts_with("0::")) group = line.substr(3);
+  int quota = unlimited;
+  // A limit holds for all groups below it.
+  for (;; group.resize(group.rfind('/'))) {
+    std::ifstream limit("/sys/fs/cgroup" + group + "/cpu.max");
+    double time = 0, period = 0;
+    if (limit >> time >> period && period > 0) quota = std::min(quota, static_cast<int>(std::ceil(time / period)));
+    if (group.empty() || group.rfind('/') == std::string::npos) return std::max(quota, 1);
+  }
+}
+
 }  // namespace
 
 std::string cpu_architecture() {
-  struct ::utsname name {};
+  struct ::utsname name{};
   return ::uname(&name) == 0 ? name.machine : "unknown";
 }
 
@@ -120,7 +138,7 @@ CpuList available_cpus() {
     (first ? list.cpus : hyper_threads).push_back(id);
   }
   if (list.cpus.empty()) list.cpus.push_back(-1);
-  list.cores = static_cast<int>(list.cpus.size());
+  list.cores = cpu_quota(static_cast<int>(list.cpus.size()));
   list.cpus.insert(list.cpus.end(), hyper_threads.begin(), hyper_threads.end());
   return list;
 }

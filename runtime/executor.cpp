@@ -14,8 +14,8 @@
 namespace heddle::runtime {
 namespace {
 
-using plan::Storage;
 using plan::StepKind;
+using plan::Storage;
 
 constexpr std::uint64_t arena_alignment = 64;
 
@@ -54,7 +54,7 @@ Shape evaluate(const std::vector<Extent>& extents, const SymbolValues& symbols) 
 }
 
 std::int64_t now_ns() {
-  struct ::timespec t {};
+  struct ::timespec t{};
   ::clock_gettime(CLOCK_MONOTONIC, &t);
   return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
 }
@@ -95,10 +95,10 @@ struct BoundFunction::Step {
   // Of branch, loop and call.
   std::vector<std::unique_ptr<BoundFunction>> functions;
   std::size_t carried = 0;
-  Pages body_outputs;                       ///< what a loop's body returns, before it becomes the next iteration's input
+  Pages body_outputs;  ///< what a loop's body returns, before it becomes the next iteration's input
   std::vector<std::uint64_t> body_offsets, body_bytes;
-  mutable std::int64_t iteration = 0;       ///< the body's first input
-  mutable std::uint8_t condition = 1;       ///< the body's second input
+  mutable std::int64_t iteration = 0;  ///< the body's first input
+  mutable std::uint8_t condition = 1;  ///< the body's second input
 };
 
 BoundFunction::BoundFunction(const Model& model, const plan::Function& function, const SymbolValues& symbols,
@@ -118,10 +118,8 @@ BoundFunction::BoundFunction(const Model& model, const plan::Function& function,
       } else {
         bind_views(*bound);
         if (step.kind == StepKind::host)
-          bound->host = host_operator(step.name).bind({.attributes = step.attributes,
-                                                       .symbols = symbols,
-                                                       .inputs = bound->inputs,
-                                                       .outputs = bound->outputs});
+          bound->host = host_operator(step.name).bind(
+              {.attributes = step.attributes, .symbols = symbols, .inputs = bound->inputs, .outputs = bound->outputs});
         if (step.kind == StepKind::copy) bound->copy = CopyPlan(bound->inputs[0], bound->outputs[0]);
         if (step.kind == StepKind::fill_border) {
           const auto v = static_cast<std::size_t>(step.outputs[0].value);
@@ -156,8 +154,8 @@ void BoundFunction::bind_values(const SymbolValues& symbols, std::uint64_t arena
                     .border_after = from.border_after};
       const std::int64_t elements = from.elements.evaluate(symbols);
       if (elements < 0 || std::any_of(value.view.shape.begin(), value.view.shape.end(), [](auto n) { return n < 0; }))
-        throw Error(ErrorCode::invalid_argument, fmt::format("these input shapes give it the shape {}",
-                                                             heddle::to_string(value.view.shape)));
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("these input shapes give it the shape {}", heddle::to_string(value.view.shape)));
       value.bytes = static_cast<std::uint64_t>(elements * size);
       value.first = from.offset.evaluate(symbols) * size;
       value.root = v;
@@ -173,9 +171,12 @@ void BoundFunction::bind_values(const SymbolValues& symbols, std::uint64_t arena
     for (const int v : *list) {
       const Value& value = values_[static_cast<std::size_t>(v)];
       const Storage storage = function_.values[static_cast<std::size_t>(v)].storage;
-      if ((storage == Storage::input || storage == Storage::output) && (!value.view.row_major() || value.first != 0))
-        throw Error(ErrorCode::corrupt, fmt::format("the manifest contradicts itself: input or output '{}' is not row-major",
-                                                    function_.values[static_cast<std::size_t>(v)].name));
+      const auto dense_bytes = static_cast<std::uint64_t>(value.view.size()) * size_of(value.view.dtype);
+      const bool dense = value.view.row_major() && value.first == 0 && value.bytes == dense_bytes;
+      if ((storage == Storage::input || storage == Storage::output) && !dense)
+        throw Error(ErrorCode::corrupt,
+                    fmt::format("the manifest contradicts itself: input or output '{}' is not row-major",
+                                function_.values[static_cast<std::size_t>(v)].name));
     }
   for (std::size_t o = 0; o < function_.outputs.size(); ++o) {
     const auto v = static_cast<std::size_t>(function_.outputs[o]);
@@ -295,7 +296,8 @@ void BoundFunction::bind_functions(Step& bound, const SymbolValues& symbols, std
     for (std::size_t i = own_inputs; i < bound.inputs.size(); ++i)
       agree(bound.inputs[i], *function, function->function_.inputs[i - own_inputs + skipped]);
     if (step.kind == StepKind::loop) continue;
-    for (std::size_t o = 0; o < bound.outputs.size(); ++o) agree(bound.outputs[o], *function, function->function_.outputs[o]);
+    for (std::size_t o = 0; o < bound.outputs.size(); ++o)
+      agree(bound.outputs[o], *function, function->function_.outputs[o]);
   }
   if (step.kind != StepKind::loop) return;
 
@@ -394,7 +396,8 @@ void BoundFunction::run(KernelCall& call, std::span<StepTime> times) const {
     times[s] = {.start_ns = last - begin, .duration_ns = now - last};
     last = now;
   }
-  for (const OutputCopy& output : output_copies_) output.copy.run(values_[output.value].view.data, outputs_[output.output]);
+  for (const OutputCopy& output : output_copies_)
+    output.copy.run(values_[output.value].view.data, outputs_[output.output]);
 }
 
 void BoundFunction::run_step(std::size_t index, KernelCall& call) const {
@@ -409,19 +412,19 @@ void BoundFunction::run_step(std::size_t index, KernelCall& call) const {
         const std::string reason = call.message();
         call.clear();
         throw Error(code == halide_error_code_out_of_memory ? ErrorCode::out_of_memory : ErrorCode::internal,
-                    fmt::format("kernel '{}' failed with code {}{}{}", step.plan->name, code, reason.empty() ? "" : ": ",
-                                reason));
+                    fmt::format("kernel '{}' failed with code {}{}{}", step.plan->name, code,
+                                reason.empty() ? "" : ": ", reason));
       }
       case StepKind::host: return step.host(step.inputs, step.outputs);
       case StepKind::copy: return step.copy.run(step.inputs[0].data, step.outputs[0].data);
       case StepKind::fill_border: return step.border.run(step.outputs[0].data);
       case StepKind::call: return step.functions[0]->run(call, {});
-      case StepKind::branch:
-        return step.functions[step.inputs[0].data[0] != std::byte{0} ? 0 : 1]->run(call, {});
+      case StepKind::branch: return step.functions[step.inputs[0].data[0] != std::byte{0} ? 0 : 1]->run(call, {});
       case StepKind::loop: return run_loop(step, call);
     }
   } catch (const Error& error) {
-    throw error.within(fmt::format("step {} '{}'", index, step.plan->label.empty() ? step.plan->name : step.plan->label));
+    throw error.within(
+        fmt::format("step {} '{}'", index, step.plan->label.empty() ? step.plan->name : step.plan->label));
   }
 }
 
@@ -440,7 +443,8 @@ void BoundFunction::run_loop(const Step& step, KernelCall& call) const {
       if (o >= step.carried) {
         const auto stacked = static_cast<std::uint64_t>(step.outputs[o].size()) * size_of(step.outputs[o].dtype);
         const std::uint64_t at = static_cast<std::uint64_t>(step.iteration) * size;
-        if (at + size > stacked) throw Error(ErrorCode::unsupported, "a loop runs more often than its output has room for");
+        if (at + size > stacked)
+          throw Error(ErrorCode::unsupported, "a loop runs more often than its output has room for");
         to += at;
       }
       std::memcpy(to, step.body_outputs.data() + step.body_offsets[o + 1], size);

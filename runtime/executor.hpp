@@ -54,11 +54,11 @@ class BoundFunction {
  private:
   struct Value {
     TensorView view;
-    std::size_t root = 0;           ///< the value whose memory it is: itself unless an alias
-    std::int64_t first = 0;         ///< bytes from the allocation's start to element (0, ..., 0)
-    std::uint64_t bytes = 0;        ///< allocated; of the root
+    std::size_t root = 0;     ///< the value whose memory it is: itself unless an alias
+    std::int64_t first = 0;   ///< bytes from the allocation's start to element (0, ..., 0)
+    std::uint64_t bytes = 0;  ///< allocated; of the root
     std::uint64_t arena_offset = 0;
-    std::byte* base = nullptr;      ///< the allocation's start
+    std::byte* base = nullptr;  ///< the allocation's start
   };
   struct Step;
 

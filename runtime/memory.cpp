@@ -31,14 +31,14 @@ Pages::Pages(std::size_t bytes) {
   bytes_ = round_up(bytes, huge ? huge_page : page);
   // mmap aligns to small pages only: map more than needed and return what lies around the aligned part.
   const std::size_t mapped = huge ? bytes_ + huge_page : bytes_;
-  void* memory = bytes_ < bytes ? MAP_FAILED
-                                : ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* memory =
+      bytes_ < bytes ? MAP_FAILED : ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED)
     throw Error(ErrorCode::out_of_memory, fmt::format("cannot allocate {} bytes: {}", bytes, std::strerror(ENOMEM)));
   auto* start = static_cast<std::byte*>(memory);
   if (huge) {
-    const std::size_t before = round_up(reinterpret_cast<std::uintptr_t>(start), huge_page) -
-                               reinterpret_cast<std::uintptr_t>(start);
+    const std::size_t before =
+        round_up(reinterpret_cast<std::uintptr_t>(start), huge_page) - reinterpret_cast<std::uintptr_t>(start);
     if (before > 0) ::munmap(start, before);
     if (before < huge_page) ::munmap(start + before + bytes_, huge_page - before);
     start += before;
@@ -64,11 +64,12 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
   };
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) fail(errno);
-  struct ::stat status {};
+  struct ::stat status{};
   int error = ::fstat(fd, &status) != 0 ? errno : S_ISDIR(status.st_mode) ? EISDIR : 0;
   if (error == 0 && status.st_size > 0) {
     // Populated at once: a fault a page while hashing or in the first run costs several times as much.
-    void* memory = ::mmap(nullptr, static_cast<std::size_t>(status.st_size), PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+    void* memory =
+        ::mmap(nullptr, static_cast<std::size_t>(status.st_size), PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
     if (memory == MAP_FAILED) {
       error = errno;
     } else {
@@ -96,8 +97,8 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 struct alignas(Scratch::alignment) Scratch::Block {
   Scratch* owner;
   Block* previous;
-  std::size_t chunk;          ///< index of the chunk it lies in
-  std::size_t start;          ///< offset of the block in its chunk
+  std::size_t chunk;  ///< index of the chunk it lies in
+  std::size_t start;  ///< offset of the block in its chunk
   std::atomic<bool> released;
 };
 

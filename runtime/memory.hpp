@@ -77,8 +77,8 @@ class Scratch {
   void collect() noexcept;
 
   std::vector<Pages> chunks_;
-  std::size_t chunk_top_ = 0;    ///< bytes used of the last chunk
-  std::size_t wanted_ = 0;       ///< size of the single chunk that would have held everything so far
+  std::size_t chunk_top_ = 0;  ///< bytes used of the last chunk
+  std::size_t wanted_ = 0;     ///< size of the single chunk that would have held everything so far
   Block* last_ = nullptr;
 };
 

@@ -19,13 +19,15 @@ namespace fs = std::filesystem;
 
 void verify(const plan::File& file, const MappedFile& mapped) {
   if (mapped.size() != file.bytes)
-    throw Error(ErrorCode::corrupt, fmt::format("'{}' has {} bytes instead of {}: the package is damaged, copy or compile it again",
-                                                file.path, mapped.size(), file.bytes));
-  if (plan::checksum(mapped.text()) != file.sha256)
     throw Error(ErrorCode::corrupt,
-                fmt::format("'{}' is not the file that was compiled (its checksum differs): the package is damaged or has "
-                            "been tampered with, copy or compile it again",
-                            file.path));
+                fmt::format("'{}' has {} bytes instead of {}: the package is damaged, copy or compile it again",
+                            file.path, mapped.size(), file.bytes));
+  if (plan::checksum(mapped.text()) != file.sha256)
+    throw Error(
+        ErrorCode::corrupt,
+        fmt::format("'{}' is not the file that was compiled (its checksum differs): the package is damaged or has "
+                    "been tampered with, copy or compile it again",
+                    file.path));
 }
 
 /// What keeps this processor from running a module; empty if nothing does.
@@ -82,8 +84,9 @@ const plan::File& Model::listed(const std::string& path) const {
   const fs::path parts(path);
   const bool inside = parts.is_relative() && std::find(parts.begin(), parts.end(), "..") == parts.end();
   if (found == package_.files.end() || !inside)
-    throw Error(ErrorCode::corrupt, fmt::format("the manifest is damaged: it {} '{}'; compile the package again",
-                                                inside ? "gives no checksum of" : "leads outside the package by", path));
+    throw Error(ErrorCode::corrupt,
+                fmt::format("the manifest is damaged: it {} '{}'; compile the package again",
+                            inside ? "gives no checksum of" : "leads outside the package by", path));
   return *found;
 }
 
@@ -95,16 +98,18 @@ void Model::choose_module(const LoadOptions& options) {
     if (!options.target.empty() && module.target != options.target) continue;
     if (const std::string reason = obstacle(module); !reason.empty())
       reasons += fmt::format("\n  {} {}", module.target, reason);
-    else if (module_ == nullptr || module.rank > module_->rank)
-      module_ = &module;
+    else if (module_ == nullptr || module.rank > module_->rank) module_ = &module;
   }
   if (module_ != nullptr) return;
-  if (package_.modules.empty()) throw Error(ErrorCode::corrupt, "the manifest lists no modules; compile the package again");
+  if (package_.modules.empty())
+    throw Error(ErrorCode::corrupt, "the manifest lists no modules; compile the package again");
   if (reasons.empty())
-    throw Error(ErrorCode::not_found, fmt::format("the package has no module for target '{}'{}; it has {}", options.target,
-                                                  did_you_mean(options.target, names), fmt::join(names, ", ")));
-  throw Error(ErrorCode::unsupported,
-              fmt::format("this processor can run none of the package's modules; compile with a --target for it:{}", reasons));
+    throw Error(ErrorCode::not_found,
+                fmt::format("the package has no module for target '{}'{}; it has {}", options.target,
+                            did_you_mean(options.target, names), fmt::join(names, ", ")));
+  throw Error(
+      ErrorCode::unsupported,
+      fmt::format("this processor can run none of the package's modules; compile with a --target for it:{}", reasons));
 }
 
 void Model::open_kernels(const fs::path& path) {
@@ -119,9 +124,10 @@ void Model::open_kernels(const fs::path& path) {
   const auto init = reinterpret_cast<decltype(&heddle_module_init)>(::dlsym(library_, "heddle_module_init"));
   if (init == nullptr) fail(fmt::format("'{}' has no heddle_module_init", path.string()));
   if (const int version = init(&kernel_table(), HEDDLE_KERNEL_TABLE_VERSION); version != 0)
-    throw Error(ErrorCode::unsupported, fmt::format("the kernels need version {} of the runtime's interface, this one has {}; "
-                                                    "compile the package again or update Heddle",
-                                                    version, static_cast<int>(HEDDLE_KERNEL_TABLE_VERSION)));
+    throw Error(ErrorCode::unsupported,
+                fmt::format("the kernels need version {} of the runtime's interface, this one has {}; "
+                            "compile the package again or update Heddle",
+                            version, static_cast<int>(HEDDLE_KERNEL_TABLE_VERSION)));
   for (const plan::Kernel& kernel : module_->kernels) {
     const std::string symbol = kernel.name + "_argv";
     const auto entry = reinterpret_cast<KernelEntry>(::dlsym(library_, symbol.c_str()));

@@ -18,13 +18,13 @@ struct LoadOptions {
   std::string target;  ///< the module to take by its target's name; empty: the best one that this processor can run
 };
 
-/// A package in memory, ready to be run by any number of sessions at once: the manifest, the module of kernels chosen for
-/// this processor and the mapped weights. Immutable.
+/// A package in memory, ready to be run by any number of sessions at once: the manifest, the module of kernels chosen
+/// for this processor and the mapped weights. Immutable.
 class Model {
  public:
   /// Opens a package directory. Errors: not_found (no such package or target), io, corrupt (a file that is missing,
-  /// changed or cut short, or a manifest that contradicts itself), unsupported (no module for this processor, naming what
-  /// each one lacks; values or steps that this runtime cannot do).
+  /// changed or cut short, or a manifest that contradicts itself), unsupported (no module for this processor, naming
+  /// what each one lacks; values or steps that this runtime cannot do).
   static std::shared_ptr<const Model> load(const std::filesystem::path& directory, const LoadOptions& options = {});
 
   ~Model();

@@ -12,7 +12,8 @@ Placement place(const std::vector<Lifetime>& values, std::uint64_t alignment) {
   placement.offsets.assign(values.size(), 0);
   std::vector<std::size_t> order(values.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return values[a].bytes > values[b].bytes; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return values[a].bytes > values[b].bytes; });
 
   std::vector<std::size_t> placed;  // by offset
   for (const std::size_t v : order) {
@@ -28,9 +29,10 @@ Placement place(const std::vector<Lifetime>& values, std::uint64_t alignment) {
     }
     placement.offsets[v] = offset;
     placement.arena_bytes = std::max(placement.arena_bytes, offset + value.bytes);
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), v,
-                                   [&](std::size_t a, std::size_t b) { return placement.offsets[a] < placement.offsets[b]; }),
-                  v);
+    placed.insert(
+        std::upper_bound(placed.begin(), placed.end(), v,
+                         [&](std::size_t a, std::size_t b) { return placement.offsets[a] < placement.offsets[b]; }),
+        v);
   }
   return placement;
 }

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <xxhash.h>
+#include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
@@ -97,12 +97,8 @@ Json write(const Argument& argument) {
 }
 
 Json write(const Step& step) {
-  Json j = {{"kind", name_of(step_names, step.kind)},
-            {"name", step.name},
-            {"inputs", write_all(step.inputs)},
-            {"outputs", write_all(step.outputs)},
-            {"flops", write(step.flops)},
-            {"bytes", write(step.bytes)}};
+  Json j = {{"kind", name_of(step_names, step.kind)}, {"name", step.name},          {"inputs", write_all(step.inputs)},
+            {"outputs", write_all(step.outputs)},     {"flops", write(step.flops)}, {"bytes", write(step.bytes)}};
   if (!step.label.empty()) j["label"] = step.label;
   if (!step.symbols.empty()) j["symbols"] = step.symbols;
   if (!step.attributes.empty()) j["attributes"] = step.attributes;
@@ -157,8 +153,8 @@ class Field {
 
   [[noreturn]] void fail(const std::string& what) const {
     const std::string where = path();
-    throw Error(ErrorCode::corrupt,
-                fmt::format("the manifest is damaged: {} {}; compile the package again", where.empty() ? "it" : where, what));
+    throw Error(ErrorCode::corrupt, fmt::format("the manifest is damaged: {} {}; compile the package again",
+                                                where.empty() ? "it" : where, what));
   }
 
   /// A required member.
@@ -278,7 +274,8 @@ Value read_value(const Field& j) {
   value.strides = read_extents(j["strides"]);
   if (value.strides.size() != value.shape.size())
     j["strides"].fail(fmt::format("has {} entries for {} dimensions", value.strides.size(), value.shape.size()));
-  for (const auto& [key, border] : {std::pair{"border_before", &value.border_before}, {"border_after", &value.border_after}}) {
+  for (const auto& [key, border] :
+       {std::pair{"border_before", &value.border_before}, {"border_after", &value.border_after}}) {
     if (!j.has(key)) continue;
     *border = j[key].list([](const Field& f) { return f.integer(0); });
     if (border->size() != value.shape.size() && !border->empty())
@@ -333,9 +330,14 @@ Function read_function(const Field& j) {
 }
 
 Module read_module(const Field& j) {
-  return {j["target"].text(),     j["file"].text(), j["architecture"].text(),
-          read_texts(j["features"]), j["rank"].small(std::numeric_limits<int>::min()),
-          j["functions"].list(read_function), j["kernels"].list(read_kernel), j["weights"].text()};
+  return {j["target"].text(),
+          j["file"].text(),
+          j["architecture"].text(),
+          read_texts(j["features"]),
+          j["rank"].small(std::numeric_limits<int>::min()),
+          j["functions"].list(read_function),
+          j["kernels"].list(read_kernel),
+          j["weights"].text()};
 }
 
 Symbol read_symbol(const Field& j) {
@@ -390,8 +392,9 @@ Package from_json(const std::string& text) {
     const std::string expected = root[own_checksum].text();
     j.erase(own_checksum);
     if (checksum(j.dump()) != expected)
-      throw Error(ErrorCode::corrupt,
-                  "the manifest has been changed since it was written (its checksum differs); compile the package again");
+      throw Error(
+          ErrorCode::corrupt,
+          "the manifest has been changed since it was written (its checksum differs); compile the package again");
   }
   Package package;
   package.version = version;

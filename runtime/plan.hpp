@@ -25,17 +25,17 @@ enum class Storage {
 };
 
 struct Value {
-  std::string name;            ///< unique within the function
-  std::string origin;          ///< the source model's name for the tensor that this holds; empty if it has none
+  std::string name;    ///< unique within the function
+  std::string origin;  ///< the source model's name for the tensor that this holds; empty if it has none
   DType dtype = DType::f32;
-  std::vector<Extent> shape;   ///< logical
-  std::vector<Extent> strides; ///< per logical dimension, in elements
+  std::vector<Extent> shape;                              ///< logical
+  std::vector<Extent> strides;                            ///< per logical dimension, in elements
   std::vector<std::int64_t> border_before, border_after;  ///< per logical dimension; empty: none
   double border_value = 0;
-  Extent offset;               ///< elements from the allocation's start to element (0, ..., 0)
-  Extent elements;             ///< allocated, borders counted
+  Extent offset;    ///< elements from the allocation's start to element (0, ..., 0)
+  Extent elements;  ///< allocated, borders counted
   Storage storage = Storage::arena;
-  int of = -1;                 ///< alias: the value whose bytes these are; its offset is added
+  int of = -1;                    ///< alias: the value whose bytes these are; its offset is added
   std::uint64_t file_offset = 0;  ///< constant: bytes into the weights file, a multiple of 64
 };
 
@@ -53,8 +53,8 @@ enum class StepKind { kernel, host, copy, fill_border, branch, loop, call };
 
 struct Step {
   StepKind kind = StepKind::kernel;
-  std::string name;              ///< kernel: the symbol; host: the host operator; call/branch/loop: see `functions`
-  std::string label;             ///< what it computes, for people: "conv_3 + relu"
+  std::string name;   ///< kernel: the symbol; host: the host operator; call/branch/loop: see `functions`
+  std::string label;  ///< what it computes, for people: "conv_3 + relu"
   std::vector<Argument> inputs;
   std::vector<Argument> outputs;
   std::vector<std::string> symbols;    ///< kernel: the scalar arguments, in order, before the buffers
@@ -76,7 +76,7 @@ struct Kernel {
   std::string name;
   std::string workload;        ///< canonical text
   std::string implementation;  ///< variant, packings, schedule
-  std::string source;          ///< where the implementation came from: "family conv_direct", "file a.sched", "record 12"
+  std::string source;  ///< where the implementation came from: "family conv_direct", "file a.sched", "record 12"
   std::vector<Precondition> preconditions;
 };
 
@@ -101,7 +101,7 @@ struct Module {
   int rank = 0;                       ///< of those the machine can run, the highest is taken
   std::vector<Function> functions;    ///< the first is `main`; layouts and packings may differ by target
   std::vector<Kernel> kernels;
-  std::string weights;                ///< "cpu/x86-64-linux-avx512.weights"
+  std::string weights;  ///< "cpu/x86-64-linux-avx512.weights"
 };
 
 struct File {
@@ -110,25 +110,25 @@ struct File {
   std::uint64_t bytes = 0;
 };
 
-/// SHA-256 (64 hexadecimal digits) of up to 1 MiB, "xxh3:" and the 128-bit XXH3 (32 digits) of more: loading has to read
-/// hundreds of megabytes of weights in a tenth of a second, and what is guarded against is damage, not forgery.
+/// SHA-256 (64 hexadecimal digits) of up to 1 MiB, "xxh3:" and the 128-bit XXH3 (32 digits) of more: loading has to
+/// read hundreds of megabytes of weights in a tenth of a second, and what is guarded against is damage, not forgery.
 std::string checksum(std::string_view bytes);
 
 struct Package {
   static constexpr int current_version = 1;
   int version = current_version;
-  std::string model;                ///< the source's name
+  std::string model;  ///< the source's name
   std::vector<Symbol> symbols;
   std::vector<Module> modules;
-  std::vector<File> files;          ///< every other file of the package with its checksum
-  std::string provenance;           ///< JSON: versions, command, source checksum
+  std::vector<File> files;  ///< every other file of the package with its checksum
+  std::string provenance;   ///< JSON: versions, command, source checksum
 };
 
 /// manifest.json's text: one JSON object with its own checksum as a member.
 std::string to_json(const Package& package);
-/// Throws Error{corrupt} naming the field that is missing, of the wrong type or out of its range, and Error{unsupported}
-/// for a version that this runtime does not read. A text without a checksum is taken as it is, so that people can write
-/// manifests; the references between its parts are checked when a model is loaded.
+/// Throws Error{corrupt} naming the field that is missing, of the wrong type or out of its range, and
+/// Error{unsupported} for a version that this runtime does not read. A text without a checksum is taken as it is, so
+/// that people can write manifests; the references between its parts are checked when a model is loaded.
 Package from_json(const std::string& text);
 
 /// Places values of the given sizes (bytes) and lifetimes (first and last step that touches them) in one arena, largest

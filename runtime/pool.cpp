@@ -39,7 +39,7 @@ void relax() {
 }
 
 std::int64_t now_ns() {
-  struct ::timespec t {};
+  struct ::timespec t{};
   ::clock_gettime(CLOCK_MONOTONIC, &t);
   return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
 }
@@ -173,13 +173,13 @@ struct Pool::State {
   std::vector<int> cpus;
   std::vector<int> worker_on;  ///< by processor
   std::mutex growing;
-  std::atomic<int> count{0};   ///< workers made so far
+  std::atomic<int> count{0};                     ///< workers made so far
   std::vector<std::unique_ptr<Worker>> workers;  ///< as many entries as processors, so that it never moves
   alignas(cache_line) std::atomic<int> callers{0};
 
   /// Calls visit(worker) until it returns false, leaving out the worker of the processor that the calling thread is on.
-  /// Counting from that processor, neighbours first, a caller always meets the same workers, whose caches hold what they
-  /// computed in the loop before.
+  /// Counting from that processor, neighbours first, a caller always meets the same workers, whose caches hold what
+  /// they computed in the loop before.
   template <class Visit>
   void visit_workers(Visit&& visit) const {
     const int made = count.load(std::memory_order_acquire);
@@ -278,7 +278,8 @@ void Pool::reserve(int threads) {
         },
         worker.get());
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    if (error != 0) throw Error(ErrorCode::out_of_memory, fmt::format("cannot start a thread: {}", std::strerror(error)));
+    if (error != 0)
+      throw Error(ErrorCode::out_of_memory, fmt::format("cannot start a thread: {}", std::strerror(error)));
     ::pthread_setname_np(worker->thread, fmt::format("heddle-{}", i).c_str());
     if (worker->cpu >= 0) {
       const auto cpu = static_cast<std::size_t>(worker->cpu);

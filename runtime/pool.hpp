@@ -28,8 +28,9 @@ class FloatMode {
 /// than the one it is on.
 ///
 /// Workers are claimed for one loop at a time: loops of several callers get disjoint workers, at most as many as there
-/// are processors without a caller, and run inline when none is left. A loop within a task of a loop runs inline. At the
-/// end of a loop workers that were claimed but have not woken up yet are let go, so that a loop never waits for one.
+/// are processors without a caller, and run inline when none is left. A loop within a task of a loop runs inline. At
+/// the end of a loop workers that were claimed but have not woken up yet are let go, so that a loop never waits for
+/// one.
 ///
 /// A forked child has no workers: loops run inline there, and Pool::shared() makes new workers for sessions created
 /// after the fork. Fork only while no session runs.
@@ -38,9 +39,9 @@ class Pool {
   using Task = int (*)(void* context, int index, std::uint8_t* closure);
 
   struct Settings {
-    int threads = 1;            ///< that may work on one loop, the caller included
+    int threads = 1;  ///< that may work on one loop, the caller included
     std::uint32_t spin_us = 200;
-    bool flush = true;          ///< subnormals in workers, see FloatMode
+    bool flush = true;  ///< subnormals in workers, see FloatMode
   };
 
   /// One worker an entry, pinned to that processor; -1: not pinned. For tests; the process's pool is shared().
@@ -56,7 +57,7 @@ class Pool {
   static constexpr int most_threads = 256;
 
   int processors() const;
-  /// Different physical cores among the processors: the sensible number of threads.
+  /// The sensible number of threads: physical cores among the processors, within the process's quota.
   int cores() const { return cores_; }
 
   /// Makes the workers that `threads` threads need. Throws Error{out_of_memory} if the system refuses threads.
@@ -65,9 +66,9 @@ class Pool {
   /// Wakes sleeping workers without work, so that they spin by the time that the first loop comes.
   void wake(const Settings& settings) noexcept;
 
-  /// Calls task(context, i, closure) for min <= i < min + extent, in any order, on up to settings.threads threads. Returns
-  /// when all have returned: 0, or the result of one that was not 0, after which tasks not yet begun are dropped.
-  /// Allocates nothing.
+  /// Calls task(context, i, closure) for min <= i < min + extent, in any order, on up to settings.threads threads.
+  /// Returns when all have returned: 0, or the result of one that was not 0, after which tasks not yet begun are
+  /// dropped. Allocates nothing.
   int parallel_for(const Settings& settings, Task task, void* context, int min, int extent,
                    std::uint8_t* closure) noexcept;
 

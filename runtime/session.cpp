@@ -58,14 +58,16 @@ class Pinned {
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options)
     : model_(std::move(model)), options_(options), pool_(Pool::shared()) {
   if (options_.threads < 0 || options_.threads > 4096)
-    throw Error(ErrorCode::invalid_argument, fmt::format("a session cannot have {} threads; 0 means one a core", options_.threads));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("a session cannot have {} threads; 0 means one a core", options_.threads));
   if (options_.threads == 0) options_.threads = pool_.cores();
   options_.threads = std::min(options_.threads, pool_.processors());
   pool_.reserve(options_.threads);
   call_.pool = &pool_;
-  call_.settings = {.threads = options_.threads,
-                    .spin_us = options_.spin_us < 0 ? Pool::default_spin_us() : static_cast<std::uint32_t>(options_.spin_us),
-                    .flush = options_.flush};
+  call_.settings = {
+      .threads = options_.threads,
+      .spin_us = options_.spin_us < 0 ? Pool::default_spin_us() : static_cast<std::uint32_t>(options_.spin_us),
+      .flush = options_.flush};
   call_.scratch = &scratch_;
   call_.poison = options_.poison;
   inputs_.resize(model_->main().inputs.size());
@@ -78,14 +80,16 @@ Session::~Session() = default;
 const plan::Value& Session::input_value(std::size_t index) const {
   const plan::Function& main = model_->main();
   if (index >= main.inputs.size())
-    throw Error(ErrorCode::invalid_argument, fmt::format("there is no input {}: the model has {}", index, main.inputs.size()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("there is no input {}: the model has {}", index, main.inputs.size()));
   return main.values[static_cast<std::size_t>(main.inputs[index])];
 }
 
 const plan::Value& Session::output_value(std::size_t index) const {
   const plan::Function& main = model_->main();
   if (index >= main.outputs.size())
-    throw Error(ErrorCode::invalid_argument, fmt::format("there is no output {}: the model has {}", index, main.outputs.size()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("there is no output {}: the model has {}", index, main.outputs.size()));
   return main.values[static_cast<std::size_t>(main.outputs[index])];
 }
 
@@ -93,8 +97,9 @@ void Session::set_input(std::size_t index, const HostTensor& tensor) {
   const std::lock_guard lock(mutex_);
   const plan::Value& value = input_value(index);
   if (tensor.dtype != value.dtype)
-    throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' is {}, not {}", value.name, heddle::to_string(value.dtype),
-                                                         heddle::to_string(tensor.dtype)));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("input '{}' is {}, not {}", value.name, heddle::to_string(value.dtype),
+                            heddle::to_string(tensor.dtype)));
   if (tensor.shape.size() != value.shape.size() ||
       std::any_of(tensor.shape.begin(), tensor.shape.end(), [](std::int64_t n) { return n < 0; }))
     throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' has shape {}, which does not fit {}", value.name,
@@ -115,13 +120,15 @@ void Session::set_output(std::size_t index, const HostTensor& tensor) {
     return;
   }
   if (tensor.dtype != value.dtype)
-    throw Error(ErrorCode::invalid_argument, fmt::format("output '{}' is {}, not {}", value.name,
-                                                         heddle::to_string(value.dtype), heddle::to_string(tensor.dtype)));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("output '{}' is {}, not {}", value.name, heddle::to_string(value.dtype),
+                            heddle::to_string(tensor.dtype)));
   output.given = tensor;
 }
 
 void Session::select_plan(const SymbolValues& symbols) {
-  const auto found = std::find_if(plans_.begin(), plans_.end(), [&](const auto& plan) { return plan->symbols == symbols; });
+  const auto found =
+      std::find_if(plans_.begin(), plans_.end(), [&](const auto& plan) { return plan->symbols == symbols; });
   if (found != plans_.end()) {
     std::rotate(plans_.begin(), found, found + 1);
     return;
@@ -134,7 +141,8 @@ void Session::select_plan(const SymbolValues& symbols) {
 }
 
 Session::Plan& Session::current() const {
-  if (plans_.empty()) throw Error(ErrorCode::invalid_argument, "the session has no plan yet: call run or prepare first");
+  if (plans_.empty())
+    throw Error(ErrorCode::invalid_argument, "the session has no plan yet: call run or prepare first");
   return *plans_.front();
 }
 
@@ -148,8 +156,8 @@ void Session::place_outputs() {
                   fmt::format("output '{}' has shape {} for these inputs, but memory for {} was given", value.name,
                               heddle::to_string(output.shape), heddle::to_string(output.given->shape)));
     const bool direct = output.given && aligned(output.given->data);
-    output.address = direct ? static_cast<std::byte*>(output.given->data)
-                            : ensure(output.own, bytes_of(value.dtype, output.shape));
+    output.address =
+        direct ? static_cast<std::byte*>(output.given->data) : ensure(output.own, bytes_of(value.dtype, output.shape));
   }
 }
 
@@ -162,9 +170,8 @@ void Session::resolve() {
   for (const Output& output : outputs_) addresses_.push_back(output.address);
   if (plan.resolved == addresses_) return;
   const std::span<std::byte* const> all = addresses_;
-  plan.main->resolve({.arena = arena_.data(),
-                      .inputs = all.subspan(1, inputs_.size()),
-                      .outputs = all.subspan(1 + inputs_.size())});
+  plan.main->resolve(
+      {.arena = arena_.data(), .inputs = all.subspan(1, inputs_.size()), .outputs = all.subspan(1 + inputs_.size())});
   plan.resolved = addresses_;
 }
 
@@ -175,9 +182,9 @@ void Session::run() {
     std::vector<Shape> shapes;
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
       if (!inputs_[i].tensor)
-        throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' ({} {}) has not been set", input_value(i).name,
-                                                             heddle::to_string(input_value(i).dtype),
-                                                             to_string(input_value(i).shape)));
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("input '{}' ({} {}) has not been set", input_value(i).name,
+                                heddle::to_string(input_value(i).dtype), to_string(input_value(i).shape)));
       shapes.push_back(inputs_[i].tensor->shape);
     }
     select_plan(solve_symbols(model_->package(), model_->main(), shapes));
@@ -217,7 +224,8 @@ HostTensor Session::output(std::size_t index) const {
   const std::lock_guard lock(mutex_);
   const plan::Value& value = output_value(index);
   const Output& output = outputs_[index];
-  if (!ran_) throw Error(ErrorCode::invalid_argument, fmt::format("output '{}' has no value: no run has succeeded", value.name));
+  if (!ran_)
+    throw Error(ErrorCode::invalid_argument, fmt::format("output '{}' has no value: no run has succeeded", value.name));
   return {.dtype = value.dtype, .shape = output.shape, .data = output.given ? output.given->data : output.address};
 }
 
@@ -244,7 +252,8 @@ void Session::prepare(const SymbolValues& symbols) {
 void Session::run_step(std::size_t step) {
   const std::lock_guard lock(mutex_);
   if (step >= model_->main().steps.size())
-    throw Error(ErrorCode::invalid_argument, fmt::format("there is no step {}: main has {}", step, model_->main().steps.size()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("there is no step {}: main has {}", step, model_->main().steps.size()));
   const Pool::Caller caller(pool_);
   const FloatMode mode(options_.flush);
   current().main->run_step(step, call_);
@@ -253,7 +262,8 @@ void Session::run_step(std::size_t step) {
 Array Session::read(std::size_t value) const {
   const std::lock_guard lock(mutex_);
   if (value >= model_->main().values.size())
-    throw Error(ErrorCode::invalid_argument, fmt::format("there is no value {}: main has {}", value, model_->main().values.size()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("there is no value {}: main has {}", value, model_->main().values.size()));
   const TensorView& view = current().main->view(value);
   Array array(view.dtype, view.shape);
   copy_elements(view, view_of(array));
@@ -264,7 +274,8 @@ void Session::write(std::size_t value, const Array& array) {
   const std::lock_guard lock(mutex_);
   const plan::Function& main = model_->main();
   if (value >= main.values.size())
-    throw Error(ErrorCode::invalid_argument, fmt::format("there is no value {}: main has {}", value, main.values.size()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("there is no value {}: main has {}", value, main.values.size()));
   const TensorView view = current().main->view(value);
   const plan::Value& written = main.values[value];
   const plan::Value* root = &written;
@@ -272,9 +283,10 @@ void Session::write(std::size_t value, const Array& array) {
   if (root->storage == plan::Storage::constant)
     throw Error(ErrorCode::invalid_argument, fmt::format("value '{}' is a constant", written.name));
   if (array.dtype() != view.dtype || array.shape() != view.shape)
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("value '{}' is {} {}, not {} {}", written.name, heddle::to_string(view.dtype),
-                            heddle::to_string(view.shape), heddle::to_string(array.dtype()), heddle::to_string(array.shape())));
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("value '{}' is {} {}, not {} {}", written.name, heddle::to_string(view.dtype),
+                    heddle::to_string(view.shape), heddle::to_string(array.dtype()), heddle::to_string(array.shape())));
   // An input is the caller's memory after a run: what is written goes to memory of the session instead.
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
     const auto v = static_cast<std::size_t>(main.inputs[i]);

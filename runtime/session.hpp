@@ -15,12 +15,12 @@
 namespace heddle::runtime {
 
 struct SessionOptions {
-  int threads = 0;        ///< that work on one run; 0: one a physical core of the process's affinity mask
-  int spin_us = -1;       ///< how long idle workers spin before they sleep; -1: HEDDLE_SPIN_US or 200
-  bool pin = false;       ///< the thread that calls run() stays on its processor while it runs
-  bool flush = true;      ///< subnormal numbers count as zero during a run
-  bool poison = false;    ///< intermediates and outputs start as NaNs: what a kernel forgot to write shows
-  bool profile = false;   ///< measure every step
+  int threads = 0;       ///< that work on one run; 0: one a physical core of the process's affinity mask
+  int spin_us = -1;      ///< how long idle workers spin before they sleep; -1: HEDDLE_SPIN_US or 200
+  bool pin = false;      ///< the thread that calls run() stays on its processor while it runs
+  bool flush = true;     ///< subnormal numbers count as zero during a run
+  bool poison = false;   ///< intermediates and outputs start as NaNs: what a kernel forgot to write shows
+  bool profile = false;  ///< measure every step
 };
 
 /// A tensor of the caller: dense, row-major.
@@ -30,8 +30,8 @@ struct HostTensor {
   void* data = nullptr;
 };
 
-/// One client of a model: its inputs, outputs, intermediates and the plans of the shapes seen last. Each function may be
-/// called from any thread; they exclude one another. Models are shared by any number of sessions.
+/// One client of a model: its inputs, outputs, intermediates and the plans of the shapes seen last. Each function may
+/// be called from any thread; they exclude one another. Models are shared by any number of sessions.
 class Session {
  public:
   /// Shapes whose plan is kept.
@@ -44,12 +44,12 @@ class Session {
 
   const Model& model() const { return *model_; }
 
-  /// The memory is read in place by every run until the input is set again, if it is aligned to 64 bytes; other memory is
-  /// copied by every run. Throws Error{invalid_argument} for a wrong dtype or rank; shapes are checked by run().
+  /// The memory is read in place by every run until the input is set again, if it is aligned to 64 bytes; other memory
+  /// is copied by every run. Throws Error{invalid_argument} for a wrong dtype or rank; shapes are checked by run().
   void set_input(std::size_t index, const HostTensor& tensor);
 
-  /// Where an output is to be written, in place if aligned to 64 bytes; data == nullptr: in memory of the session, which
-  /// is the default. The shape is checked by run(), before anything is written.
+  /// Where an output is to be written, in place if aligned to 64 bytes; data == nullptr: in memory of the session,
+  /// which is the default. The shape is checked by run(), before anything is written.
   void set_output(std::size_t index, const HostTensor& tensor);
 
   void run();
@@ -71,14 +71,14 @@ class Session {
   /// The logical tensor that a value holds.
   Array read(std::size_t value) const;
 
-  /// Writes a value with its layout, the border filled with the border's value. Throws Error{invalid_argument} for a wrong
-  /// dtype or shape, and for constants, which are read-only.
+  /// Writes a value with its layout, the border filled with the border's value. Throws Error{invalid_argument} for a
+  /// wrong dtype or shape, and for constants, which are read-only.
   void write(std::size_t value, const Array& array);
 
-  SymbolValues symbols() const;               ///< of the current plan
+  SymbolValues symbols() const;  ///< of the current plan
   std::int64_t flops(std::size_t step) const;
   std::int64_t bytes(std::size_t step) const;
-  std::uint64_t arena_bytes() const;          ///< of the current plan
+  std::uint64_t arena_bytes() const;  ///< of the current plan
 
  private:
   struct Plan {
@@ -116,9 +116,9 @@ class Session {
   std::vector<Input> inputs_;
   std::vector<Output> outputs_;
   std::vector<std::unique_ptr<Plan>> plans_;  ///< the latest first
-  std::vector<std::byte*> addresses_;  ///< that the current plan is to have
+  std::vector<std::byte*> addresses_;         ///< that the current plan is to have
   std::vector<StepTime> times_;
-  bool shapes_known_ = false;          ///< the first plan is the one of the inputs' shapes
+  bool shapes_known_ = false;  ///< the first plan is the one of the inputs' shapes
   bool ran_ = false;
 };
 

@@ -24,12 +24,22 @@ SymbolValues solve_symbols(const plan::Package& package, const plan::Function& m
     const std::vector<Extent>& expected = value(i).shape;
     const Shape& given = shapes[i];
     if (given.size() != expected.size())
-      throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' has {} dimensions ({}) instead of {}: {}", value(i).name,
-                                                           given.size(), heddle::to_string(given), expected.size(),
-                                                           to_string(expected)));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("input '{}' has {} dimensions ({}) instead of {}: {}", value(i).name, given.size(),
+                              heddle::to_string(given), expected.size(), to_string(expected)));
     for (std::size_t d = 0; d < expected.size(); ++d) {
       const auto names = expected[d].symbols();
-      if (names.size() == 1 && expected[d] == Extent::symbol(*names.begin())) symbols.try_emplace(*names.begin(), given[d]);
+      if (names.size() != 1) continue;
+      // Linear in one symbol (W, or 32*w where the width is a multiple of 32) tells the symbol.
+      const std::string& name = *names.begin();
+      const std::int64_t start = expected[d].evaluate({{name, 0}});
+      const std::int64_t step = expected[d].evaluate({{name, 1}}) - start;
+      if (step == 0 || !(expected[d] == Extent(step) * Extent::symbol(name) + Extent(start))) continue;
+      if ((given[d] - start) % step != 0)
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("input '{}': dimension {} is {}, but must be {} more than a multiple of {}", value(i).name,
+                                d, given[d], start, step));
+      symbols.try_emplace(name, (given[d] - start) / step);
     }
   }
 
@@ -40,19 +50,21 @@ SymbolValues solve_symbols(const plan::Package& package, const plan::Function& m
       for (const std::string& name : expected[d].symbols()) {
         const auto found = symbols.find(name);
         if (found == symbols.end())
-          throw Error(ErrorCode::unsupported,
-                      fmt::format("input '{}': dimension {} is {}, which does not tell '{}': no input has it as a dimension "
-                                  "of its own; compile the model with a fixed --dim {}=",
-                                  value(i).name, d, expected[d].str(), name, name));
+          throw Error(
+              ErrorCode::unsupported,
+              fmt::format("input '{}': dimension {} is {}, which does not tell '{}': no input has it as a dimension "
+                          "of its own; compile the model with a fixed --dim {}=",
+                          value(i).name, d, expected[d].str(), name, name));
         known += fmt::format("{}{} = {}", known.empty() ? "" : ", ", name, found->second);
       }
       const std::int64_t wanted = expected[d].evaluate(symbols);
       if (shapes[i][d] == wanted) continue;
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("input '{}': dimension {} is {}, expected {}; the input's shape is {}", value(i).name, d,
-                              shapes[i][d],
-                              known.empty() ? expected[d].str() : fmt::format("{} = {} ({})", expected[d].str(), wanted, known),
-                              to_string(expected)));
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format("input '{}': dimension {} is {}, expected {}; the input's shape is {}", value(i).name, d,
+                      shapes[i][d],
+                      known.empty() ? expected[d].str() : fmt::format("{} = {} ({})", expected[d].str(), wanted, known),
+                      to_string(expected)));
     }
   }
 
@@ -62,9 +74,10 @@ SymbolValues solve_symbols(const plan::Package& package, const plan::Function& m
       for (const plan::Symbol& symbol : package.symbols) {
         const std::int64_t given = shapes[i][d];
         if (value(i).shape[d] == Extent::symbol(symbol.name) && (given < symbol.min || given > symbol.max))
-          throw Error(ErrorCode::invalid_argument,
-                      fmt::format("input '{}': dimension {} ({}) is {}, outside {} to {}, for which the model was compiled",
-                                  value(i).name, d, symbol.name, given, symbol.min, symbol.max));
+          throw Error(
+              ErrorCode::invalid_argument,
+              fmt::format("input '{}': dimension {} ({}) is {}, outside {} to {}, for which the model was compiled",
+                          value(i).name, d, symbol.name, given, symbol.min, symbol.max));
       }
   check_ranges(package, symbols);
   return symbols;
@@ -74,8 +87,8 @@ void check_ranges(const plan::Package& package, const SymbolValues& symbols) {
   for (const plan::Symbol& symbol : package.symbols) {
     const auto found = symbols.find(symbol.name);
     if (found == symbols.end())
-      throw Error(ErrorCode::invalid_argument, fmt::format("symbolic extent '{}' has no value: no input has it as a dimension",
-                                                           symbol.name));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("symbolic extent '{}' has no value: no input has it as a dimension", symbol.name));
     if (found->second < symbol.min || found->second > symbol.max)
       throw Error(ErrorCode::invalid_argument, fmt::format("symbolic extent '{}' is {}, outside {} to {}", symbol.name,
                                                            found->second, symbol.min, symbol.max));

@@ -41,8 +41,7 @@ std::vector<Loop> copy_loops(const TensorView& from, const TensorView& to) {
   for (const Loop& loop : loops) {
     if (!merged.empty() && merged.back().from == loop.from * loop.extent && merged.back().to == loop.to * loop.extent)
       merged.back() = {merged.back().extent * loop.extent, loop.from, loop.to};
-    else
-      merged.push_back(loop);
+    else merged.push_back(loop);
   }
   return merged;
 }
@@ -141,8 +140,8 @@ TensorView view_of(Array& array) {
 
 CopyPlan::CopyPlan(const TensorView& from, const TensorView& to) {
   if (from.dtype != to.dtype || from.size() != to.size())
-    throw Error(ErrorCode::internal, fmt::format("cannot copy {} {} to {} {}", to_string(from.dtype), to_string(from.shape),
-                                                 to_string(to.dtype), to_string(to.shape)));
+    throw Error(ErrorCode::internal, fmt::format("cannot copy {} {} to {} {}", to_string(from.dtype),
+                                                 to_string(from.shape), to_string(to.dtype), to_string(to.shape)));
   if (to.size() == 0) return;
   element_ = element_bytes(to.dtype);
   if (from.shape == to.shape) {

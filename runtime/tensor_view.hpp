@@ -26,8 +26,8 @@ std::vector<std::int64_t> row_major_strides(const Shape& shape);
 /// A view of an array's bytes. The array must not be shared and must outlive the view.
 TensorView view_of(Array& array);
 
-/// A copy of elements in row-major order, worked out once for shapes and strides: the i-th element of `from` becomes the
-/// i-th of `to`. Same dtype and number of elements, or Error{internal}; the shapes may differ.
+/// A copy of elements in row-major order, worked out once for shapes and strides: the i-th element of `from` becomes
+/// the i-th of `to`. Same dtype and number of elements, or Error{internal}; the shapes may differ.
 class CopyPlan {
  public:
   CopyPlan() = default;

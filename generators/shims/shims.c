@@ -134,8 +134,8 @@ void halide_msan_annotate_buffer_is_initialized_as_destructor(void* user_context
   (void)user_context, (void)buffer;
 }
 
-/* Text of print() and require(): each appends to [to, end) and returns the new end of the text. HalideRuntime.h does not
- * declare them. */
+/* Text of print() and require(): each appends to [to, end) and returns the new end of the text. HalideRuntime.h does
+ * not declare them. */
 
 char* halide_string_to_string(char* to, char* end, const char* text);
 char* halide_double_to_string(char* to, char* end, double value, int scientific);
@@ -233,8 +233,8 @@ int halide_error_bad_dimensions(void* user_context, const char* func, int32_t gi
 int halide_error_access_out_of_bounds(void* user_context, const char* func, int dimension, int min_touched,
                                       int max_touched, int min_valid, int max_valid) {
   return fail(user_context, halide_error_code_access_out_of_bounds,
-              "%s is accessed from %d to %d in dimension %d, outside its range %d to %d", func, min_touched, max_touched,
-              dimension, min_valid, max_valid);
+              "%s is accessed from %d to %d in dimension %d, outside its range %d to %d", func, min_touched,
+              max_touched, dimension, min_valid, max_valid);
 }
 
 int halide_error_buffer_allocation_too_large(void* user_context, const char* buffer, uint64_t size, uint64_t most) {
@@ -263,8 +263,8 @@ int halide_error_constraints_make_required_region_smaller(void* user_context, co
 
 int halide_error_constraint_violated(void* user_context, const char* var, int value, const char* constrained,
                                      int constrained_value) {
-  return fail(user_context, halide_error_code_constraint_violated, "constraint violated: %s (%d) == %s (%d)", var, value,
-              constrained, constrained_value);
+  return fail(user_context, halide_error_code_constraint_violated, "constraint violated: %s (%d) == %s (%d)", var,
+              value, constrained, constrained_value);
 }
 
 int halide_error_param_too_small_i64(void* user_context, const char* name, int64_t value, int64_t least) {
@@ -278,8 +278,8 @@ int halide_error_param_too_small_u64(void* user_context, const char* name, uint6
 }
 
 int halide_error_param_too_small_f64(void* user_context, const char* name, double value, double least) {
-  return fail(user_context, halide_error_code_param_too_small, "parameter %s is %g but must be at least %g", name, value,
-              least);
+  return fail(user_context, halide_error_code_param_too_small, "parameter %s is %g but must be at least %g", name,
+              value, least);
 }
 
 int halide_error_param_too_large_i64(void* user_context, const char* name, int64_t value, int64_t most) {

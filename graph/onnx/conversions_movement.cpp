@@ -114,14 +114,14 @@ Extent clamped(const OnnxNode& n, const Extent& at, const Extent& extent, std::i
   // "To the end" is written as the largest or smallest integer, with which nothing may be added.
   constexpr std::int64_t far = std::int64_t(1) << 40;
   if (const auto fixed = at.constant()) from = std::clamp(*fixed, -far, far);
-  const Range bounds = from.bounds(symbols);
+  const Range bounds = tight_bounds(from, symbols);
   if (bounds.max < 0) from = from + extent;
   else if (bounds.min < 0) n.fail(fmt::format("whether {} is negative depends on the size", at.str()));
   // Extents are compared by the bounds of their difference; where they may cross, minimum and maximum stay.
-  const Range above = (from - highest).bounds(symbols);
+  const Range above = tight_bounds(from - highest, symbols);
   if (above.min >= 0) return highest;
   if (above.max > 0) from = min(from, highest);
-  const Range below = (from - Extent(lowest)).bounds(symbols);
+  const Range below = tight_bounds(from - Extent(lowest), symbols);
   if (below.max <= 0) return lowest;
   return below.min < 0 ? max(from, lowest) : from;
 }
@@ -160,7 +160,7 @@ void convert_slice(OnnxNode& n) {
     const Extent first = clamped(n, starts[i], extent, forward ? 0 : -1, highest);
     Extent last = all ? Extent(-1) : clamped(n, ends[i], extent, lowest, highest);
     // Nothing is left where the end comes first.
-    const Range length = (forward ? last - first : first - last).bounds(n.symbols());
+    const Range length = tight_bounds(forward ? last - first : first - last, n.symbols());
     if (length.max <= 0) last = first;
     else if (length.min < 0) last = forward ? max(first, last) : min(first, last);
     whole = whole && steps[i] == 1 && first == Extent(0) && last == extent;

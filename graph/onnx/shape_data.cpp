@@ -53,7 +53,7 @@ Fraction divide(const Fraction& a, const Fraction& b) {
 Fraction floor_of(const Fraction& f) { return {floor_div(f.numerator, f.denominator), 1}; }
 Fraction ceil_of(const Fraction& f) { return {ceil_div(f.numerator, f.denominator), 1}; }
 
-bool at_least_zero(const Extent& e, const SymbolRanges& symbols) { return e.bounds(symbols).min >= 0; }
+bool at_least_zero(const Extent& e, const SymbolRanges& symbols) { return tight_bounds(e, symbols).min >= 0; }
 
 /// Conversion to integers and integer division round toward zero, which is the floor of what is not negative.
 Fraction truncated(const Fraction& f, const SymbolRanges& symbols) {
@@ -76,7 +76,7 @@ Fraction integer_divide(const Fraction& a, const Fraction& b, const SymbolRanges
 Fraction compare(const Fraction& a, const Fraction& b, const SymbolRanges& symbols,
                  const std::function<std::optional<bool>(const Range&)>& decide) {
   const Fraction difference = add(a, b, -1);
-  if (const auto known = decide(difference.numerator.bounds(symbols))) return {*known ? 1 : 0, 1};
+  if (const auto known = decide(tight_bounds(difference.numerator, symbols))) return {*known ? 1 : 0, 1};
   unsupported(fmt::format("whether {} and {} are equal or ordered depends on the size", a.numerator.str(), b.numerator.str()));
 }
 
@@ -480,6 +480,24 @@ std::optional<std::vector<Extent>> ShapeData::extents() const {
     list.push_back(f.numerator);
   }
   return list;
+}
+
+Range tight_bounds(const Extent& extent, const SymbolRanges& symbols) {
+  Range range = extent.bounds(symbols);
+  for (const auto& [monomial, k] : extent.terms()) {
+    if (monomial.size() != 1 || monomial[0]->kind != Extent::Atom::Kind::div) continue;
+    const auto c = monomial[0]->rhs.constant();
+    if (!c || *c <= 0) continue;
+    // c div(a, c) = a - r with 0 <= r < c, so c e = (c (e - k div(a, c)) + k a) - k r.
+    const Extent rest = extent - Extent(k) * Extent::of(monomial[0]);
+    const Range scaled = tight_bounds(Extent(*c) * rest + Extent(k) * monomial[0]->lhs, symbols);
+    const std::int64_t spread = k * (*c - 1);
+    const std::int64_t low = scaled.min - std::max<std::int64_t>(spread, 0), high = scaled.max - std::min<std::int64_t>(spread, 0);
+    range.min = std::max(range.min, ceil_div(low, *c).value());
+    range.max = std::min(range.max, floor_div(Extent(high), *c).value());
+    break;  // the recursion takes the other quotients
+  }
+  return range;
 }
 
 bool is_shape_operator(std::string_view op_type) { return find_row(op_type) != nullptr; }

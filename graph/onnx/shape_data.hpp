@@ -51,6 +51,9 @@ struct ShapeCall {
   SymbolRanges symbols;
 };
 
+/// Extent::bounds, made tighter where an extent meets its own quotient: H - div(H, 2) is not negative.
+Range tight_bounds(const Extent& extent, const SymbolRanges& symbols);
+
 bool is_shape_operator(std::string_view op_type);
 
 /// Evaluates one; throws Error{unsupported} saying what cannot be expressed. Several results only for Split.

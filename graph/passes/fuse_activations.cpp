@@ -15,35 +15,29 @@ struct Product {
   std::vector<int> factors;
 };
 
-/// Collects the factors of the value; products inside are opened if nothing else reads them.
-void open(const Rewriter& r, int id, Product& product, bool root) {
-  const Node* node = r.producer(id);
-  const std::string_view op = node == nullptr ? std::string_view() : node->op->name();
-  if ((op == "mul" || op == "div") && (root || r.used_once(id))) {
-    const int a = node->inputs[0], b = node->inputs[1];
-    const auto number = r.scalar(b);
-    if (number && r.type(a).shape == r.type(id).shape) {
-      product.number = op == "mul" ? product.number * *number : product.number / *number;
-      return open(r, a, product, false);
-    }
-    if (op == "mul" && r.type(a).shape == r.type(id).shape && r.type(b).shape == r.type(id).shape) {
-      open(r, a, product, false);
-      return open(r, b, product, false);
-    }
+/// Collects the factors of a * b or a / b, opening the products inside that nothing else reads.
+void open(const Rewriter& r, std::string_view op, int a, int b, const std::vector<Extent>& shape, Product& product) {
+  const auto factor = [&](int id) {
+    const Node* node = r.producer(id);
+    const bool opens = node != nullptr && r.used_once(id) && (node->op->name() == "mul" || node->op->name() == "div");
+    if (opens) open(r, node->op->name(), node->inputs[0], node->inputs[1], r.type(id).shape, product);
+    else product.factors.push_back(id);
+  };
+  const auto left = r.scalar(a), right = r.scalar(b);
+  if (op == "div") {
+    // 1 / b is no factor to look for.
+    if (right && r.type(a).shape == shape) product.number /= *right, factor(a);
+    else product.factors.insert(product.factors.end(), {a, b, -1});
+  } else if (right && r.type(a).shape == shape) {
+    product.number *= *right;
+    factor(a);
+  } else if (left && r.type(b).shape == shape) {
+    product.number *= *left;
+    factor(b);
+  } else {
+    factor(a);
+    factor(b);
   }
-  product.factors.push_back(id);
-}
-
-/// The product of the node's own operands.
-Product product_of(const Rewriter& r, const Node& node, const std::vector<int>& in) {
-  Product product;
-  const auto number = r.scalar(in[1]);
-  const bool divides = node.op->name() == "div";
-  if (number) product.number = divides ? 1 / *number : *number;
-  open(r, in[0], product, false);
-  if (!number && !divides) open(r, in[1], product, false);
-  if (!number && divides) product.factors.clear();
-  return product;
 }
 
 /// x and s of mul(x, s) or div(x, 1/s); s = 1 for anything else.
@@ -146,7 +140,9 @@ Graph fuse_activations(const Graph& graph) {
     const TensorType& out = r.type(node.outputs[0]);
     const bool in_f32 = is_float(out.dtype) && out.dtype != DType::f64;
     if (!in_f32) return std::nullopt;
-    const Product product = product_of(r, node, r.operands(node));
+    const std::vector<int> in = r.operands(node);
+    Product product;
+    open(r, op, in[0], in[1], out.shape, product);
     auto fused = gated(r, product);
     if (!fused && product.factors.size() == 1 && near(product.number, 1.0 / 6))
       if (const auto x = relu6_of_shifted(r, product.factors[0])) fused = Fused{"hard_sigmoid", {{"alpha", 1.0 / 6}, {"beta", 0.5}}, *x};

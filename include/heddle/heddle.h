@@ -28,11 +28,11 @@
  * once, make a session for each thread. Models are immutable and shared by their sessions.
  *
  * Processors. All sessions of a process share one pool of threads, one pinned to each processor of the process's
- * affinity mask, so restrict the mask (taskset, a container's cpuset) to restrict Heddle. After work the threads spin for a
- * short time (spin_us), because waking a thread takes longer than many kernels, and then sleep. The thread that calls
- * heddle_session_run works too; it is not pinned unless the session asks for it. Sessions that run at the same time get
- * disjoint threads of the pool, or none. A child of fork() may use sessions made before the fork (their loops then run in
- * one thread) or make new ones, provided that no run was in progress when it forked.
+ * affinity mask, so restrict the mask (taskset, a container's cpuset) to restrict Heddle. After work the threads spin
+ * for a short time (spin_us), because waking a thread takes longer than many kernels, and then sleep. The thread that
+ * calls heddle_session_run works too; it is not pinned unless the session asks for it. Sessions that run at the same
+ * time get disjoint threads of the pool, or none. A child of fork() may use sessions made before the fork (their loops
+ * then run in one thread) or make new ones, provided that no run was in progress when it forked.
  *
  * Numbers. During a run subnormal floating-point numbers count as zero, unless the session says otherwise; the calling
  * thread's setting is put back afterwards.
@@ -57,8 +57,8 @@ typedef enum heddle_status {
   HEDDLE_CORRUPT = 4,          /* the package is damaged: bytes that do not decode or whose checksum differs */
   HEDDLE_IO = 5,               /* the operating system refused: permissions, a failing disk */
   HEDDLE_OUT_OF_MEMORY = 6,
-  HEDDLE_DEVICE = 7,           /* a device or its driver failed */
-  HEDDLE_INTERNAL = 8          /* a bug of Heddle's; please report it with the message */
+  HEDDLE_DEVICE = 7,  /* a device or its driver failed */
+  HEDDLE_INTERNAL = 8 /* a bug of Heddle's; please report it with the message */
 } heddle_status;
 
 /* Element types. A boolean is one byte, 0 or 1; F16 is IEEE half precision, BF16 its truncated relative. */
@@ -96,15 +96,16 @@ size_t heddle_dtype_size(heddle_dtype dtype);
 /* ---- Models ---- */
 
 typedef struct heddle_load_options {
-  size_t size;        /* sizeof(heddle_load_options) */
-  const char* target; /* which of the package's targets to take ("x86-64-linux-avx2"); NULL: the best for this processor */
+  size_t size; /* sizeof(heddle_load_options) */
+  const char*
+      target; /* which of the package's targets to take ("x86-64-linux-avx2"); NULL: the best for this processor */
 } heddle_load_options;
 #define HEDDLE_LOAD_OPTIONS_INIT {sizeof(heddle_load_options), NULL}
 
 /* Loads the package directory `path`: verifies the checksums of what it uses, picks the kernels for this processor and
  * maps the weights. `options` may be NULL.
- * Errors: not_found, io, corrupt (damaged or tampered with), unsupported (no target of the package runs here; the message
- * lists what each one lacks, or a newer Heddle wrote it). */
+ * Errors: not_found, io, corrupt (damaged or tampered with), unsupported (no target of the package runs here; the
+ * message lists what each one lacks, or a newer Heddle wrote it). */
 heddle_status heddle_model_load(const char* path, const heddle_load_options* options, heddle_model** model);
 
 /* NULL is fine. Sessions keep what they need: they may outlive the model. */
@@ -114,8 +115,8 @@ void heddle_model_free(heddle_model* model);
 const char* heddle_model_name(const heddle_model* model);
 const char* heddle_model_target(const heddle_model* model);
 
-/* Type of an input or output. An extent that depends on the inputs is -1 in `extents` and an expression over the model's
- * symbols in `texts`: "W", "div(W + 1, 2)". All pointers are valid while the model is. */
+/* Type of an input or output. An extent that depends on the inputs is -1 in `extents` and an expression over the
+ * model's symbols in `texts`: "W", "div(W + 1, 2)". All pointers are valid while the model is. */
 typedef struct heddle_tensor_info {
   const char* name;
   heddle_dtype dtype;
@@ -151,8 +152,8 @@ typedef struct heddle_session_options {
                       200; 0: they sleep at once, for machines that are shared or save power */
   int32_t pin;     /* 1: the thread that calls run stays on its processor meanwhile, which steadies short runs */
   int32_t keep_subnormals; /* 1: subnormal numbers are computed with, at a great cost on many processors */
-  int32_t poison;  /* 1: intermediates and outputs start as NaNs, to find what is never written. For tests */
-  int32_t profile; /* 1: every step is timed, see heddle_session_profile */
+  int32_t poison;          /* 1: intermediates and outputs start as NaNs, to find what is never written. For tests */
+  int32_t profile;         /* 1: every step is timed, see heddle_session_profile */
 } heddle_session_options;
 #define HEDDLE_SESSION_OPTIONS_INIT {sizeof(heddle_session_options), 0, -1, 0, 0, 0, 0}
 
@@ -171,22 +172,22 @@ typedef struct heddle_tensor {
 } heddle_tensor;
 
 /* Hands over an input. Its shape is copied; its data is not, and must stay valid and unchanged during every later run,
- * until the input is set again. Data aligned to 64 bytes is read in place, other data is copied at the begin of each run.
- * Inputs stay set from run to run.
- * Errors: invalid_argument for an index, dtype or rank that the model does not have. */
+ * until the input is set again. Data aligned to 64 bytes is read in place, other data is copied at the begin of each
+ * run. Inputs stay set from run to run. Errors: invalid_argument for an index, dtype or rank that the model does not
+ * have. */
 heddle_status heddle_session_set_input(heddle_session* session, size_t index, const heddle_tensor* tensor);
 /* The same by name; not_found names the near ones. */
 heddle_status heddle_session_set_input_by_name(heddle_session* session, const char* name, const heddle_tensor* tensor);
 
 /* Says where an output is to be written by later runs: memory of the caller for a tensor of exactly the shape that the
- * inputs lead to, which run checks before it writes. Aligned to 64 bytes it is written directly. `tensor` == NULL returns to
- * the default, memory of the session. */
+ * inputs lead to, which run checks before it writes. Aligned to 64 bytes it is written directly. `tensor` == NULL
+ * returns to the default, memory of the session. */
 heddle_status heddle_session_set_output(heddle_session* session, size_t index, const heddle_tensor* tensor);
 
-/* Computes all outputs. The first run for a combination of input shapes prepares it, which takes milliseconds; the plans
- * of the eight latest combinations are kept.
- * Errors: invalid_argument for an input that is not set or shapes that do not fit (naming the input, the dimension, what
- * was expected and what was given), out_of_memory, internal. After an error the outputs have no value. */
+/* Computes all outputs. The first run for a combination of input shapes prepares it, which takes milliseconds; the
+ * plans of the eight latest combinations are kept. Errors: invalid_argument for an input that is not set or shapes that
+ * do not fit (naming the input, the dimension, what was expected and what was given), out_of_memory, internal. After an
+ * error the outputs have no value. */
 heddle_status heddle_session_run(heddle_session* session);
 
 /* An output of the latest run. Shape and data belong to the session (or are the memory given to set_output) and are
@@ -195,12 +196,12 @@ heddle_status heddle_session_get_output(heddle_session* session, size_t index, h
 
 /* Time of one step in the latest run of a session that profiles. Steps run one after another. */
 typedef struct heddle_step_time {
-  const char* label;    /* what it computes: "conv_3 + relu" */
-  const char* name;     /* the kernel or host operator */
-  int64_t start_ns;     /* since the begin of the run */
+  const char* label; /* what it computes: "conv_3 + relu" */
+  const char* name;  /* the kernel or host operator */
+  int64_t start_ns;  /* since the begin of the run */
   int64_t duration_ns;
-  int64_t flops;        /* operations for these shapes: a multiplication and an addition are two */
-  int64_t bytes;        /* read and written at least once */
+  int64_t flops; /* operations for these shapes: a multiplication and an addition are two */
+  int64_t bytes; /* read and written at least once */
 } heddle_step_time;
 
 /* Gives the steps' times, in order; valid until the next run, profile call or free of this session. invalid_argument if

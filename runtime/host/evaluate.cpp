@@ -16,8 +16,8 @@ HostFunction bind_evaluate(const HostBinding& binding) {
     const auto attributes = nlohmann::json::parse(binding.attributes);
     const auto& list = attributes.at("values");
     if (!list.is_array() || static_cast<std::int64_t>(list.size()) != values.size())
-      throw Error(ErrorCode::corrupt, fmt::format("host operator 'evaluate': {} values do not fill shape {}", list.size(),
-                                                  to_string(output.shape)));
+      throw Error(ErrorCode::corrupt, fmt::format("host operator 'evaluate': {} values do not fill shape {}",
+                                                  list.size(), to_string(output.shape)));
     for (std::size_t i = 0; i < list.size(); ++i) {
       const std::int64_t value = list[i].is_number_integer()
                                      ? list[i].get<std::int64_t>()

@@ -22,8 +22,9 @@ const HostOperator& host_operator(std::string_view name) {
     if (op.name == name) return op;
     names.emplace_back(op.name);
   }
-  throw Error(ErrorCode::unsupported, fmt::format("the runtime has no host operator '{}'{}: a newer Heddle wrote the package",
-                                                  name, did_you_mean(name, names)));
+  throw Error(ErrorCode::unsupported,
+              fmt::format("the runtime has no host operator '{}'{}: a newer Heddle wrote the package", name,
+                          did_you_mean(name, names)));
 }
 
 }  // namespace heddle::runtime

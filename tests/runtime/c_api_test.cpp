@@ -1,9 +1,10 @@
-#include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <catch2/catch.hpp>
 #include <numeric>
 
 #include "base/error.hpp"
 #include "heddle/heddle.h"
+#include "runtime/cpu.hpp"
 #include "tests/runtime/sample_package.hpp"
 
 using namespace heddle;
@@ -12,6 +13,13 @@ using Catch::Matchers::Contains;
 namespace {
 
 const std::string library = std::string(HEDDLE_BINARY_DIR) + "/lib/libheddle_runtime.so";
+
+/// A program needs the sanitizers' runtime first if a library of it was built with them.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr const char* sanitizer = "-fsanitize=address,undefined";
+#else
+constexpr const char* sanitizer = "";
+#endif
 
 /// A package on disk for the length of the tests.
 const std::string& package_path() {
@@ -139,16 +147,26 @@ TEST_CASE("wrong calls give a status and a message", "[c_api]") {
 TEST_CASE("a program in C works with the shared library alone", "[c_api]") {
   const TemporaryDirectory directory;
   const auto program = (directory.path() / "program").string();
-  const auto built = test::run_command(
-      fmt::format("cc -std=c99 -Wall -Wextra -Wpedantic -Werror -I'{0}/include' '{0}/tests/runtime/data/program.c' '{1}' "
-                  "-Wl,-rpath,'{2}/lib' -o '{3}'",
-                  HEDDLE_SOURCE_DIR, library, HEDDLE_BINARY_DIR, program));
+  const auto built = test::run_command(fmt::format(
+      "cc -std=c99 -Wall -Wextra -Wpedantic -Werror {4} -I'{0}/include' '{0}/tests/runtime/data/program.c' '{1}' "
+      "-Wl,-rpath,'{2}/lib' -o '{3}'",
+      HEDDLE_SOURCE_DIR, library, HEDDLE_BINARY_DIR, program, sanitizer));
   INFO(built.output);
   REQUIRE(built.status == 0);
   const auto ran = test::run_command(fmt::format("'{}' '{}'", program, package_path()));
   INFO(ran.output);
   CHECK(ran.status == 0);
   CHECK_THAT(ran.output, Contains("out 2x6: 6 18 27 36 45 30 110 180 195 210 225 150"));
+
+  // The same on a lesser machine.
+  plan::Package demanding = test::sample_package();
+  demanding.modules[0].features = {*runtime::cpu_features().begin()};
+  test::write_sample(demanding, directory.path() / "package");
+  const auto command = fmt::format("'{}' '{}/package'", program, directory.path().string());
+  CHECK(test::run_command(command).status == 0);
+  const auto refused = test::run_command("HEDDLE_CPU_FEATURES=none " + command);
+  CHECK(refused.status == 1);
+  CHECK_THAT(refused.output, Contains("sample needs " + demanding.modules[0].features[0]));
 }
 
 TEST_CASE("the runtime that users ship needs neither Halide nor LLVM", "[c_api]") {
@@ -157,7 +175,8 @@ TEST_CASE("the runtime that users ship needs neither Halide nor LLVM", "[c_api]"
   CHECK_THAT(linked.output, Contains("libc.so"));
   for (const char* name : {"Halide", "LLVM", "heddle", "not found", "hwloc", "spdlog"})
     CHECK_THAT(linked.output, !Contains(name));
-  const auto symbols = test::run_command("nm -D --defined-only '" + library + "' | awk '{print $3}' | grep -v '^heddle_'");
+  const auto symbols =
+      test::run_command("nm -D --defined-only '" + library + "' | awk '{print $3}' | grep -v '^heddle_'");
   CHECK(symbols.output.empty());
 }
 
@@ -171,10 +190,11 @@ TEST_CASE("modules of kernels export nothing but kernels and their init", "[c_ap
 
 TEST_CASE("the shims compile for both architectures", "[c_api]") {
   for (const std::string& compiler : {std::string("cc"), std::string(HEDDLE_AARCH64_CC)}) {
-    const auto built = test::run_command(fmt::format(
-        "{} -std=c17 -O2 -fPIC -fvisibility=hidden -Wall -Wextra -Wpedantic -Werror -I'{}' -isystem '{}/halide/include' -c "
-        "'{}/generators/shims/shims.c' -o /dev/null",
-        compiler, HEDDLE_SOURCE_DIR, HEDDLE_SITE_PACKAGES, HEDDLE_SOURCE_DIR));
+    const auto built =
+        test::run_command(fmt::format("{} -std=c17 -O2 -fPIC -fvisibility=hidden -Wall -Wextra -Wpedantic -Werror "
+                                      "-I'{}' -isystem '{}/halide/include' -c "
+                                      "'{}/generators/shims/shims.c' -o /dev/null",
+                                      compiler, HEDDLE_SOURCE_DIR, HEDDLE_SITE_PACKAGES, HEDDLE_SOURCE_DIR));
     INFO(built.output);
     CHECK(built.status == 0);
   }

@@ -5,8 +5,8 @@
 #include "tests/runtime/sample_package.hpp"
 
 using namespace heddle;
-using plan::Storage;
 using plan::StepKind;
+using plan::Storage;
 using test::dense_value;
 
 namespace {
@@ -18,8 +18,8 @@ void add_value(plan::Function& f, const std::string& name, DType dtype, std::vec
   if (storage == Storage::output) f.outputs.push_back(index);
 }
 
-void add_step(plan::Function& f, StepKind kind, const std::string& name, std::vector<int> inputs, std::vector<int> outputs,
-              std::vector<std::string> functions = {}) {
+void add_step(plan::Function& f, StepKind kind, const std::string& name, std::vector<int> inputs,
+              std::vector<int> outputs, std::vector<std::string> functions = {}) {
   plan::Step step;
   step.kind = kind;
   step.name = name;
@@ -150,8 +150,7 @@ TEST_CASE("a loop ends when its condition says so", "[functions]") {
 
 TEST_CASE("a loop that runs another number of times than its output holds is refused", "[functions]") {
   auto session = session_for(counting_loop(true, 5));
-  for (const float limit : {5.0F, 50.0F})
-    try {
+  for (const float limit : {5.0F, 50.0F}) try {
       run(session, {trips(100), scalar(0), scalar(2), scalar(limit)});
       FAIL("a stack of another size was accepted");
     } catch (const Error& error) {

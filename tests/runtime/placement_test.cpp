@@ -20,7 +20,8 @@ std::uint64_t lower_bound(const std::vector<Lifetime>& values, std::uint64_t ali
   for (const Lifetime& at : values) {
     std::uint64_t sum = 0;
     for (const Lifetime& value : values)
-      if (value.first <= at.first && at.first <= value.last) sum += (value.bytes + alignment - 1) / alignment * alignment;
+      if (value.first <= at.first && at.first <= value.last)
+        sum += (value.bytes + alignment - 1) / alignment * alignment;
     most = std::max(most, sum);
   }
   return most;

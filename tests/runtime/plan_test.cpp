@@ -39,7 +39,8 @@ ErrorCode code_of(const std::string& text, std::string* message = nullptr) {
 TEST_CASE("a manifest survives writing and reading", "[plan]") {
   plan::Package package = test::sample_package();
   plan::Value& value = package.modules[0].functions[0].values[1];
-  for (const double border : {0.0, 1.5, -std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()}) {
+  for (const double border :
+       {0.0, 1.5, -std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()}) {
     value.border_value = border;
     const std::string text = plan::to_json(package);
     const plan::Package read = plan::from_json(text);
@@ -108,8 +109,9 @@ TEST_CASE("a damaged manifest is refused with the field's name", "[plan]") {
   refused([](json& j) { j["modules"][0]["functions"][0]["values"][1]["border_before"] = json::array({-1, 0}); },
           "border_before[0]");
   refused([](json& j) { j["modules"][0]["functions"][0]["steps"][0]["kind"] = "dance"; }, "steps[0].kind");
-  refused([](json& j) { j["modules"][0]["functions"][0]["steps"][2]["inputs"][0]["dimensions"][0] = json::array({0, 1}); },
-          "steps[2].inputs[0].dimensions[0] is not a list of 3");
+  refused(
+      [](json& j) { j["modules"][0]["functions"][0]["steps"][2]["inputs"][0]["dimensions"][0] = json::array({0, 1}); },
+      "steps[2].inputs[0].dimensions[0] is not a list of 3");
   refused([](json& j) { j["modules"][0]["functions"][0]["inputs"][0] = 5000000000; }, "inputs[0] is 5000000000");
   refused([](json& j) { j["symbols"][0]["min"] = 10000000; }, "symbols[0].min is greater than max");
   refused([](json& j) { j["files"][0]["bytes"] = -1; }, "files[0].bytes");

@@ -28,9 +28,8 @@ using Clock = std::chrono::steady_clock;
 template <class F>
 int for_each(Pool& pool, const Pool::Settings& settings, int min, int extent, F f) {
   return pool.parallel_for(
-      settings,
-      [](void* context, int i, std::uint8_t*) -> int { return (*static_cast<F*>(context))(i); }, &f,
-      min, extent, nullptr);
+      settings, [](void* context, int i, std::uint8_t*) -> int { return (*static_cast<F*>(context))(i); }, &f, min,
+      extent, nullptr);
 }
 
 /// Runs f in a forked child, which may change what belongs to the whole process; true if f says so.
@@ -48,7 +47,9 @@ bool in_child(const std::function<bool()>& f) {
 double cpu_seconds() {
   ::rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const ::timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  const auto seconds = [](const ::timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 

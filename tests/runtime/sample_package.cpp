@@ -14,8 +14,8 @@
 namespace heddle::test {
 namespace {
 
-using plan::Storage;
 using plan::StepKind;
+using plan::Storage;
 
 plan::Argument argument(int value, std::vector<plan::Argument::Dimension> dimensions, const Extent& offset = 0) {
   return {value, std::move(dimensions), offset};
@@ -43,8 +43,7 @@ plan::Argument dense_argument(const plan::Function& function, int index) {
   plan::Argument result{index, {}, 0};
   if (index < 0) return result;
   const plan::Value& value = function.values[static_cast<std::size_t>(index)];
-  for (std::size_t d = value.shape.size(); d-- > 0;)
-    result.dimensions.push_back({0, value.shape[d], value.strides[d]});
+  for (std::size_t d = value.shape.size(); d-- > 0;) result.dimensions.push_back({0, value.shape[d], value.strides[d]});
   result.offset = value.offset;
   return result;
 }
@@ -154,10 +153,11 @@ CommandResult run_command(const std::string& command) {
 
 std::string compile_module_command(const std::filesystem::path& source, const std::filesystem::path& output) {
   const std::string root = HEDDLE_SOURCE_DIR;
-  return fmt::format("cc -std=gnu11 -O1 -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror -I'{}' -isystem '{}' '{}' "
-                     "'{}' -Wl,-z,defs -lm -o '{}'",
-                     root, std::string(HEDDLE_SITE_PACKAGES) + "/halide/include", source.string(),
-                     root + "/generators/shims/shims.c", output.string());
+  return fmt::format(
+      "cc -std=gnu11 -O1 -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror -I'{}' -isystem '{}' '{}' "
+      "'{}' -Wl,-z,defs -lm -o '{}'",
+      root, std::string(HEDDLE_SITE_PACKAGES) + "/halide/include", source.string(), root + "/generators/shims/shims.c",
+      output.string());
 }
 
 const std::string& sample_module() {

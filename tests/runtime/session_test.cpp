@@ -174,8 +174,7 @@ TEST_CASE("inputs that do not fit are refused with what was expected", "[session
 TEST_CASE("dependent dimensions are checked against their expression", "[session]") {
   plan::Package package = test::sample_package();
   plan::Function& main = package.modules[0].functions[0];
-  main.values.push_back(
-      test::dense_value("twice", DType::f32, {2 * Extent::symbol("W") + 1}, plan::Storage::input));
+  main.values.push_back(test::dense_value("twice", DType::f32, {2 * Extent::symbol("W") + 1}, plan::Storage::input));
   main.inputs.push_back(6);
   Session session(load(package));
   Array x = numbers(16), twice(DType::f32, {32});
@@ -192,8 +191,8 @@ TEST_CASE("a kernel's error reaches the caller with its message and step", "[ses
   for (int again = 0; again < 2; ++again) {
     const Error error = error_of([&] { session.run(); });
     CHECK(error.code() == ErrorCode::internal);
-    CHECK_THAT(error.what(), Contains("k_failing") && Contains("(width < 3) the width is too large") &&
-                                 Contains("step 3 'scale'"));
+    CHECK_THAT(error.what(),
+               Contains("k_failing") && Contains("(width < 3) the width is too large") && Contains("step 3 'scale'"));
     CHECK_THROWS_AS(session.output(0), Error);
   }
 }
@@ -218,7 +217,8 @@ TEST_CASE("asynchronous stages hand over in order; a failing one stops the other
     for (int again = 0; again < 5; ++again) {
       session.run();
       const auto out = floats(session.output(0));
-      for (int i = 0; i < 100; ++i) REQUIRE(out[static_cast<std::size_t>(i)] == static_cast<float>((i + 1) * (i + 2) / 2));
+      for (int i = 0; i < 100; ++i)
+        REQUIRE(out[static_cast<std::size_t>(i)] == static_cast<float>((i + 1) * (i + 2) / 2));
     }
     Array failing = numbers(13);
     session.set_input(0, tensor(failing));

@@ -62,7 +62,8 @@ TEST_CASE("copies keep the row-major order of elements, whatever the layouts", "
     if (round % 2 == 0) std::shuffle(other.begin(), other.end(), random);  // another shape with as many elements
     Laid from(shape, random), to(other, random);
     const std::int64_t size = element_count(shape);
-    for (std::int64_t i = 0; i < size; ++i) from.memory[static_cast<std::size_t>(from.offset(i))] = static_cast<float>(i);
+    for (std::int64_t i = 0; i < size; ++i)
+      from.memory[static_cast<std::size_t>(from.offset(i))] = static_cast<float>(i);
     runtime::copy_elements(from.view, to.view);
     for (std::int64_t i = 0; i < size; ++i)
       REQUIRE(to.memory[static_cast<std::size_t>(to.offset(i))] == static_cast<float>(i));
@@ -85,7 +86,8 @@ TEST_CASE("filling a border touches the border only, and all of it", "[tensor_vi
     for (auto& extent : shape) extent = 1 + static_cast<std::int64_t>(random() % 4);
     Laid tensor(shape, random);
     const std::int64_t size = element_count(shape);
-    for (std::int64_t i = 0; i < size; ++i) tensor.memory[static_cast<std::size_t>(tensor.offset(i))] = static_cast<float>(i);
+    for (std::int64_t i = 0; i < size; ++i)
+      tensor.memory[static_cast<std::size_t>(tensor.offset(i))] = static_cast<float>(i);
     runtime::BorderPlan(tensor.view, 0.5).run(tensor.view.data);
     for (std::int64_t i = 0; i < size; ++i)
       REQUIRE(tensor.memory[static_cast<std::size_t>(tensor.offset(i))] == static_cast<float>(i));

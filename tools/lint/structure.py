@@ -64,7 +64,8 @@ OUTSIDE = [
 MACROS = {
     "tests/main.cpp": [r"CATCH_CONFIG_MAIN"],
     "include/heddle/": [r"HEDDLE_\w+"],   # a C header has no other way to mark what it exports
-    "generators/shims/": [r"\w+"],        # freestanding C, compiled for each target
+    "generators/shims/": [r"HEDDLE_\w+"],       # the guards of C headers
+    "generators/standalone/": [r"HEDDLE_\w+"],
 }
 
 LONG_FILE = 600  # lines; a warning, not an error

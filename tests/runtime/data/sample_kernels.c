@@ -89,7 +89,8 @@ static int produce(void* user_context, int min, int extent, uint8_t* closure, vo
   struct pipe* p = (struct pipe*)closure;
   (void)parent;
   (void)extent;
-  if (p->width == 13 && min == 7) return halide_error_requirement_failed(user_context, "min != 7", "the producer fails");
+  if (p->width == 13 && min == 7)
+    return halide_error_requirement_failed(user_context, "min != 7", "the producer fails");
   p->slot = (float)(min + 1);
   halide_semaphore_release(&p->filled, 1);
   return 0;
