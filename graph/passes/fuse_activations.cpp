@@ -15,29 +15,29 @@ struct Product {
   std::vector<int> factors;
 };
 
-/// Collects the factors of a * b or a / b, opening the products inside that nothing else reads.
-void open(const Rewriter& r, std::string_view op, int a, int b, const std::vector<Extent>& shape, Product& product) {
+/// Collects the factors of a * b, or a / b of a number b, opening such products inside that nothing else reads. False
+/// for other quotients.
+bool open(const Rewriter& r, std::string_view op, int a, int b, const std::vector<Extent>& shape, Product& product) {
   const auto factor = [&](int id) {
-    const Node* node = r.producer(id);
-    const bool opens = node != nullptr && r.used_once(id) && (node->op->name() == "mul" || node->op->name() == "div");
-    if (opens) open(r, node->op->name(), node->inputs[0], node->inputs[1], r.type(id).shape, product);
-    else product.factors.push_back(id);
+    const Node* node = r.used_once(id) ? r.producer(id) : nullptr;
+    const bool is_product = node != nullptr && (node->op->name() == "mul" || node->op->name() == "div");
+    if (!is_product || !open(r, node->op->name(), node->inputs[0], node->inputs[1], r.type(id).shape, product))
+      product.factors.push_back(id);
   };
   const auto left = r.scalar(a), right = r.scalar(b);
-  if (op == "div") {
-    // 1 / b is no factor to look for.
-    if (right && r.type(a).shape == shape) product.number /= *right, factor(a);
-    else product.factors.insert(product.factors.end(), {a, b, -1});
-  } else if (right && r.type(a).shape == shape) {
-    product.number *= *right;
+  if (right && r.type(a).shape == shape) {
+    product.number = op == "mul" ? product.number * *right : product.number / *right;
     factor(a);
-  } else if (left && r.type(b).shape == shape) {
+    return true;
+  }
+  if (op != "mul") return false;
+  if (left && r.type(b).shape == shape) {
     product.number *= *left;
-    factor(b);
   } else {
     factor(a);
-    factor(b);
   }
+  factor(b);
+  return true;
 }
 
 /// x and s of mul(x, s) or div(x, 1/s); s = 1 for anything else.
@@ -142,7 +142,7 @@ Graph fuse_activations(const Graph& graph) {
     if (!in_f32) return std::nullopt;
     const std::vector<int> in = r.operands(node);
     Product product;
-    open(r, op, in[0], in[1], out.shape, product);
+    if (!open(r, op, in[0], in[1], out.shape, product)) return std::nullopt;
     auto fused = gated(r, product);
     if (!fused && product.factors.size() == 1 && near(product.number, 1.0 / 6))
       if (const auto x = relu6_of_shifted(r, product.factors[0])) fused = Fused{"hard_sigmoid", {{"alpha", 1.0 / 6}, {"beta", 0.5}}, *x};
