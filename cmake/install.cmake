@@ -33,6 +33,16 @@ foreach(target IN LISTS exported)
   endif()
 endforeach()
 
+# Halide stays in the virtual environment that it was found in. CMake adds no library directory inside the checkout to
+# the run path by itself. What users ship, the runtime and base, is not to know of it.
+get_target_property(halide_library Halide::Halide LOCATION)
+cmake_path(GET halide_library PARENT_PATH halide_directory)
+foreach(target IN LISTS exported inside)
+  if(NOT target MATCHES "^heddle_(runtime|base)$")
+    set_property(TARGET ${target} APPEND PROPERTY INSTALL_RPATH "${halide_directory}")
+  endif()
+endforeach()
+
 install(TARGETS ${exported} EXPORT heddle
   RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}"
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
@@ -48,7 +58,9 @@ install(DIRECTORY include/heddle DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES
 install(DIRECTORY base dsl DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/heddle" FILES_MATCHING PATTERN "*.hpp")
 foreach(target IN ITEMS heddle_base heddle_dsl)
   if(TARGET ${target})
-    target_include_directories(${target} SYSTEM INTERFACE "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/heddle>")
+    target_include_directories(${target} SYSTEM INTERFACE
+      "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>"
+      "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/heddle>")
   endif()
 endforeach()
 

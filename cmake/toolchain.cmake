@@ -15,7 +15,6 @@ if(CMAKE_PROJECT_NAME STREQUAL PROJECT_NAME)
 endif()
 
 set(CMAKE_INSTALL_RPATH "$ORIGIN;$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
-set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)  # Halide stays in the virtual environment that it was found in
 
 # Programs too are compiled with -fPIC rather than -fPIE, so that they can use the libraries' precompiled header.
 add_compile_options(-fPIC)

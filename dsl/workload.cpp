@@ -417,6 +417,30 @@ Extent Workload::bytes() const {
   return total;
 }
 
+namespace {
+
+template <class T>
+void copy_strided(const std::byte* from, std::byte* to, std::int64_t count, std::int64_t stride) {
+  for (std::int64_t i = 0; i < count; ++i)
+    std::memcpy(to + static_cast<std::size_t>(i) * sizeof(T), from + static_cast<std::size_t>(i * stride) * sizeof(T), sizeof(T));
+}
+
+/// `count` elements that lie `stride` elements apart, put next to one another.
+void copy_row(const std::byte* from, std::byte* to, std::int64_t count, std::int64_t stride, std::size_t element) {
+  if (stride == 1) {
+    if (count > 0) std::memcpy(to, from, static_cast<std::size_t>(count) * element);
+    return;
+  }
+  switch (element) {
+    case 1: return copy_strided<std::uint8_t>(from, to, count, stride);
+    case 2: return copy_strided<std::uint16_t>(from, to, count, stride);
+    case 4: return copy_strided<std::uint32_t>(from, to, count, stride);
+    default: return copy_strided<std::uint64_t>(from, to, count, stride);
+  }
+}
+
+}  // namespace
+
 Array pack(const Array& logical, const OperandInfo& operand, const Packing& packing) {
   const auto dimensions = packed_dimensions(operand, packing);
   std::vector<Extent> shape;
@@ -435,12 +459,19 @@ Array pack(const Array& logical, const OperandInfo& operand, const Packing& pack
   const std::size_t element = size_of(logical.dtype());
   const auto* from = static_cast<const std::byte*>(logical.data());
   auto* to = static_cast<std::byte*>(packed.mutable_data());
+  if (packed.size() == 0) return packed;
+  // Row by row of the packed buffer: models have hundreds of megabytes of weights.
+  const PackedDimension inner = dimensions.at(0);
+  const auto along = static_cast<std::size_t>(inner.logical);
+  const std::int64_t row = packed_shape.back();
+  const std::int64_t step = inner.part == PackedDimension::Part::quotient ? inner.block : 1;
+  const std::int64_t stride = step * logical_strides[along];
   std::vector<std::int64_t> index(rank, 0);  // innermost first
   std::vector<std::int64_t> at(shape.size());
-  const std::int64_t count = packed.size();
-  for (std::int64_t i = 0; i < count; ++i) {
+  const std::int64_t rows = packed.size() / row;
+  for (std::int64_t r = 0; r < rows; ++r) {
     std::fill(at.begin(), at.end(), 0);
-    for (std::size_t d = 0; d < rank; ++d) {
+    for (std::size_t d = 1; d < rank; ++d) {
       const auto& p = dimensions[d];
       at[static_cast<std::size_t>(p.logical)] += p.part == PackedDimension::Part::quotient ? index[d] * p.block : index[d];
     }
@@ -450,8 +481,9 @@ Array pack(const Array& logical, const OperandInfo& operand, const Packing& pack
       inside = inside && at[d] < logical.shape()[d];
       offset += at[d] * logical_strides[d];
     }
-    if (inside) std::memcpy(to + static_cast<std::size_t>(i) * element, from + static_cast<std::size_t>(offset) * element, element);
-    for (std::size_t d = 0; d < rank; ++d) {
+    const std::int64_t filled = inside ? std::min(row, (logical.shape()[along] - at[along] + step - 1) / step) : 0;
+    copy_row(from + static_cast<std::size_t>(offset) * element, to + static_cast<std::size_t>(r * row) * element, filled, stride, element);
+    for (std::size_t d = 1; d < rank; ++d) {
       if (++index[d] < packed_shape[rank - 1 - d]) break;
       index[d] = 0;
     }
@@ -464,8 +496,15 @@ SymbolValues bind_symbols(std::span<const TensorType> types, std::span<const Sha
     if (types[i].shape.size() != shapes[i].size())
       throw Error(ErrorCode::invalid_argument, fmt::format("operand {} has shape {}, expected {}", i, to_string(shapes[i]), types[i].str()));
     for (std::size_t d = 0; d < shapes[i].size(); ++d) {
-      const auto names = types[i].shape[d].symbols();
-      if (names.size() == 1 && types[i].shape[d] == Extent::symbol(*names.begin())) symbols.emplace(*names.begin(), shapes[i][d]);
+      // A symbol, or a multiple of one: 32*h.
+      const auto& terms = types[i].shape[d].terms();
+      if (terms.size() != 1 || terms.begin()->first.size() != 1) continue;
+      const auto& [monomial, factor] = *terms.begin();
+      if (monomial[0]->kind != Extent::Atom::Kind::symbol || factor <= 0) continue;
+      if (shapes[i][d] % factor != 0)
+        throw Error(ErrorCode::invalid_argument, fmt::format("operand {} has shape {}: dimension {} must be a multiple of {}", i,
+                                                             to_string(shapes[i]), d, factor));
+      symbols.emplace(monomial[0]->name, shapes[i][d] / factor);
     }
   }
   for (std::size_t i = 0; i < types.size(); ++i)

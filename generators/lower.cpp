@@ -32,15 +32,20 @@ class Reporter : public Halide::CompileTimeErrorReporter {
   }
 };
 
-void prepare_halide() {
+void install_reporter() {
+  static Reporter reporter;
+  static std::once_flag once;
+  std::call_once(once, [] { Halide::set_custom_compile_time_error_reporter(&reporter); });
+}
+
+/// Halide names its temporaries t1, t2... and passes those that a parallel loop needs in a struct, sorted by name: a kernel
+/// that is compiled as the count goes from t999 to t1000 has another struct than one that was compiled before. Names of
+/// one length sort as they were made, so the short ones are used up (28 ms); the next change of length is some ten
+/// thousand kernels away.
+void use_up_short_names() {
   static std::once_flag once;
   std::call_once(once, [] {
-    static Reporter reporter;
-    Halide::set_custom_compile_time_error_reporter(&reporter);
-    // Halide sorts by name in places, so that the order of t9 and t10 differs from that of t10 and t11 and with it the
-    // code. Names of one length sort as they were made; those below are skipped.
-    for (const char prefix : std::string_view("abcdefghijklmnopqrstuvwxyz"))
-      for (int i = 0; i < 100000; ++i) hi::unique_name(prefix);
+    for (int i = 0; i < 1000000; ++i) hi::unique_name('t');
   });
 }
 
@@ -85,7 +90,7 @@ void rename_tasks(Halide::Module& module, const std::string& symbol) {
 }  // namespace
 
 void with_halide(const KernelRequest& request, const std::function<void()>& f) {
-  prepare_halide();
+  install_reporter();
   const std::string where = fmt::format("{} with {}", request.workload->name(), request.schedule_file);
   // An exception that left through the switched stack would not find its handlers' frames.
   std::exception_ptr failure;
@@ -108,6 +113,7 @@ Halide::Target halide_target(const KernelRequest& request) {
 }
 
 Halide::Module lower(const KernelRequest& request, const std::string& symbol) {
+  use_up_short_names();
   const Pipeline pipeline = request.workload->instantiate(request.implementation, request.schedule_file);
   Halide::Module module = Halide::Pipeline(pipeline.outputs)
                               .compile_to_module(pipeline.arguments(), symbol, halide_target(request),

@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "dsl/halide_error.hpp"
 #include "generators/link.hpp"
 #include "generators/lower.hpp"
 #include "generators/static_header.hpp"
@@ -91,21 +92,25 @@ void write_static_library(const StaticLibraryRequest& request, const std::filesy
 
   // One object of kernels and shims, of which only the kernels' entries can be seen: any number of these libraries, and a
   // Halide runtime, may meet in one program.
-  const auto merged = scratch.path() / "merged.o", kernels = scratch.path() / "kernels.o";
+  const auto merged = scratch.path() / "merged.o", kernels = scratch.path() / "kernels.o",
+             runtime = scratch.path() / "standalone.o";
   std::vector<std::string> merge = {"-r", "-o", merged.string()};
   for (const auto& path : write_objects(objects, scratch.path())) merge.push_back(path.string());
   merge.push_back(shims_object(request.targets[0]).string());
   run_tool(find_tool(linker()), merge);
   std::vector<std::string> hide = {"--redefine-sym=heddle_module_init=" + static_init_symbol(request.name),
-                                   "--keep-global-symbol=" + static_init_symbol(request.name)};
+                                   "--keep-global-symbol=heddle_module_init"};
   for (const std::size_t which : order_of(request.targets))
     hide.push_back("--keep-global-symbol=" + static_kernel_symbol(request.name, request.targets[which]) + "_argv");
   hide.insert(hide.end(), {merged.string(), kernels.string()});
   run_tool(find_tool(object_copier()), hide);
 
+  write_file(runtime, read_file(standalone_object(request.targets[0])));  // Halide wants an archive's members side by side
   const auto library = scratch.path() / "library.a";
-  Halide::create_static_library({kernels.string(), standalone_object(request.targets[0]).string()},
-                                request.targets[0].halide, library.string(), /*deterministic=*/true);
+  translate_halide_errors(fmt::format("static library '{}'", request.name), [&] {
+    Halide::create_static_library({kernels.string(), runtime.string()}, request.targets[0].halide, library.string(),
+                                  /*deterministic=*/true);
+  });
   write_file(directory / fmt::format("lib{}.a", request.name), read_file(library));
   write_file(directory / fmt::format("{}.h", request.name), header);
 }

@@ -169,7 +169,7 @@ class Grouper {
         if (producer(v) >= 0 && inside.contains(producer(v))) continue;
         if (!numbers.emplace(v, static_cast<int>(c.inputs.size())).second) continue;
         TensorType type = g_.value(v).type;
-        type.layout = canonical_layout(type, channels_last_first);
+        type.layout = canonical_layout(type, channels_last_first && !g_.value(v).constant);
         c.inputs.push_back({std::move(type), g_.value(v).constant.has_value()});
         group.inputs.push_back(v);
       }

@@ -150,6 +150,7 @@ class Orders {
     }
     const auto at = std::find(node.inputs.begin(), node.inputs.end(), v) - node.inputs.begin();
     if (const auto order = demand(from_, node, static_cast<std::size_t>(at))) return order;
+    if (node.op->kind() == OperatorKind::contraction && at == 1) return columns_innermost(node, in.rank());
     if (node.op->kind() == OperatorKind::elementwise && in.shape == out.shape) return wanted(node.outputs[0]);
     return std::nullopt;
   }
@@ -231,16 +232,24 @@ class Orders {
       case LayoutPreference::any: break;
     }
     if (node.op->kind() == OperatorKind::elementwise) return place_elementwise(node, placed, results);
-    for (const int v : node.outputs) results.push_back(following(node, from_.value(v).type));
+    for (const int v : node.outputs) {
+      // What moves elements anyway moves them to where they are wanted.
+      const auto order = node.op->kind() == OperatorKind::movement ? wanted(v) : std::nullopt;
+      results.push_back(order ? *order : following(node, from_.value(v).type));
+    }
+  }
+
+  /// The order of a product's second operand that lets vectors run along the product's columns.
+  static Order columns_innermost(const Node& node, int rank) {
+    Order order = row_major(rank);
+    const auto transposed = node.attributes.find("transpose_b");
+    if (transposed != node.attributes.end() && transposed->get<bool>()) std::swap(order[order.size() - 1], order[order.size() - 2]);
+    return order;
   }
 
   void place_contraction(const Node& node, Node& placed, std::vector<Order>& results) {
-    const auto found = node.attributes.find("transpose_b");
-    const bool transposed = found != node.attributes.end() && found->get<bool>();
     if (const int b = node.inputs[1]; !from_.value(b).constant) {
-      const int rank = type(b).rank();
-      Order order = row_major(rank);
-      if (transposed) std::swap(order[order.size() - 1], order[order.size() - 2]);
+      const Order order = columns_innermost(node, type(b).rank());
       if (!is_innermost(type(b), type(b).order(), order.back())) placed.inputs[1] = in_order(b, order);
     }
     const TensorType& out = from_.value(node.outputs[0]).type;

@@ -80,29 +80,22 @@ int run(const Options& options) {
     const plan::Step& step = main.steps[i];
     const auto& result = main.values[static_cast<std::size_t>(step.outputs.at(0).value)];
     const Array* want = find(reference, result);
-    bool fed = want != nullptr;
+    // An input that the source model has no tensor for (a pass made it) is what its own step, run from the reference's
+    // tensors, has just left in memory: the arena keeps it until its last reader ran.
     for (const auto& argument : step.inputs) {
       const auto index = static_cast<std::size_t>(argument.value);
       const auto& value = main.values[index];
       if (value.storage == plan::Storage::constant) continue;
       const Array* given = find(reference, value);
-      if (given == nullptr) {
-        fed = false;
-        break;
-      }
-      const auto shaped = as_shape(*given, session.read(index));
-      if (!shaped) {
-        fed = false;
-        break;
-      }
-      session.write(index, *shaped);
-    }
-    if (!fed) {
-      ++without;
-      rows.push_back({step.label, "no reference", "its tensors have no counterpart in the reference"});
-      continue;
+      if (given == nullptr) continue;
+      if (const auto shaped = as_shape(*given, session.read(index))) session.write(index, *shaped);
     }
     session.run_step(i);
+    if (want == nullptr) {
+      ++without;
+      rows.push_back({step.label, "no reference", "the source model has no such tensor; what reads it is compared"});
+      continue;
+    }
     Array got = session.read(static_cast<std::size_t>(step.outputs.at(0).value));
     if (i == spoiled) spoil(got, options.seed);
     const auto expected = as_shape(*want, got);

@@ -40,7 +40,8 @@ def decode(scores: numpy.ndarray, alphabet: list[str]) -> str:
 
 
 def main() -> int:
-    heddle = os.environ.get("HEDDLE", "heddle")
+    root = pathlib.Path(__file__).resolve().parents[1]
+    heddle = os.environ.get("HEDDLE", str(root / "build/release/bin/heddle"))
     folder = pathlib.Path(rapidocr_onnxruntime.__file__).parent / "models"
     path = folder / "ch_PP-OCRv4_rec_infer.onnx"
     model = onnx.load(path)

@@ -41,7 +41,9 @@ int run(const Options& options) {
   for (const auto& name : options.targets) {
     Target target = find_target(name);
     // "host" and the host's own name may both be asked for: one kernel serves both.
-    if (std::any_of(request.targets.begin(), request.targets.end(), [&](const Target& t) { return t.name == target.name; })) continue;
+    if (std::any_of(request.targets.begin(), request.targets.end(),
+                    [&](const Target& t) { return t.name == target.name; }))
+      continue;
     request.implementations.push_back(choose(*workload, target.machine, file).implementation);
     request.targets.push_back(std::move(target));
   }
@@ -57,7 +59,9 @@ Command kernel_command() {
             auto options = std::make_shared<Options>();
             app.add_option("operator", options->model, "the operator's name")->required();
             options->add_flags(app);
-            app.add_option("--shape", options->shape, "operands' types, ROLE=f32[H,W]: fixed or symbolic extents (default: every extent symbolic)");
+            app.add_option(
+                "--shape", options->shape,
+                "operands' types, ROLE=f32[H,W]: fixed or symbolic extents (default: every extent symbolic)");
             app.add_option("--attribute", options->attributes, "NAME=JSON of the operator");
             app.add_option("-o,--output", options->output, "directory to write")->required();
             return std::function<int()>([options] { return run(*options); });

@@ -13,6 +13,7 @@ const std::vector<Pass>& passes() {
       {"fuse_layer_norm", "(x - mean) / sqrt(variance + epsilon) * scale + b -> layer_norm", fuse_layer_norm},
       {"fuse_activations", "x * sigmoid(x) and the like -> swish, hard_swish, hard_sigmoid, gelu", fuse_activations},
       {"expand_batch_norm", "batch_norm with known statistics -> mul, add", expand_batch_norm},
+      {"sink_views", "elementwise of a reshape or transpose -> reshape or transpose of the elementwise", sink_views},
       {"fold_affine", "conv, conv_transpose or matmul, then mul and add of a constant a channel -> other weights and bias", fold_affine},
       {"fold_pads", "pad, then conv or pooling -> the window's own pads", fold_pads},
       {"eliminate_common_again", "what the passes above made equal -> one", eliminate_common},

@@ -13,5 +13,6 @@ Graph fold_affine(const Graph& graph);
 Graph fold_pads(const Graph& graph);
 Graph fuse_layer_norm(const Graph& graph);
 Graph fuse_activations(const Graph& graph);
+Graph sink_views(const Graph& graph);
 
 }  // namespace heddle::graph

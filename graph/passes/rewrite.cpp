@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
-#include <set>
 
 #include <fmt/format.h>
 
@@ -106,14 +106,17 @@ int Rewriter::add_constant(Array array, const std::string& name) {
 }
 
 Graph Rewriter::finish() {
-  std::set<int> taken(to_.inputs.begin(), to_.inputs.end());
+  // The source may hand an input through or name one value twice; a pass must not make it so.
+  std::map<int, int> taken;  // the result's value -> the source's
+  for (const int id : to_.inputs) taken.emplace(id, id);
   for (std::size_t i = 0; i < source_outputs_.size(); ++i) {
     const int old = source_outputs_[i];
     const int id = now(old);
-    if (!taken.insert(id).second)
+    const auto [at, fresh] = taken.try_emplace(id, old);
+    if (!fresh && at->second != old)
       throw Error(ErrorCode::internal, fmt::format("a pass made output '{}' the same value as another", value(old).name));
     // An intermediate that becomes the output takes its name; a new value has it already.
-    if (id != old && id < static_cast<int>(current_.size())) std::swap(to_.value(id).name, to_.value(old).name);
+    if (fresh && id != old && id < static_cast<int>(current_.size())) std::swap(to_.value(id).name, to_.value(old).name);
     to_.outputs[i] = id;
   }
   return compact(to_);

@@ -52,10 +52,13 @@ std::string lowered(const heddle::Pipeline& p, const char* features = "") {
   std::ostringstream text;
   text << Halide::Pipeline(p.outputs).compile_to_module(p.arguments(), "kernel", target);
   // Numbers of Funcs, then of temporaries: those count through the process, so number them by their first appearance.
-  const std::string plain = std::regex_replace(text.str(), std::regex("_[0-9]+(?=_s[0-9])|(\\$|__)[0-9]+"), "");
+  // The device source's length follows from the lengths of the names in it.
+  const std::string plain = std::regex_replace(
+      text.str(), std::regex("_[0-9]+(?=_s[0-9])|(\\$|__)[0-9]+|, [0-9]+(?=\\)\n *assert\\(halide_opencl_initialize)"),
+      "");
   std::string result;
   std::map<std::string, std::size_t> numbered;
-  const std::regex temporary("[0-9]{5,}");
+  const std::regex temporary("[0-9]{5,}|\\b_[0-9]+\\b");
   std::size_t done = 0;
   for (std::sregex_iterator at(plain.begin(), plain.end(), temporary), end; at != end; ++at) {
     const auto start = static_cast<std::size_t>(at->position());

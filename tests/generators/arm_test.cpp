@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/file.hpp"
-#include "support.hpp"
+#include "tests/generators/support.hpp"
 
 using namespace heddle;
 using namespace heddle::test;

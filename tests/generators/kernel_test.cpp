@@ -5,7 +5,7 @@
 #include <catch2/catch.hpp>
 
 #include "base/error.hpp"
-#include "support.hpp"
+#include "tests/generators/support.hpp"
 
 using namespace heddle;
 using namespace heddle::test;

@@ -1,4 +1,4 @@
-#include "support.hpp"
+#include "tests/generators/support.hpp"
 
 #include <dlfcn.h>
 
@@ -54,7 +54,9 @@ struct Product {
   static Tolerance tolerance(const Attributes&, std::span<const TensorType>) {
     return {.of_largest = 1e-5, .special_values = SpecialValues::ignored, .reason = "sums of a few dozen products"};
   }
-  static std::vector<Case> cases() { return {}; }
+  static std::vector<Case> cases() {
+    return {{.inputs = {tensor(DType::f32, {3, 5}), tensor(DType::f32, {5, 7})}}};
+  }
 };
 
 }  // namespace

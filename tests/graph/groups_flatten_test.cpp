@@ -4,7 +4,7 @@
 
 #include "dsl/flatten.hpp"
 #include "graph/weights.hpp"
-#include "model_builder.hpp"
+#include "tests/graph/model_builder.hpp"
 
 namespace heddle {
 namespace {

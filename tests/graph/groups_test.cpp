@@ -4,7 +4,7 @@
 
 #include "graph/groups.hpp"
 #include "graph/layout.hpp"
-#include "model_builder.hpp"
+#include "tests/graph/model_builder.hpp"
 
 namespace heddle::graph {
 namespace {

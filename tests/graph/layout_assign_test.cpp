@@ -4,7 +4,7 @@
 
 #include "graph/interpret.hpp"
 #include "graph/layout.hpp"
-#include "model_builder.hpp"
+#include "tests/graph/model_builder.hpp"
 
 namespace heddle::graph {
 namespace {
@@ -142,6 +142,18 @@ TEST_CASE("attention's reshapes and transposes are views but for the keys") {
   // q * k needs k's tokens innermost.
   CHECK(count(g, "copy") == 1);
   CHECK(g.value(g.nodes[static_cast<std::size_t>(g.producer()[static_cast<std::size_t>(g.outputs[0])])].inputs[0]).type.str() == "f32[2,8,12]");
+}
+
+TEST_CASE("what moves elements anyway moves them to where they are wanted") {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[8,24]"), y = m.input("y", "f32[8,12]");
+  const int k = m.op("slice", {x}, {{"starts", {12}}, {"ends", {24}}, {"axes", {1}}});
+  const int heads = m.op("transpose", {m.op("reshape", {k}, {{"shape", {8, 3, 4}}})}, {{"perm", {1, 2, 0}}});
+  const int q = m.op("transpose", {m.op("reshape", {y}, {{"shape", {8, 3, 4}}})}, {{"perm", {1, 0, 2}}});
+  m.output(m.op("matmul", {q, heads}));
+  const Graph g = assigned(m.graph);
+  CHECK(count(g, "copy") == 0);
+  CHECK(result_of(g, "slice").str() == "f32[8,12]{1,0}");
 }
 
 TEST_CASE("the squeezed rows of a text recogniser need no copy") {

@@ -8,7 +8,7 @@
 #include "graph/compile.hpp"
 #include "graph/interpret.hpp"
 #include "graph/lower.hpp"
-#include "model_builder.hpp"
+#include "tests/graph/model_builder.hpp"
 #include "runtime/model.hpp"
 #include "runtime/session.hpp"
 
@@ -235,6 +235,75 @@ TEST_CASE("only schedules with guarded tails may work in place") {
   CHECK_FALSE(once("out.vectorize(x, 16, ShiftInwards)"));
   CHECK_FALSE(once("out.split(x, xo, xi, 16, RoundUp).vectorize(xi)"));
   CHECK_FALSE(once("e0_in.compute_root()\nout.vectorize(x, 16, GuardWithIf)"));
+}
+
+TEST_CASE("a package holds several instruction sets") {
+  ModelBuilder m;
+  const int a = m.op("conv", {m.input("x", "f32[1,3,6,6]"), m.constant("f32[16,3,3,3]"), m.constant("f32[16]")}, {{"pads", {1, 1, 1, 1}}});
+  m.output(m.op("relu", {a}), "y");
+  CompileOptions o = options();
+  o.targets.push_back(find_target("x86-64-linux-avx2"));
+  const TemporaryDirectory directory;
+  write_package(compile(m.graph, o), directory.path() / "package");
+  const auto inputs = random_inputs(m.graph);
+  for (const Target& target : o.targets) {
+    runtime::LoadOptions load;
+    load.target = target.name;
+    const auto model = runtime::Model::load(directory.path() / "package", load);
+    CHECK(model->module().target == target.name);
+    runtime::Session session(model);
+    CHECK(difference(run(session, inputs), interpret(m.graph, inputs)) < 1e-5);
+  }
+}
+
+/// Networks of any kind of operator in any order, so that layouts meet that nobody thought of. Values are rank 4 with the
+/// same extents throughout but for the channels.
+Graph random_network(std::uint32_t seed) {
+  const auto pick = [&](int count) {
+    seed = seed * 1664525U + 1013904223U;
+    return static_cast<int>((seed >> 16) % static_cast<std::uint32_t>(count));
+  };
+  ModelBuilder m;
+  std::vector<int> values = {m.input("x", "f32[2,4,6,5]"), m.input("y", "f32[2,4,6,5]")};
+  for (int i = 0; i < 10; ++i) {
+    const int a = values[static_cast<std::size_t>(pick(static_cast<int>(values.size())))];
+    const int b = values[static_cast<std::size_t>(pick(static_cast<int>(values.size())))];
+    int result = a;
+    switch (pick(10)) {
+      case 0: result = m.op("conv", {a, m.constant("f32[4,4,3,3]"), m.constant("f32[4]")}, {{"pads", {1, 1, 1, 1}}}); break;
+      case 1: result = m.op("conv", {a, m.constant("f32[4,4,1,1]")}); break;
+      case 2: result = m.op("add", {a, b}); break;
+      case 3: result = m.op("mul", {a, m.op("sigmoid", {m.op("reduce_mean", {b}, {{"axes", {2, 3}}})})}); break;
+      case 4: result = m.op("relu", {m.op("add", {a, m.constant("f32[4,1,1]")})}); break;
+      case 5: {
+        const int t = m.op("transpose", {a}, {{"perm", {0, 2, 3, 1}}});
+        result = m.op("transpose", {m.op("matmul", {t, m.constant("f32[4,4]")})}, {{"perm", {0, 3, 1, 2}}});
+        break;
+      }
+      case 6: {
+        const int heads = m.op("transpose", {m.op("reshape", {a}, {{"shape", {2, 2, 2, 30}}})}, {{"perm", {0, 2, 1, 3}}});
+        result = m.op("reshape", {heads}, {{"shape", {2, 4, 6, 5}}});
+        break;
+      }
+      case 7: result = m.op("softmax", {a}, {{"axis", pick(4)}}); break;
+      case 8:
+        result = m.op("slice", {m.op("concat", {a, b}, {{"axis", 1}})}, {{"starts", {2}}, {"ends", {6}}, {"axes", {1}}});
+        break;
+      case 9: result = m.op("max_pool", {a}, {{"kernel_shape", {3, 3}}, {"pads", {1, 1, 1, 1}}}); break;
+    }
+    values.push_back(result);
+  }
+  m.output(values.back(), "last");
+  m.output(m.op("tanh", {m.op("reshape", {values[values.size() - 2]}, {{"shape", {8, 30}}})}), "before");
+  return m.graph;
+}
+
+TEST_CASE("networks of any operators in any order run", "[slow]") {
+  for (const std::uint32_t seed : {11U, 12U, 13U, 14U, 15U, 16U, 17U, 18U}) {
+    INFO("seed " << seed);
+    const Graph g = random_network(seed);
+    check_runs(g, Loaded(g), {}, 5e-5);
+  }
 }
 
 TEST_CASE("the plan prints") {

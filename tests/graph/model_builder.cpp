@@ -1,4 +1,4 @@
-#include "model_builder.hpp"
+#include "tests/graph/model_builder.hpp"
 
 #include <cmath>
 #include <limits>

@@ -7,7 +7,7 @@
 #include "base/file.hpp"
 #include "graph/compile.hpp"
 #include "graph/weights.hpp"
-#include "model_builder.hpp"
+#include "tests/graph/model_builder.hpp"
 #include "runtime/model.hpp"
 
 namespace heddle::graph {

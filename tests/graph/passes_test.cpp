@@ -98,6 +98,17 @@ TEST_CASE("an output stays an output of its own", "[passes]") {
   CHECK(canonicalise(m.graph).nodes.size() == 6);
 }
 
+TEST_CASE("a graph may hand an input through and name one value twice", "[passes]") {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[4]");
+  const int y = m.op("div", {x, m.constant(scalar(2))});
+  m.graph.outputs = {x, y, y};
+  for (auto* pass : {canonicalise, eliminate_common, fold_constants}) {
+    const Graph result = checked(m.graph, pass);
+    CHECK(result.outputs[1] == result.outputs[2]);
+  }
+}
+
 TEST_CASE("eliminate_common merges equal work and equal constants", "[passes]") {
   ModelBuilder m;
   const int x = m.input("x", "f32[2,3]");

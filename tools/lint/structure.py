@@ -132,7 +132,7 @@ def check_file(root: Path, path: str) -> list[Violation]:
         if match := INCLUDE.match(line):
             if not USER_CODE.match(path):
                 found += check_include(root, path, number, match["kind"], match["path"])
-        elif match := DEFINE.match(line):
+        elif (match := DEFINE.match(line)) and not USER_CODE.match(path):
             allowed = [name for prefix, names in MACROS.items() if path.startswith(prefix) for name in names]
             if not any(re.fullmatch(name, match["name"]) for name in allowed):
                 found.append(Violation(path, number, f"macro {match['name']}: use a function, a template or a constant"))
