@@ -1,5 +1,6 @@
 #include "generators/lower.hpp"
 
+#include <cctype>
 #include <exception>
 #include <mutex>
 #include <unordered_map>
@@ -49,8 +50,21 @@ void use_up_short_names() {
   });
 }
 
-/// Renames the functions that Halide made for parallel loops: they are called after a Func, whose name has a number that
-/// depends on what the process compiled before.
+/// "blur_out$7.stride.1" -> "blur_out.stride.1"
+std::string without_numbers(const std::string& text) {
+  std::string clean;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '$') {
+      while (i + 1 < text.size() && std::isdigit(static_cast<unsigned char>(text[i + 1])) != 0) ++i;
+      continue;
+    }
+    clean += text[i];
+  }
+  return clean;
+}
+
+/// Takes out of a module what depends on how many names the process made before: the names of the functions that Halide
+/// made for parallel loops, which are called after a Func, and those of Funcs in error messages.
 class Rename : public hi::IRMutator {
  public:
   explicit Rename(const std::unordered_map<std::string, std::string>& names) : names_(names) {}
@@ -60,14 +74,21 @@ class Rename : public hi::IRMutator {
     return renamed == names_.end() ? Halide::Expr(op) : hi::Variable::make(op->type, renamed->second);
   }
   Halide::Expr visit(const hi::Call* op) override {
+    const bool outer = in_error_;
+    in_error_ = in_error_ || op->name.starts_with("halide_error");
     const Halide::Expr mutated = IRMutator::visit(op);
+    in_error_ = outer;
     const hi::Call* call = mutated.as<hi::Call>();
     const auto renamed = names_.find(op->name);
     return renamed == names_.end() ? mutated : hi::Call::make(call->type, renamed->second, call->args, call->call_type);
   }
+  Halide::Expr visit(const hi::StringImm* op) override {
+    return in_error_ ? hi::StringImm::make(without_numbers(op->value)) : Halide::Expr(op);
+  }
 
  private:
   const std::unordered_map<std::string, std::string>& names_;
+  bool in_error_ = false;
 };
 
 void rename_tasks(Halide::Module& module, const std::string& symbol) {

@@ -73,7 +73,11 @@ int run(const Options& options) {
   std::vector<Checked> rows;
   for (std::size_t i = 0; i < main.steps.size(); ++i)
     if (main.steps[i].kind == plan::StepKind::kernel) comparable.push_back(i);
-  const std::size_t spoiled = options.spoil && !comparable.empty() ? comparable[std::mt19937_64(options.seed)() % comparable.size()] : main.steps.size();
+  std::vector<std::size_t> with_reference;
+  for (const std::size_t i : comparable)
+    if (find(reference, main.values[static_cast<std::size_t>(main.steps[i].outputs.at(0).value)]) != nullptr) with_reference.push_back(i);
+  if (with_reference.empty()) throw Error(ErrorCode::invalid_argument, "the reference holds none of the model's tensors; are they of this model?");
+  const std::size_t spoiled = options.spoil ? with_reference[std::mt19937_64(options.seed)() % with_reference.size()] : main.steps.size();
 
   int wrong = 0, without = 0;
   for (const std::size_t i : comparable) {

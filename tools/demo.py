@@ -1,4 +1,5 @@
 """Compiles a text recogniser, renders a line of text, reads it back and says how long a run takes."""
+import importlib.util
 import json
 import os
 import pathlib
@@ -8,7 +9,6 @@ import tempfile
 
 import numpy
 import onnx
-import rapidocr_onnxruntime
 from PIL import Image, ImageDraw, ImageFont
 
 TEXT = "Schedules are values, not edits."
@@ -36,13 +36,14 @@ def characters(model: onnx.ModelProto) -> list[str]:
 def decode(scores: numpy.ndarray, alphabet: list[str]) -> str:
     best = scores.argmax(axis=-1)
     kept = [c for i, c in enumerate(best) if c != 0 and (i == 0 or c != best[i - 1])]
-    return "".join(alphabet[c] for c in kept)
+    return "".join(alphabet[c] for c in kept).strip()
 
 
 def main() -> int:
     root = pathlib.Path(__file__).resolve().parents[1]
     heddle = os.environ.get("HEDDLE", str(root / "build/release/bin/heddle"))
-    folder = pathlib.Path(rapidocr_onnxruntime.__file__).parent / "models"
+    # The package itself wants OpenCV; only its models are needed here.
+    folder = pathlib.Path(importlib.util.find_spec("rapidocr_onnxruntime").origin).parent / "models"
     path = folder / "ch_PP-OCRv4_rec_infer.onnx"
     model = onnx.load(path)
     image = render(TEXT)
