@@ -19,8 +19,8 @@ constexpr std::size_t alignment = 64;
 /// Zero-filled.
 std::shared_ptr<std::byte[]> allocate(std::size_t bytes) {
   const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment + alignment;
-  // Large ones come zeroed from the system, in huge pages where it has them: a model's weights are hundreds of megabytes,
-  // and clearing and faulting them in page by page took longer than reading the file.
+  // Large ones come zeroed from the system, in huge pages where it has them: a model's weights are hundreds of
+  // megabytes, and clearing and faulting them in page by page took longer than reading the file.
   constexpr std::size_t large = std::size_t(4) << 20;
   if (rounded >= large) {
     void* pages = ::mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -102,12 +102,15 @@ std::int64_t element_count(const Shape& shape) {
   return count;
 }
 
-std::string to_string(const Shape& shape) { return shape.empty() ? "scalar" : fmt::format("{}", fmt::join(shape, "x")); }
+std::string to_string(const Shape& shape) {
+  return shape.empty() ? "scalar" : fmt::format("{}", fmt::join(shape, "x"));
+}
 
 Array::Array(DType type, Shape shape) : type_(type), shape_(std::move(shape)) {
   if (type == DType::string) throw Error(ErrorCode::unsupported, "an Array holds numbers, not strings");
   for (const std::int64_t extent : shape_)
-    if (extent < 0) throw Error(ErrorCode::invalid_argument, fmt::format("negative extent in shape {}", to_string(shape_)));
+    if (extent < 0)
+      throw Error(ErrorCode::invalid_argument, fmt::format("negative extent in shape {}", to_string(shape_)));
   storage_ = allocate(bytes());
 }
 
@@ -132,13 +135,15 @@ void* Array::mutable_data() {
 
 template <class T>
 std::span<const T> Array::as() const {
-  if (!holds<T>(type_)) throw Error(ErrorCode::internal, fmt::format("array of {} read as another type", to_string(type_)));
+  if (!holds<T>(type_))
+    throw Error(ErrorCode::internal, fmt::format("array of {} read as another type", to_string(type_)));
   return {reinterpret_cast<const T*>(storage_.get()), static_cast<std::size_t>(size())};
 }
 
 template <class T>
 std::span<T> Array::as() {
-  if (!holds<T>(type_)) throw Error(ErrorCode::internal, fmt::format("array of {} read as another type", to_string(type_)));
+  if (!holds<T>(type_))
+    throw Error(ErrorCode::internal, fmt::format("array of {} read as another type", to_string(type_)));
   return {static_cast<T*>(mutable_data()), static_cast<std::size_t>(size())};
 }
 
@@ -218,8 +223,7 @@ std::uint16_t f32_to_f16(float value) {
   if (std::isnan(value)) return sign | 0x7E00U;
   const float magnitude = std::fabs(value);
   if (magnitude >= 65520.0F) return sign | 0x7C00U;
-  if (magnitude < 6.103515625e-05F)
-    return sign | static_cast<std::uint16_t>(std::nearbyint(std::ldexp(magnitude, 24)));
+  if (magnitude < 6.103515625e-05F) return sign | static_cast<std::uint16_t>(std::nearbyint(std::ldexp(magnitude, 24)));
   const std::uint32_t shifted = (bits & 0x7FFFFFFFU) - (112U << 23);
   const std::uint32_t rounded = shifted + 0xFFFU + ((shifted >> 13) & 1U);
   return sign | static_cast<std::uint16_t>(rounded >> 13);

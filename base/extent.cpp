@@ -105,7 +105,8 @@ class Parser {
 
   std::string identifier() {
     const std::size_t start = at_;
-    while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '_')) ++at_;
+    while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) != 0 || text_[at_] == '_'))
+      ++at_;
     if (start == at_) fail("expected a number, a name or '('");
     return std::string(text_.substr(start, at_ - start));
   }
@@ -156,7 +157,8 @@ Extent::AtomRef make_atom(Extent::Atom atom) {
 
 Extent Extent::symbol(std::string name) {
   const bool starts_well = !name.empty() && (std::isalpha(static_cast<unsigned char>(name[0])) != 0 || name[0] == '_');
-  if (!starts_well || !std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; }))
+  if (!starts_well ||
+      !std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; }))
     throw Error(ErrorCode::invalid_argument, fmt::format("'{}' is not a symbol's name", name));
   return of(make_atom({Atom::Kind::symbol, std::move(name), {}, {}, {}}));
 }

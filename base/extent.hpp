@@ -30,14 +30,14 @@ using SymbolRanges = std::map<std::string, Range>;
 /// `a == b` true means equal for all symbol values, false means unknown.
 class Extent {
  public:
-  Extent() = default;                                 ///< 0
-  Extent(std::int64_t value);                         // NOLINT: a fixed extent is an integer to its users
-  static Extent symbol(std::string name);             ///< name: [A-Za-z_][A-Za-z0-9_]*
-  static Extent parse(std::string_view text);         ///< inverse of str(); throws Error{invalid_argument}
+  Extent() = default;                          ///< 0
+  Extent(std::int64_t value);                  // NOLINT: a fixed extent is an integer to its users
+  static Extent symbol(std::string name);      ///< name: [A-Za-z_][A-Za-z0-9_]*
+  static Extent parse(std::string_view text);  ///< inverse of str(); throws Error{invalid_argument}
 
-  std::optional<std::int64_t> constant() const;       ///< the value if no symbol is left
+  std::optional<std::int64_t> constant() const;  ///< the value if no symbol is left
   bool is_constant() const { return constant().has_value(); }
-  std::int64_t value() const;                         ///< constant() or throws Error{invalid_argument}
+  std::int64_t value() const;  ///< constant() or throws Error{invalid_argument}
   std::set<std::string> symbols() const;
 
   std::int64_t evaluate(const SymbolValues& values) const;  ///< throws Error{not_found} for a missing symbol

@@ -11,7 +11,8 @@ namespace {
 bool is_one(const Extent& extent) { return extent == Extent(1); }
 
 Extent product(const std::vector<Extent>& extents) {
-  return std::accumulate(extents.begin(), extents.end(), Extent(1), [](const Extent& a, const Extent& b) { return a * b; });
+  return std::accumulate(extents.begin(), extents.end(), Extent(1),
+                         [](const Extent& a, const Extent& b) { return a * b; });
 }
 
 /// Types of every value, inputs first; node results row-major.
@@ -82,9 +83,12 @@ class Merge {
         const std::vector<Walker>& walkers) {
     for (const int loop : order) {
       const auto l = static_cast<std::size_t>(loop);
-      if (is_one(extents[l]) && std::none_of(walkers.begin(), walkers.end(), [&](const Walker& w) { return bordered(w, loop); })) continue;
+      if (is_one(extents[l]) &&
+          std::none_of(walkers.begin(), walkers.end(), [&](const Walker& w) { return bordered(w, loop); }))
+        continue;
       if (!merged_.empty() && classes[static_cast<std::size_t>(merged_.back().back())] == classes[l] &&
-          std::all_of(walkers.begin(), walkers.end(), [&](const Walker& w) { return one_stride(w, extents, merged_.back(), loop); }))
+          std::all_of(walkers.begin(), walkers.end(),
+                      [&](const Walker& w) { return one_stride(w, extents, merged_.back(), loop); }))
         merged_.back().push_back(loop);
       else merged_.push_back({loop});
     }
@@ -152,10 +156,12 @@ class Merge {
     if (!type.has_border()) type.layout.border.clear(), type.layout.border_value = 0;
   }
 
-  static bool one_stride(const Walker& w, const std::vector<Extent>& extents, const std::vector<int>& outer, int inner) {
+  static bool one_stride(const Walker& w, const std::vector<Extent>& extents, const std::vector<int>& outer,
+                         int inner) {
     const int in = dimension(w, inner), out = dimension(w, outer.back());
     const auto repeats = [&](int d, int loop) {
-      return d < 0 || (is_one(w.type.shape[static_cast<std::size_t>(d)]) && !is_one(extents[static_cast<std::size_t>(loop)]));
+      return d < 0 ||
+             (is_one(w.type.shape[static_cast<std::size_t>(d)]) && !is_one(extents[static_cast<std::size_t>(loop)]));
     };
     const bool in_repeats = repeats(in, inner), out_repeats = repeats(out, outer.back());
     if (in_repeats || out_repeats) return in_repeats && out_repeats;
@@ -211,8 +217,8 @@ std::vector<std::int64_t> integers(const Json& attributes, const char* name) {
 struct Reduced {
   std::set<int> dims;
   bool keeps_rank = true;
-  bool one_axis = false;     ///< the attribute `axis` names one dimension
-  bool to_the_end = false;   ///< the attribute `axis` names the first of the last dimensions
+  bool one_axis = false;    ///< the attribute `axis` names one dimension
+  bool to_the_end = false;  ///< the attribute `axis` names the first of the last dimensions
 };
 
 std::optional<Reduced> reduced_dimensions(const Composition::Node& anchor, const std::vector<TensorType>& types) {
@@ -223,7 +229,9 @@ std::optional<Reduced> reduced_dimensions(const Composition::Node& anchor, const
     for (const std::int64_t axis : integers(anchor.attributes, "axes")) reduced.dims.insert(normal(axis));
     if (reduced.dims.empty())
       for (int d = 0; d < rank; ++d) reduced.dims.insert(d);
-    reduced.keeps_rank = anchor.op->infer(anchor.attributes, std::span(&types[static_cast<std::size_t>(anchor.operands[0])], 1))[0].rank() == rank;
+    reduced.keeps_rank =
+        anchor.op->infer(anchor.attributes, std::span(&types[static_cast<std::size_t>(anchor.operands[0])], 1))[0]
+            .rank() == rank;
   } else if (anchor.attributes.contains("axis")) {
     const int axis = normal(integer(anchor.attributes, "axis", -1));
     reduced.to_the_end = anchor.op->name() == "layer_norm" || anchor.op->name() == "rms_norm";
@@ -265,7 +273,8 @@ Composition flatten_elementwise(const Composition& c) {
 
 Composition flatten_reduction(const Composition& c) {
   const auto& anchor = anchor_of(c);
-  if (anchor.op->kind() != OperatorKind::reduction || c.outputs.size() != 1 || !all_elementwise_except(c, c.anchor)) return c;
+  if (anchor.op->kind() != OperatorKind::reduction || c.outputs.size() != 1 || !all_elementwise_except(c, c.anchor))
+    return c;
   const auto types = infer_types(c);
   const auto reduced = reduced_dimensions(anchor, types);
   if (!reduced) return c;

@@ -31,12 +31,9 @@ Halide::Type halide_type(DType type) {
 
 const std::vector<double>& float_extremes() {
   static const std::vector<double> values = {
-      std::numeric_limits<double>::infinity(),
-      -std::numeric_limits<double>::infinity(),
-      std::numeric_limits<double>::quiet_NaN(),
-      -0.0,
-      std::numeric_limits<float>::max(),
-      std::numeric_limits<float>::lowest(),
+      std::numeric_limits<double>::infinity(),  -std::numeric_limits<double>::infinity(),
+      std::numeric_limits<double>::quiet_NaN(), -0.0,
+      std::numeric_limits<float>::max(),        std::numeric_limits<float>::lowest(),
       std::numeric_limits<float>::min(),
   };
   return values;
@@ -44,7 +41,8 @@ const std::vector<double>& float_extremes() {
 
 Halide::Expr Operand::at(const std::vector<Halide::Expr>& logical_index) const {
   if (logical_index.size() != type.shape.size())
-    throw Error(ErrorCode::internal, fmt::format("an operand of rank {} is indexed by {} expressions", type.rank(), logical_index.size()));
+    throw Error(ErrorCode::internal,
+                fmt::format("an operand of rank {} is indexed by {} expressions", type.rank(), logical_index.size()));
   return func(std::vector<Halide::Expr>(logical_index.rbegin(), logical_index.rend()));
 }
 
@@ -139,8 +137,8 @@ std::vector<Extent> broadcast_shapes(std::span<const TensorType> in) {
       else if (!(from == Extent(1)) && !(from == to)) {
         std::vector<std::string> shapes;
         for (const auto& t : in) shapes.push_back(t.str());
-        throw Error(ErrorCode::invalid_argument,
-                    fmt::format("shapes do not broadcast: {} ({} against {})", fmt::join(shapes, ", "), from.str(), to.str()));
+        throw Error(ErrorCode::invalid_argument, fmt::format("shapes do not broadcast: {} ({} against {})",
+                                                             fmt::join(shapes, ", "), from.str(), to.str()));
       }
     }
   return shape;

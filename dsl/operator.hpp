@@ -80,16 +80,16 @@ struct Case {
 };
 
 struct OperandInfo {
-  std::string role;                     ///< x, w, b...
+  std::string role;                          ///< x, w, b...
   std::vector<std::string> dimensions = {};  ///< names, logical order; empty: the default ones
   /// The order of dimensions in a packed operand's memory, innermost first; empty: the operand cannot be packed.
   std::vector<std::string> packing_order = {};
-  bool constant = false;                ///< usually known at compile time, so packing costs nothing at run time
+  bool constant = false;  ///< usually known at compile time, so packing costs nothing at run time
 };
 
 /// An operand as an algorithm sees it.
 struct Operand {
-  Halide::Func func;                  ///< arguments: the last logical dimension first
+  Halide::Func func;  ///< arguments: the last logical dimension first
   TensorType type;
   std::vector<Halide::Expr> extents;  ///< logical order
 
@@ -129,10 +129,10 @@ class Algorithm {
   /// s.out(a.arguments()) = ...
   std::vector<Halide::Var> loops;
 
-  std::vector<Halide::Var> arguments() const;    ///< loops, last first
-  std::vector<Halide::Expr> index() const;       ///< loops as expressions, logical order
-  Halide::Expr extent(const Extent& e) const;    ///< over the kernel's symbol parameters
-  Halide::Var loop(std::string_view name) const; ///< the loop of that name; throws Error{internal}
+  std::vector<Halide::Var> arguments() const;     ///< loops, last first
+  std::vector<Halide::Expr> index() const;        ///< loops as expressions, logical order
+  Halide::Expr extent(const Extent& e) const;     ///< over the kernel's symbol parameters
+  Halide::Var loop(std::string_view name) const;  ///< the loop of that name; throws Error{internal}
   /// Names the reduction's variables for schedules. Innermost first.
   Reduction reduce(const std::vector<Reduction::Dimension>& innermost_first);
 
@@ -169,7 +169,8 @@ class Operator {
   /// Names of out's dimensions, logical order.
   virtual std::vector<std::string> dimensions(const Json& attributes, std::span<const TensorType> in) const = 0;
   virtual std::vector<std::string> variants(const Json& attributes, std::span<const TensorType> in) const = 0;
-  /// The type rule; throws Error{invalid_argument} naming the operand and what does not fit. Layouts are not its business.
+  /// The type rule; throws Error{invalid_argument} naming the operand and what does not fit. Layouts are not its
+  /// business.
   virtual std::vector<TensorType> infer(const Json& attributes, std::span<const TensorType> in) const = 0;
   virtual std::vector<DefinedStage> define(const Json& attributes, Algorithm& algorithm) const = 0;
   /// In double where the dtype is floating. `in` and `out` are static; out is allocated.
@@ -177,7 +178,8 @@ class Operator {
   virtual Tolerance tolerance(const Json& attributes, std::span<const TensorType> in) const = 0;
   virtual std::vector<Case> cases() const = 0;
   /// A multiply and an add count as two; 0 for movement.
-  virtual Extent flops(const Json& attributes, std::span<const TensorType> in, std::span<const TensorType> out) const = 0;
+  virtual Extent flops(const Json& attributes, std::span<const TensorType> in,
+                       std::span<const TensorType> out) const = 0;
 
   /// The attributes with symbols in their extents replaced: a slice's start `W - 1` becomes 6 where W is 7.
   Json bind(const Json& attributes, const std::map<std::string, Extent>& replacements) const;
@@ -226,7 +228,8 @@ class Erased final : public Operator {
   }
   std::vector<TensorType> infer(const Json& attributes, std::span<const TensorType> in) const override {
     try {
-      if constexpr (std::same_as<decltype(T::infer(Attributes{}, in)), TensorType>) return {T::infer(parse(attributes), in)};
+      if constexpr (std::same_as<decltype(T::infer(Attributes{}, in)), TensorType>)
+        return {T::infer(parse(attributes), in)};
       else return T::infer(parse(attributes), in);
     } catch (const Error& e) {
       throw e.within(std::string("the type rule of ") + T::name);
@@ -234,7 +237,8 @@ class Erased final : public Operator {
   }
   std::vector<DefinedStage> define(const Json& attributes, Algorithm& algorithm) const override {
     typename T::Stages stages;
-    reflect::for_each_member(stages, [](const char* role, Halide::Func& f) { f = Halide::Func(std::string(T::name) + "_" + role); });
+    reflect::for_each_member(
+        stages, [](const char* role, Halide::Func& f) { f = Halide::Func(std::string(T::name) + "_" + role); });
     T::define(parse(attributes), algorithm, stages);
     std::vector<DefinedStage> defined;
     reflect::for_each_member(stages, [&](const char* role, Halide::Func& f) {

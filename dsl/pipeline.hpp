@@ -22,10 +22,10 @@ struct PipelineStage {
 /// A fresh, unscheduled instance of a workload's algorithm. Scheduling mutates Funcs, so every candidate starts from
 /// its own Pipeline; none shares a Func or an Expr with another, so two threads may compile two of them.
 struct Pipeline {
-  std::vector<PipelineStage> stages;            ///< producers first; the last one is `out`
+  std::vector<PipelineStage> stages;  ///< producers first; the last one is `out`
   std::vector<Halide::Func> outputs;
-  std::vector<Halide::Param<int>> symbols;      ///< one a symbolic extent, sorted by name: the kernel's first arguments
-  std::vector<Halide::ImageParam> inputs;       ///< the kernel's next arguments, then the outputs
+  std::vector<Halide::Param<int>> symbols;  ///< one a symbolic extent, sorted by name: the kernel's first arguments
+  std::vector<Halide::ImageParam> inputs;   ///< the kernel's next arguments, then the outputs
   std::map<std::string, Halide::ImageParam> operands;  ///< the inputs by role, for `in` and `prefetch`
   /// Names of an operand's dimensions in Halide's order (innermost index first), which a copy made by `in` takes over.
   /// Dimensions without a name here keep Halide's: _0, _1...

@@ -69,7 +69,8 @@ std::vector<Extent> TensorType::strides() const {
 
 Extent TensorType::allocated_elements() const {
   Extent count = 1;
-  for (int d = 0; d < rank(); ++d) count = count * (shape[static_cast<std::size_t>(d)] + Extent(border(d).before + border(d).after));
+  for (int d = 0; d < rank(); ++d)
+    count = count * (shape[static_cast<std::size_t>(d)] + Extent(border(d).before + border(d).after));
   return count;
 }
 
@@ -102,16 +103,18 @@ std::string TensorType::str() const {
 
 TensorType TensorType::parse(std::string_view text) {
   const auto fail = [&](std::string_view why) {
-    return Error(ErrorCode::invalid_argument,
-                 fmt::format("bad tensor type '{}': {}; write it like f32[1,64,56,56] or f32[1,64,H,W]{{0,2,3,1|2:1+1}}",
-                             text, why));
+    return Error(
+        ErrorCode::invalid_argument,
+        fmt::format("bad tensor type '{}': {}; write it like f32[1,64,56,56] or f32[1,64,H,W]{{0,2,3,1|2:1+1}}", text,
+                    why));
   };
   const auto open = text.find('[');
   const auto close = text.find(']');
   if (open == std::string_view::npos || close == std::string_view::npos || close < open) throw fail("no [extents]");
   TensorType type;
   type.dtype = dtype_from_string(text.substr(0, open));
-  for (const auto& part : split(text.substr(open + 1, close - open - 1), ',')) type.shape.push_back(Extent::parse(part));
+  for (const auto& part : split(text.substr(open + 1, close - open - 1), ','))
+    type.shape.push_back(Extent::parse(part));
   std::string_view rest = text.substr(close + 1);
   if (rest.empty()) return type;
   if (rest.front() != '{' || rest.back() != '}') throw fail("expected {layout}");
@@ -127,7 +130,8 @@ TensorType TensorType::parse(std::string_view text) {
   auto sorted = type.layout.order;
   std::sort(sorted.begin(), sorted.end());
   for (std::size_t i = 0; i < sorted.size(); ++i)
-    if (sorted[i] != static_cast<int>(i) || sorted.size() != type.shape.size()) throw fail("the order must name every dimension once");
+    if (sorted[i] != static_cast<int>(i) || sorted.size() != type.shape.size())
+      throw fail("the order must name every dimension once");
   if (bar == std::string_view::npos) return type;
   std::string_view borders = rest.substr(bar + 1);
   const auto equals = borders.find('=');
@@ -139,7 +143,8 @@ TensorType TensorType::parse(std::string_view text) {
   for (const auto& part : split(borders, ',')) {
     const auto colon = part.find(':');
     const auto plus = part.find('+');
-    if (colon == std::string::npos || plus == std::string::npos || plus < colon) throw fail("a border is dim:before+after");
+    if (colon == std::string::npos || plus == std::string::npos || plus < colon)
+      throw fail("a border is dim:before+after");
     const auto d = static_cast<std::size_t>(number(part.substr(0, colon)));
     if (d >= type.shape.size()) throw fail("a border names a dimension that does not exist");
     type.layout.border[d] = {number(part.substr(colon + 1, plus - colon - 1)), number(part.substr(plus + 1))};

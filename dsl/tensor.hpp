@@ -35,13 +35,13 @@ struct TensorType {
   Extent element_count() const;
   bool is_static() const;
 
-  std::vector<int> order() const;              ///< layout.order, or 0..rank-1
-  Border border(int dim) const;                ///< {0, 0} where there is none
+  std::vector<int> order() const;  ///< layout.order, or 0..rank-1
+  Border border(int dim) const;    ///< {0, 0} where there is none
   bool has_border() const;
-  std::vector<Extent> strides() const;         ///< per logical dimension, in elements, borders counted
-  Extent allocated_elements() const;           ///< borders counted
-  Extent origin() const;                       ///< elements between the allocation's start and element (0, ..., 0)
-  int innermost() const;                       ///< the logical dimension of stride 1; -1 for rank 0
+  std::vector<Extent> strides() const;  ///< per logical dimension, in elements, borders counted
+  Extent allocated_elements() const;    ///< borders counted
+  Extent origin() const;                ///< elements between the allocation's start and element (0, ..., 0)
+  int innermost() const;                ///< the logical dimension of stride 1; -1 for rank 0
 
   bool operator==(const TensorType&) const = default;
 

@@ -32,10 +32,12 @@ std::vector<PackedDimension> packed_dimensions(const OperandInfo& operand, const
   std::map<int, std::int64_t> blocks;
   for (const auto& block : packing.blocks) {
     if (block.size < 1)
-      throw Error(ErrorCode::invalid_argument, fmt::format("pack {} {}:{}: a block holds at least 1", operand.role, block.dimension, block.size));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("pack {} {}:{}: a block holds at least 1", operand.role, block.dimension, block.size));
     const int d = logical(block.dimension);
     if (!blocks.emplace(d, block.size).second)
-      throw Error(ErrorCode::invalid_argument, fmt::format("pack {}: '{}' is blocked twice", operand.role, block.dimension));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("pack {}: '{}' is blocked twice", operand.role, block.dimension));
     dimensions.push_back({d, block.size, PackedDimension::Part::remainder});
   }
   for (const auto& name : operand.packing_order) {
@@ -135,7 +137,8 @@ Workload::Workload(Composition composition) : composition_(std::move(composition
   }
   int extra = 0;
   for (std::size_t i = 0; i < inputs_.size(); ++i)
-    if (inputs_[i].role.empty()) inputs_[i] = {fmt::format("e{}", extra++), default_dimensions(types_[i].rank()), {}, false};
+    if (inputs_[i].role.empty())
+      inputs_[i] = {fmt::format("e{}", extra++), default_dimensions(types_[i].rank()), {}, false};
 
   dimensions_ = anchor().op->dimensions(anchor().attributes, anchor_in);
   const std::size_t out_rank = types_.at(static_cast<std::size_t>(composition_.outputs.at(0))).shape.size();
@@ -149,9 +152,9 @@ Workload::Workload(Composition composition) : composition_(std::move(composition
     parts.push_back(fmt::format("%{}:{}{}", i, composition_.inputs[i].constant ? "const " : "", types_[i].str()));
   for (std::size_t n = 0; n < composition_.nodes.size(); ++n) {
     const auto& node = composition_.nodes[n];
-    parts.push_back(fmt::format("%{}{}={}{}({})", first_output[n], static_cast<int>(n) == composition_.anchor ? "*" : "",
-                                node.op->name(), node.attributes.empty() ? "" : node.attributes.dump(),
-                                fmt::join(node.operands, ",")));
+    parts.push_back(fmt::format("%{}{}={}{}({})", first_output[n],
+                                static_cast<int>(n) == composition_.anchor ? "*" : "", node.op->name(),
+                                node.attributes.empty() ? "" : node.attributes.dump(), fmt::join(node.operands, ",")));
   }
   for (std::size_t i = 0; i < composition_.outputs.size(); ++i)
     parts.push_back(fmt::format("->%{}:{}", composition_.outputs[i], output_types()[i].str()));
@@ -226,14 +229,16 @@ std::string Workload::name() const {
 Pipeline Workload::instantiate(const std::string& variant, const std::vector<Packing>& packings) const {
   const auto known = anchor().op->variants(anchor().attributes, anchor_inputs());
   if (std::find(known.begin(), known.end(), variant) == known.end())
-    throw Error(ErrorCode::invalid_argument, fmt::format("{} has no variant '{}'{}; it has {}", anchor().op->name(), variant,
-                                                         did_you_mean(variant, known), fmt::join(known, ", ")));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} has no variant '{}'{}; it has {}", anchor().op->name(), variant,
+                            did_you_mean(variant, known), fmt::join(known, ", ")));
   for (const auto& packing : packings)
     if (!has_input(packing.operand)) {
       std::vector<std::string> roles;
       for (const auto& info : inputs_) roles.push_back(info.role);
-      throw Error(ErrorCode::invalid_argument, fmt::format("pack names the operand '{}', which does not exist{}; there are {}",
-                                                           packing.operand, did_you_mean(packing.operand, roles), fmt::join(roles, ", ")));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("pack names the operand '{}', which does not exist{}; there are {}", packing.operand,
+                              did_you_mean(packing.operand, roles), fmt::join(roles, ", ")));
     }
 
   Pipeline pipeline;
@@ -301,7 +306,8 @@ Pipeline Workload::instantiate(const std::string& variant, const std::vector<Pac
     for (auto& stage : stages) {
       const bool last = &stage == &stages.back();
       if (last && !is_result) continue;  // composed into what follows
-      std::string role = is_anchor || (last && is_result) ? stage.role : fmt::format("{}{}.{}", node.op->name(), n, stage.role);
+      std::string role =
+          is_anchor || (last && is_result) ? stage.role : fmt::format("{}{}.{}", node.op->name(), n, stage.role);
       pipeline.stages.push_back({std::move(role), stage.func, algorithm.reduction_names});
     }
     next += algorithm.out.size();
@@ -333,7 +339,8 @@ std::vector<BufferView> Workload::input_views(const std::vector<Packing>& packin
   std::vector<BufferView> views;
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
     const Packing* packing = packing_of(packings, inputs_[i].role);
-    views.push_back(packing != nullptr ? packed_view(inputs_[i], types_[i], *packing) : view_of(inputs_[i].role, types_[i]));
+    views.push_back(packing != nullptr ? packed_view(inputs_[i], types_[i], *packing)
+                                       : view_of(inputs_[i].role, types_[i]));
   }
   return views;
 }
@@ -348,7 +355,8 @@ std::vector<BufferView> Workload::output_views() const {
 
 std::vector<Array> Workload::reference(std::span<const Array> inputs, const SymbolValues& known) const {
   if (inputs.size() != inputs_.size())
-    throw Error(ErrorCode::invalid_argument, fmt::format("workload {} takes {} inputs, not {}", name(), inputs_.size(), inputs.size()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("workload {} takes {} inputs, not {}", name(), inputs_.size(), inputs.size()));
   std::vector<Shape> shapes;
   for (const auto& array : inputs) shapes.push_back(array.shape());
   const SymbolValues symbols = bind_symbols(std::span(types_).first(inputs_.size()), shapes, known);
@@ -422,7 +430,8 @@ namespace {
 template <class T>
 void copy_strided(const std::byte* from, std::byte* to, std::int64_t count, std::int64_t stride) {
   for (std::int64_t i = 0; i < count; ++i)
-    std::memcpy(to + static_cast<std::size_t>(i) * sizeof(T), from + static_cast<std::size_t>(i * stride) * sizeof(T), sizeof(T));
+    std::memcpy(to + static_cast<std::size_t>(i) * sizeof(T), from + static_cast<std::size_t>(i * stride) * sizeof(T),
+                sizeof(T));
 }
 
 /// `count` elements that lie `stride` elements apart, put next to one another.
@@ -446,10 +455,12 @@ Array pack(const Array& logical, const OperandInfo& operand, const Packing& pack
   std::vector<Extent> shape;
   for (const std::int64_t extent : logical.shape()) shape.emplace_back(extent);
   if (shape.size() != operand.dimensions.size())
-    throw Error(ErrorCode::invalid_argument, fmt::format("operand '{}' has rank {}, not {}", operand.role, operand.dimensions.size(), shape.size()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("operand '{}' has rank {}, not {}", operand.role, operand.dimensions.size(), shape.size()));
 
   Shape packed_shape;
-  for (auto d = dimensions.rbegin(); d != dimensions.rend(); ++d) packed_shape.push_back(packed_extent(*d, shape).value());
+  for (auto d = dimensions.rbegin(); d != dimensions.rend(); ++d)
+    packed_shape.push_back(packed_extent(*d, shape).value());
   Array packed(logical.dtype(), packed_shape);
 
   std::vector<std::int64_t> logical_strides(shape.size(), 1);
@@ -473,7 +484,8 @@ Array pack(const Array& logical, const OperandInfo& operand, const Packing& pack
     std::fill(at.begin(), at.end(), 0);
     for (std::size_t d = 1; d < rank; ++d) {
       const auto& p = dimensions[d];
-      at[static_cast<std::size_t>(p.logical)] += p.part == PackedDimension::Part::quotient ? index[d] * p.block : index[d];
+      at[static_cast<std::size_t>(p.logical)] +=
+          p.part == PackedDimension::Part::quotient ? index[d] * p.block : index[d];
     }
     bool inside = true;
     std::int64_t offset = 0;
@@ -482,7 +494,8 @@ Array pack(const Array& logical, const OperandInfo& operand, const Packing& pack
       offset += at[d] * logical_strides[d];
     }
     const std::int64_t filled = inside ? std::min(row, (logical.shape()[along] - at[along] + step - 1) / step) : 0;
-    copy_row(from + static_cast<std::size_t>(offset) * element, to + static_cast<std::size_t>(r * row) * element, filled, stride, element);
+    copy_row(from + static_cast<std::size_t>(offset) * element, to + static_cast<std::size_t>(r * row) * element,
+             filled, stride, element);
     for (std::size_t d = 1; d < rank; ++d) {
       if (++index[d] < packed_shape[rank - 1 - d]) break;
       index[d] = 0;
@@ -494,7 +507,8 @@ Array pack(const Array& logical, const OperandInfo& operand, const Packing& pack
 SymbolValues bind_symbols(std::span<const TensorType> types, std::span<const Shape> shapes, SymbolValues symbols) {
   for (std::size_t i = 0; i < types.size(); ++i) {
     if (types[i].shape.size() != shapes[i].size())
-      throw Error(ErrorCode::invalid_argument, fmt::format("operand {} has shape {}, expected {}", i, to_string(shapes[i]), types[i].str()));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("operand {} has shape {}, expected {}", i, to_string(shapes[i]), types[i].str()));
     for (std::size_t d = 0; d < shapes[i].size(); ++d) {
       // A symbol, or a multiple of one: 32*h.
       const auto& terms = types[i].shape[d].terms();
@@ -502,22 +516,24 @@ SymbolValues bind_symbols(std::span<const TensorType> types, std::span<const Sha
       const auto& [monomial, factor] = *terms.begin();
       if (monomial[0]->kind != Extent::Atom::Kind::symbol || factor <= 0) continue;
       if (shapes[i][d] % factor != 0)
-        throw Error(ErrorCode::invalid_argument, fmt::format("operand {} has shape {}: dimension {} must be a multiple of {}", i,
-                                                             to_string(shapes[i]), d, factor));
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("operand {} has shape {}: dimension {} must be a multiple of {}", i,
+                                to_string(shapes[i]), d, factor));
       symbols.emplace(monomial[0]->name, shapes[i][d] / factor);
     }
   }
   for (std::size_t i = 0; i < types.size(); ++i)
     for (std::size_t d = 0; d < shapes[i].size(); ++d)
       if (const std::int64_t want = types[i].shape[d].evaluate(symbols); want != shapes[i][d])
-        throw Error(ErrorCode::invalid_argument, fmt::format("operand {} has shape {}: dimension {} must be {} = {}", i, to_string(shapes[i]), d,
-                                                             types[i].shape[d].str(), want));
+        throw Error(ErrorCode::invalid_argument, fmt::format("operand {} has shape {}: dimension {} must be {} = {}", i,
+                                                             to_string(shapes[i]), d, types[i].shape[d].str(), want));
   return symbols;
 }
 
 std::string mismatch(const Array& got, const Array& want, const Tolerance& tolerance) {
   if (got.dtype() != want.dtype() || got.shape() != want.shape())
-    return fmt::format("got {} {}, expected {} {}", to_string(got.dtype()), to_string(got.shape()), to_string(want.dtype()), to_string(want.shape()));
+    return fmt::format("got {} {}, expected {} {}", to_string(got.dtype()), to_string(got.shape()),
+                       to_string(want.dtype()), to_string(want.shape()));
   if (is_integer(got.dtype()) && tolerance.relative == 0 && tolerance.of_largest == 0 && got == want) return "";
   const std::int64_t count = want.size();
   double largest = 0;
@@ -544,8 +560,11 @@ std::string mismatch(const Array& got, const Array& want, const Tolerance& toler
     index.insert(index.begin(), rest % *extent);
     rest /= *extent;
   }
-  return fmt::format("{} of {} elements differ, first at [{}]: got {}, expected {}; largest error {:.3g} where the largest value is {:.3g} and {:.3g} relative + {:.3g} of the largest are allowed",
-                     wrong, count, fmt::join(index, ","), got.at(first), want.at(first), worst, largest, tolerance.relative, tolerance.of_largest);
+  return fmt::format(
+      "{} of {} elements differ, first at [{}]: got {}, expected {}; largest error {:.3g} where the largest value is "
+      "{:.3g} and {:.3g} relative + {:.3g} of the largest are allowed",
+      wrong, count, fmt::join(index, ","), got.at(first), want.at(first), worst, largest, tolerance.relative,
+      tolerance.of_largest);
 }
 
 }  // namespace heddle

@@ -22,12 +22,12 @@ struct Composition {
     std::vector<int> operands;  ///< values
   };
   std::vector<Input> inputs;
-  std::vector<Node> nodes;      ///< in dependence order
-  int anchor = 0;               ///< index into nodes; its loops are `out`'s loops
-  std::vector<int> outputs;     ///< values; the first is the role `out`, further ones are `out1`, `out2`...
+  std::vector<Node> nodes;   ///< in dependence order
+  int anchor = 0;            ///< index into nodes; its loops are `out`'s loops
+  std::vector<int> outputs;  ///< values; the first is the role `out`, further ones are `out1`, `out2`...
   std::vector<Layout> output_layouts;
-  SymbolRanges symbols;         ///< of every symbol in the types
-  int threads = 1;              ///< how many the schedule should feed
+  SymbolRanges symbols;  ///< of every symbol in the types
+  int threads = 1;       ///< how many the schedule should feed
 };
 
 /// A dimension of a kernel's buffer argument, as Halide numbers them.
@@ -57,17 +57,18 @@ class Workload {
 
   const Composition& composition() const { return composition_; }
   const Composition::Node& anchor() const { return composition_.nodes[static_cast<std::size_t>(composition_.anchor)]; }
-  const std::vector<TensorType>& value_types() const { return types_; }       ///< inputs, then nodes' outputs
+  const std::vector<TensorType>& value_types() const { return types_; }  ///< inputs, then nodes' outputs
   std::vector<TensorType> anchor_inputs() const;
   TensorType anchor_output() const;
-  const std::vector<OperandInfo>& inputs() const { return inputs_; }          ///< roles: the anchor's own, others e0, e1...
-  const TensorType& input_type(std::string_view role) const;                  ///< throws Error{not_found}
+  const std::vector<OperandInfo>& inputs() const { return inputs_; }  ///< roles: the anchor's own, others e0, e1...
+  const TensorType& input_type(std::string_view role) const;          ///< throws Error{not_found}
   bool has_input(std::string_view role) const;
   std::vector<TensorType> output_types() const;                               ///< with their layouts
   const std::vector<std::string>& dimensions() const { return dimensions_; }  ///< of `out`, logical order
   std::vector<std::string> symbols() const;                                   ///< sorted
 
-  /// Canonical: equal texts mean the same work. Operators, attributes, types with layouts, symbols with ranges, threads.
+  /// Canonical: equal texts mean the same work. Operators, attributes, types with layouts, symbols with ranges,
+  /// threads.
   const std::string& text() const { return text_; }
   std::string name() const;  ///< short, for people: "conv+add+relu"
 
@@ -83,7 +84,7 @@ class Workload {
   std::vector<Array> reference(std::span<const Array> inputs, const SymbolValues& symbols = {}) const;
   Tolerance tolerance() const;  ///< the sum over the nodes
   Extent flops() const;
-  Extent bytes() const;         ///< each input and output once
+  Extent bytes() const;  ///< each input and output once
 
  private:
   Composition composition_;
@@ -93,8 +94,8 @@ class Workload {
   std::string text_;
 };
 
-/// Rearranges a constant operand as its packing says. `logical` is row-major; the result's shape is the packed buffer's,
-/// outermost first.
+/// Rearranges a constant operand as its packing says. `logical` is row-major; the result's shape is the packed
+/// buffer's, outermost first.
 Array pack(const Array& logical, const OperandInfo& operand, const Packing& packing);
 
 /// Binds symbols by matching symbolic types against actual shapes, beside those known already; throws

@@ -53,7 +53,9 @@ class Canonical : public hi::IRVisitor {
   void number(E value) {
     number(static_cast<std::int64_t>(value));
   }
-  void name(const std::string& text) { number(names_.try_emplace(text, static_cast<int>(names_.size())).first->second); }
+  void name(const std::string& text) {
+    number(names_.try_emplace(text, static_cast<int>(names_.size())).first->second);
+  }
   void type(Halide::Type t) {
     number(t.code());
     number(t.bits());
@@ -233,7 +235,8 @@ class Canonical : public hi::IRVisitor {
       number(static_cast<std::int64_t>(pair.stage_2));
       name(pair.var_name);
     }
-    number((s.atomic() ? 1 : 0) + (s.allow_race_conditions() ? 2 : 0) + (s.override_atomic_associativity_test() ? 4 : 0));
+    number((s.atomic() ? 1 : 0) + (s.allow_race_conditions() ? 2 : 0) +
+           (s.override_atomic_associativity_test() ? 4 : 0));
   }
 
   void image(const Halide::Buffer<void>& buffer) {

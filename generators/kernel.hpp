@@ -21,15 +21,16 @@ struct KernelRequest {
   std::string schedule_file = "schedule";  ///< for error messages
 };
 
-/// Content key: hash of the pipeline's canonical form (definitions and schedule with names replaced), so that a change of
-/// an operator's algorithm or of what a directive does makes a new key, and of the workload's and the implementation's
-/// texts, the target, the flags and the Halide version. Instantiates the pipeline: throws what compile_object would
-/// throw for a schedule that does not fit.
+/// Content key: hash of the pipeline's canonical form (definitions and schedule with names replaced), so that a change
+/// of an operator's algorithm or of what a directive does makes a new key, and of the workload's and the
+/// implementation's texts, the target, the flags and the Halide version. Instantiates the pipeline: throws what
+/// compile_object would throw for a schedule that does not fit.
 std::string kernel_key(const KernelRequest& request);
 /// "k_" and the key's first 16 digits.
 std::string kernel_symbol(const KernelRequest& request);
 
-/// Compiles to an ELF object that exports `<symbol>_argv`. Throws Error with the schedule's position or Halide's reason.
+/// Compiles to an ELF object that exports `<symbol>_argv`. Throws Error with the schedule's position or Halide's
+/// reason.
 std::string compile_object(const KernelRequest& request);
 
 /// What `heddle show` prints of one kernel.

@@ -31,8 +31,8 @@ std::vector<std::string> c_libraries(const Target& target) {
     }
     if (!here)
       throw Error(ErrorCode::not_found,
-                  fmt::format("there is no {} for {}: to compile for {}, install the package {}", name, triple, target.name,
-                              target.architecture == "aarch64" ? "libc6-dev-arm64-cross" : "libc6-dev"));
+                  fmt::format("there is no {} for {}: to compile for {}, install the package {}", name, triple,
+                              target.name, target.architecture == "aarch64" ? "libc6-dev-arm64-cross" : "libc6-dev"));
   }
   return found;
 }
@@ -70,11 +70,16 @@ std::string link_module(const std::vector<std::string>& objects, const Target& t
       "--hash-style=gnu",
       "--as-needed",
       "-O1",
-      "-z", "defs",
-      "-z", "noexecstack",
-      "-z", "relro",
-      "-z", "now",
-      "-o", module.string(),
+      "-z",
+      "defs",
+      "-z",
+      "noexecstack",
+      "-z",
+      "relro",
+      "-z",
+      "now",
+      "-o",
+      module.string(),
   };
   for (const auto& path : write_objects(objects, directory.path())) arguments.push_back(path.string());
   arguments.push_back(shims_object(target).string());

@@ -39,10 +39,10 @@ void install_reporter() {
   std::call_once(once, [] { Halide::set_custom_compile_time_error_reporter(&reporter); });
 }
 
-/// Halide names its temporaries t1, t2... and passes those that a parallel loop needs in a struct, sorted by name: a kernel
-/// that is compiled as the count goes from t999 to t1000 has another struct than one that was compiled before. Names of
-/// one length sort as they were made, so the short ones are used up (28 ms); the next change of length is some ten
-/// thousand kernels away.
+/// Halide names its temporaries t1, t2... and passes those that a parallel loop needs in a struct, sorted by name: a
+/// kernel that is compiled as the count goes from t999 to t1000 has another struct than one that was compiled before.
+/// Names of one length sort as they were made, so the short ones are used up (28 ms); the next change of length is some
+/// ten thousand kernels away.
 void use_up_short_names() {
   static std::once_flag once;
   std::call_once(once, [] {

@@ -74,7 +74,11 @@ class Header {
  public:
   Header(const std::string& name, const Workload& workload, const std::vector<Packing>& packings,
          const std::vector<Target>& targets)
-      : name_(name), workload_(workload), targets_(targets), symbols_(workload.symbols()), outputs_(workload.output_types()) {
+      : name_(name),
+        workload_(workload),
+        targets_(targets),
+        symbols_(workload.symbols()),
+        outputs_(workload.output_types()) {
     const auto inputs = workload.input_views(packings);
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       Parameter p{inputs[i].role, "", inputs[i], &workload.value_types()[i], false, nullptr, &workload.inputs()[i]};
@@ -98,8 +102,10 @@ class Header {
     out += fmt::format("#ifndef {0}\n#define {0}\n\n", guard);
     out += read_file(support_file("standalone.h"));
     out += "\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n";
-    for (const auto& target : targets_) out += fmt::format("int {}_argv(void** arguments);\n", static_kernel_symbol(name_, target));
-    out += fmt::format("int {}(const struct heddle_kernel_table* table, uint32_t version);\n\n", static_init_symbol(name_));
+    for (const auto& target : targets_)
+      out += fmt::format("int {}_argv(void** arguments);\n", static_kernel_symbol(name_, target));
+    out += fmt::format("int {}(const struct heddle_kernel_table* table, uint32_t version);\n\n",
+                       static_init_symbol(name_));
     out += "#ifdef __cplusplus\n}\n#endif\n\n";
     out += library();
     for (const auto& p : parameters_) {
@@ -107,13 +113,14 @@ class Header {
       if (p.packing) out += packing(p);
     }
     out += function();
-    out += fmt::format("\n/* The latest error of {0}() in the calling thread, in words. */\n"
-                       "static inline const char* {0}_error(void) {{ return heddle_standalone_1_error(); }}\n\n"
-                       "/* The target that {0}() runs on this processor; NULL if there is none. */\n"
-                       "static inline const char* {0}_target(void) {{\n"
-                       "  const heddle_standalone_1_kernel* kernel = heddle_standalone_1_choose({0}_heddle_library());\n"
-                       "  return kernel ? kernel->target : (const char*)0;\n}}\n\n#endif\n",
-                       name_);
+    out += fmt::format(
+        "\n/* The latest error of {0}() in the calling thread, in words. */\n"
+        "static inline const char* {0}_error(void) {{ return heddle_standalone_1_error(); }}\n\n"
+        "/* The target that {0}() runs on this processor; NULL if there is none. */\n"
+        "static inline const char* {0}_target(void) {{\n"
+        "  const heddle_standalone_1_kernel* kernel = heddle_standalone_1_choose({0}_heddle_library());\n"
+        "  return kernel ? kernel->target : (const char*)0;\n}}\n\n#endif\n",
+        name_);
     return out;
   }
 
@@ -127,12 +134,13 @@ class Header {
   std::string extents_, passed_;  ///< "int32_t H, int32_t W" and "H, W"
 
   std::string comment() const {
-    std::string out = fmt::format("/* {}: {}.\n * Made by `heddle kernel` from\n *   {}\n", name_, workload_.anchor().op->summary(),
-                                  workload_.text());
+    std::string out = fmt::format("/* {}: {}.\n * Made by `heddle kernel` from\n *   {}\n", name_,
+                                  workload_.anchor().op->summary(), workload_.text());
     std::vector<std::string> names;
     for (const auto& target : targets_) names.push_back(target.name);
-    out += fmt::format(" * for {}; the best one that the processor runs is taken.\n *\n * Arguments of {}(), in order:\n",
-                       fmt::join(names, ", "), name_);
+    out +=
+        fmt::format(" * for {}; the best one that the processor runs is taken.\n *\n * Arguments of {}(), in order:\n",
+                    fmt::join(names, ", "), name_);
     for (const auto& symbol : symbols_) {
       const Range& range = workload_.composition().symbols.at(symbol);
       out += fmt::format(" *   {}: an extent, {} to {}\n", symbol, range.min, range.max);
@@ -146,33 +154,36 @@ class Header {
                          fmt::join(shape, ""), type.remark);
       if (p.packing)
         out += fmt::format(", packed: fill {0}_{1}_elements() elements with {0}_pack_{1}()", name_, p.name);
-      else if (!strides.empty())
-        out += fmt::format(", strides in elements {}", fmt::join(strides, ", "));
+      else if (!strides.empty()) out += fmt::format(", strides in elements {}", fmt::join(strides, ", "));
       out += '\n';
     }
-    out += " * Arrays must not overlap, and are best aligned to 64 bytes.\n"
-           " *\n * Returns 0, or what went wrong:\n"
-           " *   -1001  this processor runs none of the targets\n"
-           " *   -1002  parts of different versions of Heddle were linked\n"
-           " *   -1003  an extent is out of its range\n"
-           " *   -1004  an array is NULL\n"
-           " *   other  a check inside the kernel failed, or memory ran out: Halide's halide_error_code_t\n";
+    out +=
+        " * Arrays must not overlap, and are best aligned to 64 bytes.\n"
+        " *\n * Returns 0, or what went wrong:\n"
+        " *   -1001  this processor runs none of the targets\n"
+        " *   -1002  parts of different versions of Heddle were linked\n"
+        " *   -1003  an extent is out of its range\n"
+        " *   -1004  an array is NULL\n"
+        " *   other  a check inside the kernel failed, or memory ran out: Halide's halide_error_code_t\n";
     out += fmt::format(" * {}_error() says it in words. Any number of threads may call it at once. */\n", name_);
     return out;
   }
 
   std::string library() const {
-    std::string out = fmt::format("static inline const heddle_standalone_1_library* {}_heddle_library(void) {{\n"
-                                  "  static const heddle_standalone_1_kernel kernels[] = {{\n",
-                                  name_);
+    std::string out = fmt::format(
+        "static inline const heddle_standalone_1_library* {}_heddle_library(void) {{\n"
+        "  static const heddle_standalone_1_kernel kernels[] = {{\n",
+        name_);
     for (const auto& target : targets_) {
       std::string features;
       for (const auto& feature : target.features) features += feature + " ";
-      out += fmt::format("      {{\"{}\", \"{}\", {}_argv}},\n", target.name, features, static_kernel_symbol(name_, target));
+      out += fmt::format("      {{\"{}\", \"{}\", {}_argv}},\n", target.name, features,
+                         static_kernel_symbol(name_, target));
     }
-    out += fmt::format("  }};\n  static const heddle_standalone_1_library library = {{{}, kernels, {}}};\n"
-                       "  return &library;\n}}\n\n",
-                       static_init_symbol(name_), targets_.size());
+    out += fmt::format(
+        "  }};\n  static const heddle_standalone_1_library library = {{{}, kernels, {}}};\n"
+        "  return &library;\n}}\n\n",
+        static_init_symbol(name_), targets_.size());
     return out;
   }
 
@@ -183,9 +194,10 @@ class Header {
   }
 
   std::string elements(const Parameter& p) const {
-    return fmt::format("/* How many elements {0} has. */\n"
-                       "static inline int64_t {1}_{0}_elements({2}) {{\n{3}  return {4};\n}}\n\n",
-                       p.name, name_, symbols_.empty() ? "void" : extents_, unused(), c_text(p.view.elements));
+    return fmt::format(
+        "/* How many elements {0} has. */\n"
+        "static inline int64_t {1}_{0}_elements({2}) {{\n{3}  return {4};\n}}\n\n",
+        p.name, name_, symbols_.empty() ? "void" : extents_, unused(), c_text(p.view.elements));
   }
 
   /// The dimensions of a packed array, innermost first, as Packing says: the blocks' remainders, then the operand's
@@ -230,27 +242,32 @@ class Header {
     std::string parameters = extents_, nulls, arrays, geometry;
     for (const auto& p : parameters_) {
       const CType type = c_type(p.view.dtype);
-      parameters += fmt::format("{}{}{}* {}", parameters.empty() ? "" : ", ", p.is_output ? "" : "const ", type.name, p.name);
-      nulls += fmt::format("  if (!{0}) return heddle_standalone_1_fail(-1004, \"{1}: {0} is NULL\");\n", p.name, name_);
+      parameters +=
+          fmt::format("{}{}{}* {}", parameters.empty() ? "" : ", ", p.is_output ? "" : "const ", type.name, p.name);
+      nulls +=
+          fmt::format("  if (!{0}) return heddle_standalone_1_fail(-1004, \"{1}: {0} is NULL\");\n", p.name, name_);
       std::vector<std::string> numbers;
-      for (const auto& d : p.view.dimensions) numbers.push_back(fmt::format("{}, {}, {}", c_int(d.min), c_int(d.extent), c_int(d.stride)));
+      for (const auto& d : p.view.dimensions)
+        numbers.push_back(fmt::format("{}, {}, {}", c_int(d.min), c_int(d.extent), c_int(d.stride)));
       if (numbers.empty()) numbers.push_back("0");
       geometry += fmt::format("  const int32_t heddle_{}[] = {{{}}};\n", p.name, fmt::join(numbers, ", "));
-      arrays += fmt::format("      {{{} + {}, {}, {}, {}, heddle_{}}},\n", p.name, c_text(p.view.offset), type.code, type.bits,
-                            p.view.dimensions.size(), p.name);
+      arrays += fmt::format("      {{{} + {}, {}, {}, {}, heddle_{}}},\n", p.name, c_text(p.view.offset), type.code,
+                            type.bits, p.view.dimensions.size(), p.name);
     }
     std::string out = fmt::format("static inline int {}({}) {{\n", name_, parameters);
     for (const auto& symbol : symbols_) {
       const Range& range = workload_.composition().symbols.at(symbol);
-      out += fmt::format("  if ({0} < {1} || {0} > {2})\n"
-                         "    return heddle_standalone_1_fail(-1003, \"{3}: {0} is not within {1} and {2}\");\n",
-                         symbol, range.min, range.max, name_);
+      out += fmt::format(
+          "  if ({0} < {1} || {0} > {2})\n"
+          "    return heddle_standalone_1_fail(-1003, \"{3}: {0} is not within {1} and {2}\");\n",
+          symbol, range.min, range.max, name_);
     }
     out += nulls + geometry;
     out += fmt::format("  const heddle_standalone_1_array heddle_arrays[] = {{\n{}  }};\n", arrays);
     if (!symbols_.empty()) out += fmt::format("  const int32_t heddle_extents[] = {{{}}};\n", passed_);
-    out += fmt::format("  return heddle_standalone_1_call({}_heddle_library(), {}, {}, heddle_arrays, {});\n}}\n", name_,
-                       symbols_.empty() ? "(const int32_t*)0" : "heddle_extents", symbols_.size(), parameters_.size());
+    out +=
+        fmt::format("  return heddle_standalone_1_call({}_heddle_library(), {}, {}, heddle_arrays, {});\n}}\n", name_,
+                    symbols_.empty() ? "(const int32_t*)0" : "heddle_extents", symbols_.size(), parameters_.size());
     return out;
   }
 };

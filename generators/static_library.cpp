@@ -34,16 +34,15 @@ void check(const StaticLibraryRequest& request) {
     fail(ErrorCode::internal, "one implementation a target is needed");
   for (std::size_t i = 1; i < request.targets.size(); ++i) {
     if (request.targets[i].architecture != request.targets[0].architecture)
-      fail(ErrorCode::invalid_argument,
-           fmt::format("{} and {} are different architectures; make a library for each", request.targets[0].name,
-                       request.targets[i].name));
+      fail(ErrorCode::invalid_argument, fmt::format("{} and {} are different architectures; make a library for each",
+                                                    request.targets[0].name, request.targets[i].name));
     if (request.implementations[i].packings != request.implementations[0].packings)
-      fail(ErrorCode::invalid_argument,
-           fmt::format("{} and {} pack operands differently, but share one function", request.targets[0].name,
-                       request.targets[i].name));
+      fail(ErrorCode::invalid_argument, fmt::format("{} and {} pack operands differently, but share one function",
+                                                    request.targets[0].name, request.targets[i].name));
   }
   std::size_t dimensions = 0, arguments = request.workload->symbols().size();
-  for (const auto& views : {request.workload->input_views(request.implementations[0].packings), request.workload->output_views()})
+  for (const auto& views :
+       {request.workload->input_views(request.implementations[0].packings), request.workload->output_views()})
     for (const auto& view : views) {
       dimensions += view.dimensions.size();
       ++arguments;
@@ -74,10 +73,11 @@ std::string kernel_object(const StaticLibraryRequest& request, std::size_t which
     object.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size_in_bytes());
   });
   if (object.find("halide_do_parallel_tasks") != std::string::npos)
-    throw Error(ErrorCode::unsupported,
-                fmt::format("static library '{}': the schedule has asynchronous stages, which only the runtime of packages "
-                            "can run; take async() out",
-                            request.name));
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format("static library '{}': the schedule has asynchronous stages, which only the runtime of packages "
+                    "can run; take async() out",
+                    request.name));
   return object;
 }
 
@@ -90,8 +90,8 @@ void write_static_library(const StaticLibraryRequest& request, const std::filesy
   std::vector<std::string> objects;
   for (const std::size_t which : order_of(request.targets)) objects.push_back(kernel_object(request, which));
 
-  // One object of kernels and shims, of which only the kernels' entries can be seen: any number of these libraries, and a
-  // Halide runtime, may meet in one program.
+  // One object of kernels and shims, of which only the kernels' entries can be seen: any number of these libraries, and
+  // a Halide runtime, may meet in one program.
   const auto merged = scratch.path() / "merged.o", kernels = scratch.path() / "kernels.o",
              runtime = scratch.path() / "standalone.o";
   std::vector<std::string> merge = {"-r", "-o", merged.string()};
@@ -105,7 +105,8 @@ void write_static_library(const StaticLibraryRequest& request, const std::filesy
   hide.insert(hide.end(), {merged.string(), kernels.string()});
   run_tool(find_tool(object_copier()), hide);
 
-  write_file(runtime, read_file(standalone_object(request.targets[0])));  // Halide wants an archive's members side by side
+  write_file(runtime,
+             read_file(standalone_object(request.targets[0])));  // Halide wants an archive's members side by side
   const auto library = scratch.path() / "library.a";
   translate_halide_errors(fmt::format("static library '{}'", request.name), [&] {
     Halide::create_static_library({kernels.string(), runtime.string()}, request.targets[0].halide, library.string(),
@@ -132,8 +133,8 @@ Workload symbolic_workload(const Operator& op, const Json& attributes, int threa
   const auto operands = op.operands(given, example.inputs);
   const Range range = {1, 65536};
 
-  // In the order of what they assume: nothing, that dimensions of one name agree, that extents that are equal in the case
-  // always are.
+  // In the order of what they assume: nothing, that dimensions of one name agree, that extents that are equal in the
+  // case always are.
   enum class Naming { each, by_name, by_extent };
   for (const Naming naming : {Naming::each, Naming::by_name, Naming::by_extent}) {
     std::vector<TensorType> types;
@@ -141,7 +142,7 @@ Workload symbolic_workload(const Operator& op, const Json& attributes, int threa
     for (std::size_t i = 0; i < example.inputs.size(); ++i) {
       TensorType type = tensor(example.inputs[i].dtype, example.inputs[i].shape);
       const auto names = i < operands.size() && !operands[i].dimensions.empty() ? operands[i].dimensions
-                                                                               : default_dimensions(type.rank());
+                                                                                : default_dimensions(type.rank());
       const std::string role = i < operands.size() ? operands[i].role : fmt::format("x{}", i);
       for (std::size_t d = 0; d < type.shape.size(); ++d) {
         const auto extent = type.shape[d].constant();

@@ -16,15 +16,15 @@ struct StaticLibraryRequest {
   /// One for each of `targets`.
   std::vector<Implementation> implementations;
   std::vector<Target> targets;  ///< of one architecture
-  /// The kernels check the arrays that they are given, about 0.1 us a call. Without, a schedule that writes outside them
-  /// (ShiftInwards on less than one tile) does so silently.
+  /// The kernels check the arrays that they are given, about 0.1 us a call. Without, a schedule that writes outside
+  /// them (ShiftInwards on less than one tile) does so silently.
   bool checked = true;
   std::string schedule_file = "schedule";  ///< for error messages
 };
 
-/// Writes DIRECTORY/libNAME.a and DIRECTORY/NAME.h, whole or not at all. Throws Error: a schedule that does not fit, targets of
-/// different architectures, operands packed differently for two targets (there is one function for all of them),
-/// asynchronous stages, a missing tool.
+/// Writes DIRECTORY/libNAME.a and DIRECTORY/NAME.h, whole or not at all. Throws Error: a schedule that does not fit,
+/// targets of different architectures, operands packed differently for two targets (there is one function for all of
+/// them), asynchronous stages, a missing tool.
 void write_static_library(const StaticLibraryRequest& request, const std::filesystem::path& directory);
 
 /// The header's text.
@@ -32,9 +32,8 @@ std::string static_library_header(const StaticLibraryRequest& request);
 
 /// A workload for an operator whose user gave no extents: the types of its first test case with every extent a symbol
 /// between 1 and 65536, named after the operand and the dimension: `x_Y`. Where the type rule needs some to be equal,
-/// dimensions of one name become one symbol `Y`, or else extents that are equal in the case; if no naming is enough, the
-/// case's own types are taken.
-/// `attributes` empty: the case's.
+/// dimensions of one name become one symbol `Y`, or else extents that are equal in the case; if no naming is enough,
+/// the case's own types are taken. `attributes` empty: the case's.
 Workload symbolic_workload(const Operator& op, const Json& attributes = Json::object(), int threads = 1);
 
 }  // namespace heddle

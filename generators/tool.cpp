@@ -101,10 +101,11 @@ std::filesystem::path support_file(const std::string& name) {
   }
   std::filesystem::path path = directory / name;
   if (!std::filesystem::exists(path))
-    throw Error(ErrorCode::not_found,
-                fmt::format("'{}' is not there: Heddle's installation is incomplete; build the target heddle_shims or set "
-                            "HEDDLE_SHIMS to the directory that holds {}",
-                            path.string(), name));
+    throw Error(
+        ErrorCode::not_found,
+        fmt::format("'{}' is not there: Heddle's installation is incomplete; build the target heddle_shims or set "
+                    "HEDDLE_SHIMS to the directory that holds {}",
+                    path.string(), name));
   return path;
 }
 

@@ -10,13 +10,14 @@ namespace {
 
 /// One plane: `to` walks its innermost dimension with stride 1, `from` its own. Square tiles keep both in cache.
 template <class T>
-void transpose_plane(const T* from, T* to, std::int64_t rows, std::int64_t columns, std::int64_t from_row, std::int64_t from_column,
-                     std::int64_t to_row) {
+void transpose_plane(const T* from, T* to, std::int64_t rows, std::int64_t columns, std::int64_t from_row,
+                     std::int64_t from_column, std::int64_t to_row) {
   constexpr std::int64_t tile = 32;
   for (std::int64_t r0 = 0; r0 < rows; r0 += tile)
     for (std::int64_t c0 = 0; c0 < columns; c0 += tile)
       for (std::int64_t r = r0; r < std::min(r0 + tile, rows); ++r)
-        for (std::int64_t c = c0; c < std::min(c0 + tile, columns); ++c) to[r * to_row + c] = from[r * from_row + c * from_column];
+        for (std::int64_t c = c0; c < std::min(c0 + tile, columns); ++c)
+          to[r * to_row + c] = from[r * from_row + c * from_column];
 }
 
 template <class T>

@@ -3,8 +3,8 @@
 
 #include "base/array.hpp"
 
-// Rearranging large constants: what a compiler does to hundreds of megabytes of weights has to run at memory speed, which
-// the operators' references do not.
+// Rearranging large constants: what a compiler does to hundreds of megabytes of weights has to run at memory speed,
+// which the operators' references do not.
 namespace heddle::graph {
 
 /// `element` (one value) repeated over a shape.

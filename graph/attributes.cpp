@@ -18,7 +18,8 @@ std::optional<std::vector<int>> transpose_permutation(const Node& node, const Gr
   if (node.op->name() != "transpose") return std::nullopt;
   const auto rank = static_cast<int>(graph.value(node.inputs[0]).type.shape.size());
   std::vector<int> permutation;
-  for (const std::int64_t d : integers(node.attributes, "perm")) permutation.push_back(static_cast<int>(d < 0 ? d + rank : d));
+  for (const std::int64_t d : integers(node.attributes, "perm"))
+    permutation.push_back(static_cast<int>(d < 0 ? d + rank : d));
   if (permutation.empty())
     for (int d = rank; d-- > 0;) permutation.push_back(d);
   return permutation;

@@ -24,7 +24,8 @@ const Node& anchor_of(const Group& group, const Graph& graph) {
 }
 
 /// The schedule written by hand for a group: by the workload's name, else by the anchor's operator.
-std::optional<std::filesystem::path> schedule_file(const Group& group, const Graph& graph, const CompileOptions& options) {
+std::optional<std::filesystem::path> schedule_file(const Group& group, const Graph& graph,
+                                                   const CompileOptions& options) {
   for (const std::string& key : {group.workload->name(), std::string(anchor_of(group, graph).op->name())})
     if (const auto file = options.schedules.find(key); file != options.schedules.end()) return file->second;
   return std::nullopt;
@@ -40,15 +41,17 @@ void check_schedules(const std::vector<Group>& groups, const Graph& graph, const
   }
   for (const auto& [name, file] : options.schedules) {
     if (name.empty() || known.contains(name)) continue;
-    throw Error(ErrorCode::not_found,
-                fmt::format("no kernel of the model is called '{}'{}: schedules are named by a kernel (conv+relu) or its "
-                            "main operator (conv)",
-                            name, did_you_mean(name, {known.begin(), known.end()})));
+    throw Error(
+        ErrorCode::not_found,
+        fmt::format("no kernel of the model is called '{}'{}: schedules are named by a kernel (conv+relu) or its "
+                    "main operator (conv)",
+                    name, did_you_mean(name, {known.begin(), known.end()})));
   }
 }
 
 plan::Precondition precondition(const ScheduleRequirement& r) {
-  return {r.kind == ScheduleRequirement::Kind::at_least ? plan::Precondition::Kind::at_least : plan::Precondition::Kind::multiple_of,
+  return {r.kind == ScheduleRequirement::Kind::at_least ? plan::Precondition::Kind::at_least
+                                                        : plan::Precondition::Kind::multiple_of,
           r.left, r.right, r.reason};
 }
 
@@ -71,7 +74,8 @@ struct TargetWork {
 };
 
 /// Chooses and names one kernel; throws where the schedule does not fit the workload.
-void choose_kernel(TargetWork& work, const Target& target, const Workload& workload, const std::optional<std::filesystem::path>& file) {
+void choose_kernel(TargetWork& work, const Target& target, const Workload& workload,
+                   const std::optional<std::filesystem::path>& file) {
   Choice choice = choose(workload, target.machine, file);
   KernelRequest request;
   request.workload = &workload;
@@ -84,7 +88,8 @@ void choose_kernel(TargetWork& work, const Target& target, const Workload& workl
   work.symbols.push_back(std::move(symbol));
 }
 
-TargetWork choose_for(const Target& target, const std::vector<Group>& groups, const Graph& graph, const CompileOptions& options) {
+TargetWork choose_for(const Target& target, const std::vector<Group>& groups, const Graph& graph,
+                      const CompileOptions& options) {
   TargetWork work;
   // A file given without a name goes to every kernel that it fits, and has to fit one.
   const auto for_all = options.schedules.find("");
@@ -128,7 +133,8 @@ void add_module(Compiled& compiled, const Target& target, TargetWork work, const
     kernels.push_back({&choice, work.symbols[k]});
     if (!seen.insert(work.symbols[k]).second) continue;
     distinct.push_back(objects[k]);
-    plan::Kernel kernel{work.symbols[k], work.requests[k].workload->text(), choice.implementation.print(), choice.source, {}};
+    plan::Kernel kernel{
+        work.symbols[k], work.requests[k].workload->text(), choice.implementation.print(), choice.source, {}};
     for (const auto& requirement : choice.requirements) kernel.preconditions.push_back(precondition(requirement));
     module.kernels.push_back(std::move(kernel));
   }
@@ -182,8 +188,9 @@ Compiled compile(const Graph& imported, const CompileOptions& options) {
   report(options.progress, "schedules", work.size(), options.targets.size());
 
   KernelCache cache(options.cache.empty() ? KernelCache::default_directory() : options.cache);
-  const auto objects = compile_all(requests, cache, options.jobs,
-                                   [&](int done, int total) { if (options.progress) options.progress("kernels", done, total); });
+  const auto objects = compile_all(requests, cache, options.jobs, [&](int done, int total) {
+    if (options.progress) options.progress("kernels", done, total);
+  });
 
   plan::Package& package = compiled.package;
   package.model = compiled.graph.name;

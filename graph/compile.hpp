@@ -21,9 +21,9 @@ struct ReadOptions {
   /// `--dim`: a symbolic input dimension's range, by the model's name for it or by `input:axis`; min == max fixes it.
   /// A dimension without one may be 1 to 4096.
   SymbolRanges dimensions;
-  /// Dimensions (named as above) that are always a multiple of a number: `--dim H=32:960:32`. The input's extent becomes
-  /// 32*H_32, which the package checks when it is given a size, and arithmetic that halves and doubles it is exact. Where
-  /// a model needs such a multiple to have a meaning, the reader finds it by itself.
+  /// Dimensions (named as above) that are always a multiple of a number: `--dim H=32:960:32`. The input's extent
+  /// becomes 32*H_32, which the package checks when it is given a size, and arithmetic that halves and doubles it is
+  /// exact. Where a model needs such a multiple to have a meaning, the reader finds it by itself.
   SymbolValues multiples;
 };
 Graph read_onnx(const std::filesystem::path& path, const Operators& operators, const ReadOptions& options = {});
@@ -53,8 +53,8 @@ std::string print(const plan::Package& package);  ///< every module's functions:
 
 struct CompileOptions {
   std::vector<Target> targets;
-  int threads = 2;      ///< that schedules should feed
-  int jobs = 2;         ///< kernels compiled side by side
+  int threads = 2;  ///< that schedules should feed
+  int jobs = 2;     ///< kernels compiled side by side
   std::filesystem::path cache;
   /// `--schedule`, by kernel workload name or anchor operator; "" for every kernel that the file fits (at least one).
   std::map<std::string, std::filesystem::path> schedules;
@@ -66,13 +66,13 @@ struct CompileOptions {
 
 /// A compiled model before it is written: what `show` prints and write_package stores.
 struct Compiled {
-  Graph graph;                      ///< after all passes
+  Graph graph;  ///< after all passes
   std::vector<Group> groups;
   plan::Package package;
   /// Per module: its kernels' requests' texts for `show`, the linked shared object and the packed weights.
   struct Module {
     Target target;
-    std::vector<Choice> choices;    ///< one a kernel group, in group order
+    std::vector<Choice> choices;  ///< one a kernel group, in group order
     std::string shared_object;
     std::string weights;
   };

@@ -98,7 +98,8 @@ std::vector<std::vector<int>> Graph::consumers() const {
 
 std::string Graph::print() const {
   std::string text = fmt::format("graph {}\n", name);
-  for (const auto& [symbol, range] : symbols) text += fmt::format("symbol {} in [{}, {}]\n", symbol, range.min, range.max);
+  for (const auto& [symbol, range] : symbols)
+    text += fmt::format("symbol {} in [{}, {}]\n", symbol, range.min, range.max);
   for (const int id : inputs) text += fmt::format("input %{} {}: {}\n", id, value(id).name, value(id).type.str());
   for (std::size_t i = 0; i < values.size(); ++i)
     if (values[i].constant)
@@ -106,7 +107,8 @@ std::string Graph::print() const {
                           print_constant(*values[i].constant));
   for (const Node& node : nodes) {
     std::vector<std::string> results, operands;
-    for (const int id : node.outputs) results.push_back(fmt::format("%{} {}: {}", id, value(id).name, value(id).type.str()));
+    for (const int id : node.outputs)
+      results.push_back(fmt::format("%{} {}: {}", id, value(id).name, value(id).type.str()));
     for (const int id : node.inputs) operands.push_back(fmt::format("%{}", id));
     text += fmt::format("{} = {}({})", fmt::join(results, ", "), node.op->name(), fmt::join(operands, ", "));
     // Defaults say nothing.
@@ -126,7 +128,8 @@ void Graph::check() const {
   std::unordered_set<std::string_view> names;
   for (const Value& v : values) {
     if (!names.insert(v.name).second) broken(fmt::format("two values are called '{}'", v.name));
-    if (v.constant && (v.constant->dtype() != v.type.dtype || types_of(std::span(&*v.constant, 1))[0].shape != v.type.shape))
+    if (v.constant &&
+        (v.constant->dtype() != v.type.dtype || types_of(std::span(&*v.constant, 1))[0].shape != v.type.shape))
       broken(fmt::format("constant '{}' is not of its type {}", v.name, v.type.str()));
     for (const Extent& extent : v.type.shape)
       for (const std::string& symbol : extent.symbols())
@@ -136,7 +139,8 @@ void Graph::check() const {
   for (std::size_t i = 0; i < values.size(); ++i) ready[i] = values[i].constant.has_value();
   for (const int id : inputs) {
     if (!known(id)) broken(fmt::format("input {} does not exist", id));
-    if (ready[static_cast<std::size_t>(id)]) broken(fmt::format("input '{}' is a constant or listed twice", value(id).name));
+    if (ready[static_cast<std::size_t>(id)])
+      broken(fmt::format("input '{}' is a constant or listed twice", value(id).name));
     ready[static_cast<std::size_t>(id)] = true;
   }
   for (const Node& node : nodes) {
@@ -174,7 +178,8 @@ Graph compact(const Graph& graph) {
   std::vector<bool> needed(graph.nodes.size(), false);
   for (std::size_t n = graph.nodes.size(); n-- > 0;) {
     const Node& node = graph.nodes[n];
-    needed[n] = std::any_of(node.outputs.begin(), node.outputs.end(), [&](int id) { return live[static_cast<std::size_t>(id)]; });
+    needed[n] = std::any_of(node.outputs.begin(), node.outputs.end(),
+                            [&](int id) { return live[static_cast<std::size_t>(id)]; });
     if (!needed[n]) continue;
     mark(node.inputs);
     mark(node.outputs);

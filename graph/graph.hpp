@@ -11,9 +11,9 @@ namespace heddle::graph {
 
 /// A typed SSA value.
 struct Value {
-  std::string name;                ///< unique in the graph
+  std::string name;  ///< unique in the graph
   TensorType type;
-  std::optional<Array> constant;   ///< known at compile time
+  std::optional<Array> constant;  ///< known at compile time
   /// Elements of a small integer tensor as expressions of the symbolic extents (shape arithmetic), row-major.
   std::optional<std::vector<Extent>> extents;
   /// The source model's tensor that this holds, element for element in logical order; empty if none does (a folded
@@ -23,10 +23,10 @@ struct Value {
 
 /// One application of a catalog operator. An operand that the operator declares optional is left out at the end.
 struct Node {
-  std::string name;                ///< of the source's node, for messages
+  std::string name;  ///< of the source's node, for messages
   const Operator* op = nullptr;
-  Json attributes;                 ///< canonical
-  std::vector<int> inputs;         ///< values
+  Json attributes;          ///< canonical
+  std::vector<int> inputs;  ///< values
   std::vector<int> outputs;
 };
 
@@ -47,10 +47,10 @@ struct Graph {
   std::vector<int> add_node(std::string name, const Operator& op, const Json& attributes, std::vector<int> inputs,
                             std::vector<std::string> output_names);
 
-  std::vector<int> producer() const;               ///< node that writes each value; -1 for inputs and constants
-  std::vector<std::vector<int>> consumers() const; ///< nodes that read each value
-  std::string print() const;                       ///< one line a node, with types
-  void check() const;                              ///< SSA, order, types agree with the type rules; throws Error{internal}
+  std::vector<int> producer() const;                ///< node that writes each value; -1 for inputs and constants
+  std::vector<std::vector<int>> consumers() const;  ///< nodes that read each value
+  std::string print() const;                        ///< one line a node, with types
+  void check() const;  ///< SSA, order, types agree with the type rules; throws Error{internal}
 };
 
 /// Removes nodes and values that no output needs and renumbers.

@@ -38,8 +38,12 @@ bool takes_epilogue(const Node& node) {
 class Grouper {
  public:
   Grouper(const Graph& graph, int threads)
-      : g_(graph), threads_(threads), producer_(graph.producer()), consumers_(graph.consumers()),
-        taken_(graph.nodes.size(), false), is_output_(graph.values.size(), false) {
+      : g_(graph),
+        threads_(threads),
+        producer_(graph.producer()),
+        consumers_(graph.consumers()),
+        taken_(graph.nodes.size(), false),
+        is_output_(graph.values.size(), false) {
     for (const int v : graph.outputs) is_output_[static_cast<std::size_t>(v)] = true;
   }
 
@@ -68,7 +72,8 @@ class Grouper {
   int producer(int v) const { return producer_[static_cast<std::size_t>(v)]; }
 
   bool is_shape_arithmetic(const Node& node) const {
-    return std::all_of(node.outputs.begin(), node.outputs.end(), [&](int v) { return g_.value(v).extents.has_value(); });
+    return std::all_of(node.outputs.begin(), node.outputs.end(),
+                       [&](int v) { return g_.value(v).extents.has_value(); });
   }
 
   void add_kernel(std::vector<int> nodes) {
@@ -100,8 +105,9 @@ class Grouper {
     return open;
   }
 
-  /// Adds elementwise consumers for as long as a single value leaves the group. Branches that meet again (x * sigmoid(x))
-  /// are taken whole or not at all. With one value leaving, by the last node, no path can leave the group and return.
+  /// Adds elementwise consumers for as long as a single value leaves the group. Branches that meet again (x *
+  /// sigmoid(x)) are taken whole or not at all. With one value leaving, by the last node, no path can leave the group
+  /// and return.
   void grow(std::vector<int>& nodes) const {
     const TensorType& out = g_.value(node(nodes[0]).outputs[0]).type;
     std::vector<int> trial = nodes;
@@ -239,7 +245,8 @@ std::string print(const std::vector<Group>& groups, const Graph& graph) {
   std::string text;
   const auto named = [&](const std::vector<int>& values) {
     std::vector<std::string> names;
-    for (const int v : values) names.push_back(fmt::format("%{} {}: {}", v, graph.value(v).name, graph.value(v).type.str()));
+    for (const int v : values)
+      names.push_back(fmt::format("%{} {}: {}", v, graph.value(v).name, graph.value(v).type.str()));
     return names;
   };
   for (std::size_t i = 0; i < groups.size(); ++i) {

@@ -10,14 +10,15 @@ namespace {
 
 SymbolValues bind_inputs(const Graph& graph, std::span<const Array> inputs) {
   if (inputs.size() != graph.inputs.size())
-    throw Error(ErrorCode::invalid_argument, fmt::format("{} inputs given, {} expected", inputs.size(), graph.inputs.size()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} inputs given, {} expected", inputs.size(), graph.inputs.size()));
   std::vector<TensorType> types;
   std::vector<Shape> shapes;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Value& v = graph.value(graph.inputs[i]);
     if (inputs[i].dtype() != v.type.dtype)
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("input '{}' is {}, expected {}", v.name, to_string(inputs[i].dtype()), to_string(v.type.dtype)));
+      throw Error(ErrorCode::invalid_argument, fmt::format("input '{}' is {}, expected {}", v.name,
+                                                           to_string(inputs[i].dtype()), to_string(v.type.dtype)));
     types.push_back(v.type);
     shapes.push_back(inputs[i].shape());
   }
@@ -40,7 +41,8 @@ std::vector<Array> run(const Graph& graph, std::span<const Array> inputs, bool r
     std::vector<Array> operands;
     for (const int id : node.inputs) operands.push_back(values[static_cast<std::size_t>(id)]);
     std::vector<Array> results = evaluate_node(graph, node, operands, symbols);
-    for (std::size_t i = 0; i < results.size(); ++i) values[static_cast<std::size_t>(node.outputs[i])] = std::move(results[i]);
+    for (std::size_t i = 0; i < results.size(); ++i)
+      values[static_cast<std::size_t>(node.outputs[i])] = std::move(results[i]);
     if (!release) continue;
     for (const int id : node.inputs)
       if (last[static_cast<std::size_t>(id)] == n) values[static_cast<std::size_t>(id)] = Array();
@@ -50,7 +52,8 @@ std::vector<Array> run(const Graph& graph, std::span<const Array> inputs, bool r
 
 }  // namespace
 
-std::vector<Array> evaluate_node(const Graph& graph, const Node& node, std::span<const Array> operands, const SymbolValues& symbols) {
+std::vector<Array> evaluate_node(const Graph& graph, const Node& node, std::span<const Array> operands,
+                                 const SymbolValues& symbols) {
   std::vector<Array> results;
   for (const int id : node.outputs) {
     Shape shape;
@@ -72,6 +75,8 @@ std::vector<Array> interpret(const Graph& graph, std::span<const Array> inputs) 
   return outputs;
 }
 
-std::vector<Array> interpret_all(const Graph& graph, std::span<const Array> inputs) { return run(graph, inputs, false); }
+std::vector<Array> interpret_all(const Graph& graph, std::span<const Array> inputs) {
+  return run(graph, inputs, false);
+}
 
 }  // namespace heddle::graph

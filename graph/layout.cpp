@@ -193,7 +193,8 @@ class Orders {
       const int v = carry(node.outputs[i]);
       placed.outputs[i] = v;
       to_.value(v).type.layout.order = results[std::min(i, results.size() - 1)];
-      if (to_.value(v).type.layout.order.size() != to_.value(v).type.shape.size()) to_.value(v).type.layout.order.clear();
+      if (to_.value(v).type.layout.order.size() != to_.value(v).type.shape.size())
+        to_.value(v).type.layout.order.clear();
       to_.value(v).type.layout = canonical_layout(to_.value(v).type);
     }
     to_.nodes.push_back(std::move(placed));
@@ -243,7 +244,8 @@ class Orders {
   static Order columns_innermost(const Node& node, int rank) {
     Order order = row_major(rank);
     const auto transposed = node.attributes.find("transpose_b");
-    if (transposed != node.attributes.end() && transposed->get<bool>()) std::swap(order[order.size() - 1], order[order.size() - 2]);
+    if (transposed != node.attributes.end() && transposed->get<bool>())
+      std::swap(order[order.size() - 1], order[order.size() - 2]);
     return order;
   }
 

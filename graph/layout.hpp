@@ -17,7 +17,8 @@ Graph assign_layouts(const Graph& graph);
 /// operand's, seen through it. Decided from the values' layouts alone.
 bool is_view(const Graph& graph, const Node& node);
 
-/// Dimensions in memory order, outermost first, without those whose position is of no consequence (extent 1, no border).
+/// Dimensions in memory order, outermost first, without those whose position is of no consequence (extent 1, no
+/// border).
 std::vector<int> significant_order(const TensorType& type);
 
 /// Whether both types (of one shape) put every element at the same place.
@@ -33,7 +34,8 @@ Layout canonical_layout(const TensorType& type, bool channels_last_first = false
 std::optional<std::vector<int>> reshaped_order(const std::vector<Extent>& from, const std::vector<int>& order,
                                                const std::vector<Extent>& to);
 
-/// Memory order of a transpose's result over its operand's bytes: result dimension i is operand dimension permutation[i].
+/// Memory order of a transpose's result over its operand's bytes: result dimension i is operand dimension
+/// permutation[i].
 std::vector<int> transposed_order(const std::vector<int>& order, const std::vector<int>& permutation);
 
 /// The inverse: the operand's order that gives the result `order`.

@@ -40,7 +40,8 @@ plan::Value value_of(const Value& value) {
 
 class Lowering {
  public:
-  Lowering(const Graph& graph, const std::vector<Group>& groups, const std::vector<ChosenKernel>& kernels, Weights& weights)
+  Lowering(const Graph& graph, const std::vector<Group>& groups, const std::vector<ChosenKernel>& kernels,
+           Weights& weights)
       : g_(graph), groups_(groups), kernels_(kernels), weights_(weights), numbers_(graph.values.size(), -1) {
     f_.name = "main";
   }
@@ -79,7 +80,8 @@ class Lowering {
     int& number = numbers_.at(static_cast<std::size_t>(v));
     if (number >= 0) return number;
     const Value& value = g_.value(v);
-    if (!value.constant) throw Error(ErrorCode::internal, fmt::format("value '{}' is used before a step makes it", value.name));
+    if (!value.constant)
+      throw Error(ErrorCode::internal, fmt::format("value '{}' is used before a step makes it", value.name));
     number = add(v, plan::Storage::constant);
     at(number).file_offset = weights_.add(lay_out(*value.constant, value.type));
     return number;
@@ -104,14 +106,19 @@ class Lowering {
     f_.steps.push_back(std::move(step));
   }
 
-  int packed_constant(int v, const TensorType& type, const OperandInfo& info, const Packing& packing, const BufferView& view) {
+  int packed_constant(int v, const TensorType& type, const OperandInfo& info, const Packing& packing,
+                      const BufferView& view) {
     const Value& value = g_.value(v);
     if (!value.constant)
-      throw Error(ErrorCode::internal, fmt::format("the chosen schedule packs operand '{}' ('{}'), which is made at run time", info.role, value.name));
-    if (!is_row_major(value.type)) throw Error(ErrorCode::internal, fmt::format("constant '{}' to be packed is not row-major", value.name));
+      throw Error(ErrorCode::internal,
+                  fmt::format("the chosen schedule packs operand '{}' ('{}'), which is made at run time", info.role,
+                              value.name));
+    if (!is_row_major(value.type))
+      throw Error(ErrorCode::internal, fmt::format("constant '{}' to be packed is not row-major", value.name));
     std::string text;
     for (const auto& block : packing.blocks) text += fmt::format(" {}:{}", block.dimension, block.size);
-    const auto [found, is_new] = packed_.try_emplace({v, text + " " + type.str() + fmt::format("{}", fmt::join(info.packing_order, ",")), info.role}, -1);
+    const auto [found, is_new] = packed_.try_emplace(
+        {v, text + " " + type.str() + fmt::format("{}", fmt::join(info.packing_order, ",")), info.role}, -1);
     if (!is_new) return found->second;
     Shape shape;
     for (const Extent& extent : type.shape) shape.push_back(extent.value());
@@ -144,9 +151,11 @@ class Lowering {
     const auto inputs = w.input_views(packings);
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const OperandInfo& info = w.inputs()[i];
-      const auto packing = std::find_if(packings.begin(), packings.end(), [&](const Packing& p) { return p.operand == info.role; });
-      const int value = packing == packings.end() ? number(group.inputs[i])
-                                                  : packed_constant(group.inputs[i], w.value_types()[i], info, *packing, inputs[i]);
+      const auto packing =
+          std::find_if(packings.begin(), packings.end(), [&](const Packing& p) { return p.operand == info.role; });
+      const int value = packing == packings.end()
+                            ? number(group.inputs[i])
+                            : packed_constant(group.inputs[i], w.value_types()[i], info, *packing, inputs[i]);
       step.inputs.push_back(argument_of(value, inputs[i]));
     }
     const auto outputs = w.output_views();
@@ -158,7 +167,8 @@ class Lowering {
       if (g_.value(v).type.has_border()) bordered.push_back(value);
     }
     const auto& nodes = w.composition().nodes;
-    const bool elementwise = std::all_of(nodes.begin(), nodes.end(), [](const auto& n) { return n.op->kind() == OperatorKind::elementwise; });
+    const bool elementwise = std::all_of(nodes.begin(), nodes.end(),
+                                         [](const auto& n) { return n.op->kind() == OperatorKind::elementwise; });
     if (elementwise && outputs.size() == 1 && writes_once(kernel.choice->implementation.schedule))
       in_place_.insert(static_cast<int>(f_.steps.size()));
     f_.steps.push_back(std::move(step));
@@ -259,7 +269,8 @@ class Lowering {
 bool writes_once(const Schedule& schedule) {
   static const std::set<std::string> splitting = {"split", "tile", "vectorize", "unroll", "parallel", "serial"};
   static const std::set<std::string> guarded = {"GuardWithIf", "Predicate", "PredicateStores"};
-  static const std::set<std::string> tails = {"GuardWithIf", "Predicate", "PredicateLoads", "PredicateStores", "RoundUp", "ShiftInwards",
+  static const std::set<std::string> tails = {"GuardWithIf",          "Predicate",       "PredicateLoads",
+                                              "PredicateStores",      "RoundUp",         "ShiftInwards",
                                               "ShiftInwardsAndBlend", "RoundUpAndBlend", "Auto"};
   for (const auto& line : schedule.lines) {
     if (line.stage != "out") return false;  // a stage of its own may read ahead

@@ -14,7 +14,8 @@ struct ChosenKernel {
 };
 
 /// Groups to the steps of a function: values with their storage, constants packed as the chosen implementations want
-/// them, kernels' arguments, borders filled, results in place where that is safe. `kernels`: one a kernel group, in order.
+/// them, kernels' arguments, borders filled, results in place where that is safe. `kernels`: one a kernel group, in
+/// order.
 plan::Function lower(const Graph& graph, const std::vector<Group>& groups, const std::vector<ChosenKernel>& kernels,
                      Weights& weights);
 

@@ -10,24 +10,29 @@ std::string print(const plan::Value& v, const plan::Function& f) {
   std::vector<std::string> shape, strides, border;
   for (const Extent& e : v.shape) shape.push_back(e.str());
   for (const Extent& e : v.strides) strides.push_back(e.str());
-  for (std::size_t d = 0; d < v.border_before.size(); ++d) border.push_back(fmt::format("{}+{}", v.border_before[d], v.border_after[d]));
+  for (std::size_t d = 0; d < v.border_before.size(); ++d)
+    border.push_back(fmt::format("{}+{}", v.border_before[d], v.border_after[d]));
   std::string where;
   switch (v.storage) {
     case plan::Storage::input: where = "input"; break;
     case plan::Storage::output: where = "output"; break;
     case plan::Storage::constant: where = fmt::format("constant @{}", v.file_offset); break;
     case plan::Storage::arena: where = "arena"; break;
-    case plan::Storage::alias: where = fmt::format("alias of %{} {}", v.of, f.values[static_cast<std::size_t>(v.of)].name); break;
+    case plan::Storage::alias:
+      where = fmt::format("alias of %{} {}", v.of, f.values[static_cast<std::size_t>(v.of)].name);
+      break;
     case plan::Storage::heap: where = "heap"; break;
   }
-  std::string text = fmt::format("{}: {}[{}] strides [{}] {}", v.name, to_string(v.dtype), fmt::join(shape, ","), fmt::join(strides, ","), where);
+  std::string text = fmt::format("{}: {}[{}] strides [{}] {}", v.name, to_string(v.dtype), fmt::join(shape, ","),
+                                 fmt::join(strides, ","), where);
   if (!border.empty()) text += fmt::format(" border [{}] of {}", fmt::join(border, ","), v.border_value);
   return text;
 }
 
 std::string print(const plan::Argument& a) {
   std::vector<std::string> dims;
-  for (const auto& d : a.dimensions) dims.push_back(fmt::format("{}:{}*{}", d.min.str(), d.extent.str(), d.stride.str()));
+  for (const auto& d : a.dimensions)
+    dims.push_back(fmt::format("{}:{}*{}", d.min.str(), d.extent.str(), d.stride.str()));
   std::string text = fmt::format("%{}", a.value);
   if (!dims.empty()) text += fmt::format("[{}]", fmt::join(dims, " "));
   if (!(a.offset == Extent(0))) text += "+" + a.offset.str();
@@ -37,8 +42,10 @@ std::string print(const plan::Argument& a) {
 }  // namespace
 
 std::string print(const plan::Function& function) {
-  std::string text = fmt::format("function {}({}) -> {}\n", function.name, fmt::join(function.inputs, ", "), fmt::join(function.outputs, ", "));
-  for (std::size_t i = 0; i < function.values.size(); ++i) text += fmt::format("  %{} {}\n", i, print(function.values[i], function));
+  std::string text = fmt::format("function {}({}) -> {}\n", function.name, fmt::join(function.inputs, ", "),
+                                 fmt::join(function.outputs, ", "));
+  for (std::size_t i = 0; i < function.values.size(); ++i)
+    text += fmt::format("  %{} {}\n", i, print(function.values[i], function));
   for (std::size_t i = 0; i < function.steps.size(); ++i) {
     const plan::Step& step = function.steps[i];
     std::vector<std::string> in, out;

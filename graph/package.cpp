@@ -23,10 +23,12 @@ bool check_replaceable(const fs::path& directory) {
   const auto status = fs::status(directory, ignored);
   if (!fs::exists(status)) return false;
   if (!fs::is_directory(status))
-    throw Error(ErrorCode::invalid_argument, fmt::format("cannot write the package: '{}' is a file; name a new directory", directory.string()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("cannot write the package: '{}' is a file; name a new directory", directory.string()));
   if (!fs::is_empty(directory, ignored) && !fs::exists(directory / manifest_name, ignored))
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("cannot write the package: '{}' is a directory with other things in it; name a new one", directory.string()));
+                fmt::format("cannot write the package: '{}' is a directory with other things in it; name a new one",
+                            directory.string()));
   return true;
 }
 
@@ -40,7 +42,8 @@ void write_package(const Compiled& compiled, const fs::path& directory) {
   std::error_code error;
   fs::create_directories(target.parent_path(), error);
   if (error)
-    throw Error(ErrorCode::io, fmt::format("cannot write the package: cannot create '{}': {}", target.parent_path().string(), error.message()));
+    throw Error(ErrorCode::io, fmt::format("cannot write the package: cannot create '{}': {}",
+                                           target.parent_path().string(), error.message()));
   try {
     // Beside the destination, so that the rename stays within one file system.
     const TemporaryDirectory scratch(target.parent_path());

@@ -32,7 +32,8 @@ std::string lay_out(const Array& logical, const TensorType& type) {
   if (is_row_major(type)) return {from, logical.bytes()};
   const auto rank = static_cast<std::size_t>(type.rank());
   if (logical.shape().size() != rank || logical.dtype() != type.dtype)
-    throw Error(ErrorCode::internal, fmt::format("a constant {} {} is laid out as {}", to_string(logical.dtype()), to_string(logical.shape()), type.str()));
+    throw Error(ErrorCode::internal, fmt::format("a constant {} {} is laid out as {}", to_string(logical.dtype()),
+                                                 to_string(logical.shape()), type.str()));
 
   Array border(type.dtype, {1});
   border.set(0, type.layout.border_value);
@@ -46,7 +47,8 @@ std::string lay_out(const Array& logical, const TensorType& type) {
   std::int64_t to = type.origin().value();
   const std::int64_t count = logical.size();
   for (std::int64_t i = 0; i < count; ++i) {
-    std::memcpy(bytes.data() + static_cast<std::size_t>(to) * element, from + static_cast<std::size_t>(i) * element, element);
+    std::memcpy(bytes.data() + static_cast<std::size_t>(to) * element, from + static_cast<std::size_t>(i) * element,
+                element);
     for (std::size_t d = rank; d-- > 0;) {
       to += strides[d];
       if (++index[d] < logical.shape()[d]) break;

@@ -44,11 +44,12 @@ Tolerance sum_tolerance(DType type, const Extent& terms) {
   return {.relative = 2 * unit_roundoff(type),
           .of_largest = (32 + 4 * std::sqrt(length) + length / 4) * sums,
           .special_values = SpecialValues::ignored,
-          .reason = fmt::format("sums of {} terms: 32 + 4 sqrt(length) + length / 4 roundings of the accumulator relative to "
-                                "the largest result: the 32 for few results that happen to cancel, the last for terms "
-                                "of one sign and size, whose roundings all go the same way; infinities meet in another "
-                                "order than in the reference",
-                                terms.str())};
+          .reason =
+              fmt::format("sums of {} terms: 32 + 4 sqrt(length) + length / 4 roundings of the accumulator relative to "
+                          "the largest result: the 32 for few results that happen to cancel, the last for terms "
+                          "of one sign and size, whose roundings all go the same way; infinities meet in another "
+                          "order than in the reference",
+                          terms.str())};
 }
 
 std::vector<TensorType> types(std::initializer_list<std::string_view> texts) {

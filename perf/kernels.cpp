@@ -60,7 +60,8 @@ void run(benchmark::State& state, const KernelShape& shape, int threads, double 
   for ([[maybe_unused]] auto iteration : state) state.SetIterationTime(bench.time_once());
   const auto operations = static_cast<double>(bench.flops());
   state.counters["GFLOP/s"] = benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["%peak"] = benchmark::Counter(100 * operations * 1e-9 / peak, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["%peak"] =
+      benchmark::Counter(100 * operations * 1e-9 / peak, benchmark::Counter::kIsIterationInvariantRate);
   state.SetLabel(bench.choice().source);
 }
 
@@ -71,8 +72,9 @@ int main(int argc, char** argv) {
   for (const int threads : cores > 1 ? std::vector<int>{1, cores} : std::vector<int>{1}) {
     const double peak = measure_peak(threads, false).gflops;
     for (const KernelShape& shape : shapes)
-      benchmark::RegisterBenchmark((std::string(shape.op) + " " + shape.shape + " threads=" + std::to_string(threads)).c_str(),
-                                   [=](benchmark::State& state) { run(state, shape, threads, peak); })
+      benchmark::RegisterBenchmark(
+          (std::string(shape.op) + " " + shape.shape + " threads=" + std::to_string(threads)).c_str(),
+          [=](benchmark::State& state) { run(state, shape, threads, peak); })
           ->UseManualTime();
   }
   benchmark::Initialize(&argc, argv);

@@ -37,8 +37,8 @@ SymbolValues solve_symbols(const plan::Package& package, const plan::Function& m
       if (step == 0 || !(expected[d] == Extent(step) * Extent::symbol(name) + Extent(start))) continue;
       if ((given[d] - start) % step != 0)
         throw Error(ErrorCode::invalid_argument,
-                    fmt::format("input '{}': dimension {} is {}, but must be {}a multiple of {}", value(i).name,
-                                d, given[d], start == 0 ? "" : fmt::format("{} more than ", start), step));
+                    fmt::format("input '{}': dimension {} is {}, but must be {}a multiple of {}", value(i).name, d,
+                                given[d], start == 0 ? "" : fmt::format("{} more than ", start), step));
       symbols.try_emplace(name, (given[d] - start) / step);
     }
   }

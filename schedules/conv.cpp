@@ -1,8 +1,8 @@
 // Convolutions on channels-last data with prepacked weights.
 //
-// conv_direct: a register tile of `vectors` x `pixels` accumulators for one block of output channels; the block's weights
-// stream from L2 in exactly the order of the loops, each input element is broadcast. Measured at 98-100 % of FMA peak.
-// conv_depthwise: a tile of pixels x rows for one vector of channels, the taps unrolled.
+// conv_direct: a register tile of `vectors` x `pixels` accumulators for one block of output channels; the block's
+// weights stream from L2 in exactly the order of the loops, each input element is broadcast. Measured at 98-100 % of
+// FMA peak. conv_depthwise: a tile of pixels x rows for one vector of channels, the taps unrolled.
 #include <fmt/format.h>
 
 #include "schedules/families.hpp"
@@ -22,9 +22,11 @@ bool is_two_dimensional_conv(const Workload& w) {
   if (w.anchor().op->name() != "conv") return false;
   const TensorType out = w.output_types()[0];
   const TensorType in = w.anchor_inputs()[0];
-  if (out.rank() != 4 || out.dtype != DType::f32 || !w.input_type("w").is_static() || !extent_of(w, "co").is_constant()) return false;
+  if (out.rank() != 4 || out.dtype != DType::f32 || !w.input_type("w").is_static() || !extent_of(w, "co").is_constant())
+    return false;
   // Vectors run over channels: both sides must have them innermost (or only one pixel, where order means nothing).
-  return (out.innermost() == 1 || loops_by_memory(w)[0].name == "co") && (in.innermost() == 1 || in.shape[1] == Extent(1) || in.shape[1] == Extent(3));
+  return (out.innermost() == 1 || loops_by_memory(w)[0].name == "co") &&
+         (in.innermost() == 1 || in.shape[1] == Extent(1) || in.shape[1] == Extent(3));
 }
 
 bool is_depthwise(const Workload& w) {
@@ -73,7 +75,8 @@ DirectKnobs direct_rule(const Workload& w, const Machine& m) {
   double best_score = -1;
   for (const DirectKnobs& k : direct_candidates(w, m)) {
     const double useful = tile_efficiency(co, k.vectors * lanes) * tile_efficiency(width, k.pixels);
-    // The FMA units need 2 x 4 independent accumulators in flight; loads (weights + broadcasts) must not outnumber FMAs.
+    // The FMA units need 2 x 4 independent accumulators in flight; loads (weights + broadcasts) must not outnumber
+    // FMAs.
     const double chains = std::min(1.0, static_cast<double>(k.vectors * k.pixels) / 8.0);
     const double fmas = static_cast<double>(k.vectors * k.pixels);
     const double loads = static_cast<double>(k.vectors + k.pixels);
@@ -107,7 +110,8 @@ Implementation direct_make(const Workload& w, const Machine& m, const DirectKnob
   const Tail co_tail = co.value() % block == 0 ? Tail::RoundUp : Tail::GuardWithIf;
   // One row (pixels flattened by a 1x1 convolution): tasks are runs of tiles. Otherwise they are runs of rows.
   const bool flat = height == Extent(1);
-  const std::int64_t pieces = std::max<std::int64_t>(1, k.tasks / std::max<std::int64_t>(1, (co.value() + block - 1) / block) + (k.tasks > 1 ? 1 : 0));
+  const std::int64_t pieces = std::max<std::int64_t>(
+      1, k.tasks / std::max<std::int64_t>(1, (co.value() + block - 1) / block) + (k.tasks > 1 ? 1 : 0));
 
   Schedule& s = implementation.schedule;
   const auto loops = [&](Stage out, std::int64_t pixels, Tail tail) {
@@ -142,7 +146,8 @@ Implementation direct_make(const Workload& w, const Machine& m, const DirectKnob
 // --- conv_depthwise ---
 
 struct DepthwiseKnobs {
-  BOOST_HANA_DEFINE_STRUCT(DepthwiseKnobs, (std::int64_t, vectors), (std::int64_t, pixels), (std::int64_t, rows), (std::int64_t, tasks));
+  BOOST_HANA_DEFINE_STRUCT(DepthwiseKnobs, (std::int64_t, vectors), (std::int64_t, pixels), (std::int64_t, rows),
+                           (std::int64_t, tasks));
 };
 
 bool depthwise_matches(const Workload& w, const Machine&) { return is_two_dimensional_conv(w) && is_depthwise(w); }
@@ -151,7 +156,8 @@ std::vector<DepthwiseKnobs> depthwise_candidates(const Workload& w, const Machin
   std::vector<DepthwiseKnobs> all;
   for (const std::int64_t rows : {2, 1})
     for (const std::int64_t pixels : {7, 4, 14, 8, 5, 3, 2, 1})
-      if (pixels * rows + 2 <= m.vector_registers && pixels * rows <= 16) all.push_back({1, pixels, rows, task_count(w.composition().threads)});
+      if (pixels * rows + 2 <= m.vector_registers && pixels * rows <= 16)
+        all.push_back({1, pixels, rows, task_count(w.composition().threads)});
   return all;
 }
 
@@ -167,7 +173,8 @@ DepthwiseKnobs depthwise_rule(const Workload& w, const Machine& m) {
     if (k.rows > height || k.pixels > width) continue;
     const double accumulators = static_cast<double>(k.pixels * k.rows);
     const double reuse = accumulators / (static_cast<double>((k.pixels + 2) * (k.rows + 2)));
-    const double score = tile_efficiency(width, k.pixels) * tile_efficiency(height, k.rows) * std::min(1.0, accumulators / 8.0) * (0.5 + reuse);
+    const double score = tile_efficiency(width, k.pixels) * tile_efficiency(height, k.rows) *
+                         std::min(1.0, accumulators / 8.0) * (0.5 + reuse);
     if (score > best_score + 1e-9) {
       best_score = score;
       best = k;
@@ -192,7 +199,9 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
   Schedule& s = implementation.schedule;
   const auto loops = [&](Stage out, std::int64_t pixels, Tail x_tail, std::int64_t rows, Tail y_tail) {
     const std::int64_t tiles = chunk(typical(extent_of(w, "y"), w), rows);
-    out.split("co", "coo", "coi", lanes, co_tail).split("x", "xo", "xi", pixels, x_tail).split("y", "yo", "yi", rows, y_tail);
+    out.split("co", "coo", "coi", lanes, co_tail)
+        .split("x", "xo", "xi", pixels, x_tail)
+        .split("y", "yo", "yi", rows, y_tail);
     out.split("yo", "task_y", "yo", chunk(tiles, pieces), Tail::GuardWithIf);
     out.reorder("coi", "xi", "yi", "xo", "yo", "task_y", "coo", "n").fuse("task_y", "coo", "task");
     out.vectorize("coi").unroll("xi").unroll("yi").parallel("task");
@@ -201,7 +210,8 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
   for (const Tiling* t : {&across, &down})
     if (t->condition) conditions.push_back(*t->condition);
   if (!conditions.empty()) {
-    loops(s["out"].specialize(fmt::format("{}", fmt::join(conditions, " && "))), across.tile, across.tail, down.tile, down.tail);
+    loops(s["out"].specialize(fmt::format("{}", fmt::join(conditions, " && "))), across.tile, across.tail, down.tile,
+          down.tail);
     loops(s["out"], 1, Tail::RoundUp, 1, Tail::RoundUp);
   } else {
     loops(s["out"], across.tile, across.tail, down.tile, down.tail);
@@ -218,14 +228,18 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
 }  // namespace
 
 Family conv_direct() {
-  return TypedFamily<DirectKnobs>{"conv_direct", "register tile of channel vectors x pixels, weights packed by channel block",
-                                  direct_matches, direct_rule, direct_candidates, direct_make}
+  return TypedFamily<DirectKnobs>{
+      "conv_direct",     "register tile of channel vectors x pixels, weights packed by channel block",
+      direct_matches,    direct_rule,
+      direct_candidates, direct_make}
       .erase();
 }
 
 Family conv_depthwise() {
-  return TypedFamily<DepthwiseKnobs>{"conv_depthwise", "one vector of channels, a tile of pixels x rows, taps unrolled",
-                                     depthwise_matches, depthwise_rule, depthwise_candidates, depthwise_make}
+  return TypedFamily<DepthwiseKnobs>{
+      "conv_depthwise",     "one vector of channels, a tile of pixels x rows, taps unrolled",
+      depthwise_matches,    depthwise_rule,
+      depthwise_candidates, depthwise_make}
       .erase();
 }
 

@@ -85,11 +85,17 @@ Implementation any_make(const Workload& w, const Machine& m, const Knobs& k) {
 }  // namespace
 
 Family elementwise() {
-  return TypedFamily<Knobs>{"elementwise", "vectors along the innermost memory dimension, predicated tails", streams, rule, candidates, stream_make}.erase();
+  return TypedFamily<Knobs>{"elementwise", "vectors along the innermost memory dimension, predicated tails",
+                            streams,       rule,
+                            candidates,    stream_make}
+      .erase();
 }
 
 Family any() {
-  return TypedFamily<Knobs>{"any", "every stage at root, the output vectorised: correct for all operators", everything, rule, candidates, any_make}.erase();
+  return TypedFamily<Knobs>{"any",      "every stage at root, the output vectorised: correct for all operators",
+                            everything, rule,
+                            candidates, any_make}
+      .erase();
 }
 
 }  // namespace heddle::schedules

@@ -23,9 +23,10 @@ Choice choose(const Workload& workload, const Machine& machine, const std::optio
     const Json knobs = family.rule(workload, machine);
     std::vector<std::string> values;
     for (const auto& [name, value] : knobs.items()) values.push_back(fmt::format("{}={}", name, value.dump()));
-    return {family.make(workload, machine, knobs),
-            fmt::format("family {}{}", family.name, values.empty() ? "" : fmt::format(" ({})", fmt::join(values, ", "))),
-            family.requirements(workload, machine, knobs)};
+    return {
+        family.make(workload, machine, knobs),
+        fmt::format("family {}{}", family.name, values.empty() ? "" : fmt::format(" ({})", fmt::join(values, ", "))),
+        family.requirements(workload, machine, knobs)};
   }
   throw Error(ErrorCode::internal, fmt::format("no schedule family takes workload {}", workload.name()));
 }

@@ -24,7 +24,7 @@ struct ScheduleRequirement {
 /// A hand-written family: a plain function of knobs. `make` writes the schedule; `rule` picks the knobs analytically
 /// from shape, vector width, registers, caches and threads; `candidates` spans the space for search.
 struct Family {
-  std::string name;     ///< "conv_direct"
+  std::string name;  ///< "conv_direct"
   std::string summary;
   std::function<bool(const Workload&, const Machine&)> matches;
   std::function<Json(const Workload&, const Machine&)> rule;

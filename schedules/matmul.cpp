@@ -1,9 +1,9 @@
 // Matrix products.
 //
 // matmul_packed: b is known beforehand and packed in panels of `vectors` vectors of columns; a register tile of
-// `vectors` x `rows` accumulators; the panel stays in L2 while the rows pass (column block outermost). 98-99 % of FMA peak
-// where the tile divides the extents.
-// matmul_plain: b is made at run time. Where its columns are not adjacent in memory, each batch's panel is transposed once.
+// `vectors` x `rows` accumulators; the panel stays in L2 while the rows pass (column block outermost). 98-99 % of FMA
+// peak where the tile divides the extents. matmul_plain: b is made at run time. Where its columns are not adjacent in
+// memory, each batch's panel is transposed once.
 #include <fmt/format.h>
 
 #include "schedules/families.hpp"
@@ -43,7 +43,8 @@ std::vector<Knobs> candidates(const Workload& w, const Machine& m) {
     if (vectors > 1 && (vectors - 1) * lanes >= n) continue;
     if (vectors > 4 && rows > 2) continue;  // wide panels serve matrix-vector products only
     for (std::int64_t r = std::min<std::int64_t>(rows, 28); r >= 1; --r)
-      if (vectors * r + vectors + 1 <= m.vector_registers) all.push_back({vectors, r, task_count(w.composition().threads)});
+      if (vectors * r + vectors + 1 <= m.vector_registers)
+        all.push_back({vectors, r, task_count(w.composition().threads)});
   }
   return all;
 }
@@ -76,7 +77,8 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k, bool pa
   Implementation implementation;
   if (packed) {
     implementation.packings = {{"b", {{"n", block}}}};
-    if (w.has_input("c") && !w.input_type("c").shape.empty() && w.input_type("c").rank() == 1 && w.composition().inputs[static_cast<std::size_t>(w.anchor().operands.at(2))].constant)
+    if (w.has_input("c") && !w.input_type("c").shape.empty() && w.input_type("c").rank() == 1 &&
+        w.composition().inputs[static_cast<std::size_t>(w.anchor().operands.at(2))].constant)
       implementation.packings.push_back({"c", {{"n", block}}});
   }
   const bool bias_is_padded = !w.has_input("c") || implementation.packings.size() == 2;
@@ -91,13 +93,16 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k, bool pa
   const std::int64_t panels = (n + block - 1) / block;
   std::int64_t batches = 1;
   for (const auto& b : batch) batches *= typical(extent_of(w, b), w);
-  const std::int64_t pieces = std::max<std::int64_t>(1, k.tasks / std::max<std::int64_t>(1, batch.empty() ? panels : batches));
+  const std::int64_t pieces =
+      std::max<std::int64_t>(1, k.tasks / std::max<std::int64_t>(1, batch.empty() ? panels : batches));
 
   Schedule& s = implementation.schedule;
   const Tail tail = n % block == 0 ? Tail::RoundUp : Tail::GuardWithIf;
   const auto loops = [&](Stage out, std::int64_t tile, Tail row_tail) {
     const std::int64_t tiles = chunk(typical(rows, w), tile);
-    out.split("n", "no", "ni", block, tail).split("m", "mo", "mi", tile, row_tail).split("mo", "task_m", "mo", chunk(tiles, pieces), Tail::GuardWithIf);
+    out.split("n", "no", "ni", block, tail)
+        .split("m", "mo", "mi", tile, row_tail)
+        .split("mo", "task_m", "mo", chunk(tiles, pieces), Tail::GuardWithIf);
     std::vector<std::string> order = {"ni", "mi", "mo"};
     if (batch.empty()) {
       order.insert(order.end(), {"task_m", "no"});
@@ -143,11 +148,17 @@ Implementation plain_make(const Workload& w, const Machine& m, const Knobs& k) {
 }  // namespace
 
 Family matmul_packed() {
-  return TypedFamily<Knobs>{"matmul_packed", "register tile of column vectors x rows, b packed in column panels", packed_matches, rule, candidates, packed_make}.erase();
+  return TypedFamily<Knobs>{"matmul_packed", "register tile of column vectors x rows, b packed in column panels",
+                            packed_matches,  rule,
+                            candidates,      packed_make}
+      .erase();
 }
 
 Family matmul_plain() {
-  return TypedFamily<Knobs>{"matmul_plain", "register tile of column vectors x rows, b as it lies", plain_matches, rule, candidates, plain_make}.erase();
+  return TypedFamily<Knobs>{"matmul_plain", "register tile of column vectors x rows, b as it lies",
+                            plain_matches,  rule,
+                            candidates,     plain_make}
+      .erase();
 }
 
 }  // namespace heddle::schedules

@@ -1,8 +1,8 @@
 // Reductions along whole dimensions: reduce, softmax, normalisation.
 //
-// Where the reduced dimension is innermost in memory, a row's partial results are kept in vectors (rfactor) and combined
-// once at its end: a scalar reduction runs 2-10 times slower. Where it is not, vectors run along the kept innermost
-// dimension and every lane is a row of its own.
+// Where the reduced dimension is innermost in memory, a row's partial results are kept in vectors (rfactor) and
+// combined once at its end: a scalar reduction runs 2-10 times slower. Where it is not, vectors run along the kept
+// innermost dimension and every lane is a row of its own.
 #include <fmt/format.h>
 
 #include "schedules/families.hpp"
@@ -25,7 +25,8 @@ Knobs rule(const Workload& w, const Machine&) { return {4, task_count(w.composit
 
 std::vector<Knobs> candidates(const Workload& w, const Machine&) {
   std::vector<Knobs> all;
-  for (const std::int64_t accumulators : {1, 2, 4, 8}) all.push_back({accumulators, task_count(w.composition().threads)});
+  for (const std::int64_t accumulators : {1, 2, 4, 8})
+    all.push_back({accumulators, task_count(w.composition().threads)});
   return all;
 }
 
@@ -103,7 +104,8 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
       const bool along_row = std::find(reduced.begin(), reduced.end(), inner) != reduced.end();
       Stage definition = s[stage.role];
       place(definition);
-      if (reduced.empty() && !stage.func.args().empty() && keeps_row && stage.func.args().front().name() == loops.front().name)
+      if (reduced.empty() && !stage.func.args().empty() && keeps_row &&
+          stage.func.args().front().name() == loops.front().name)
         definition.vectorize(loops.front().name, lanes, Tail::GuardWithIf);
       if (!along_row || length < 2 * lanes) continue;
       const std::string partial = stage.role + "_lanes";
@@ -130,10 +132,12 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
   }
   const std::int64_t extent = typical(loops.front().extent, w);
   const bool fixed = loops.front().extent.is_constant();
-  const std::int64_t block = fixed && extent >= lanes ? lanes * std::clamp<std::int64_t>(extent / lanes, 1, k.accumulators) : lanes;
+  const std::int64_t block =
+      fixed && extent >= lanes ? lanes * std::clamp<std::int64_t>(extent / lanes, 1, k.accumulators) : lanes;
   const bool whole = fixed && extent >= block;
   const std::string vector = loops.front().name;
-  out.split(vector, "block", vector, block, whole ? (extent % block == 0 ? Tail::RoundUp : Tail::ShiftInwards) : Tail::GuardWithIf);
+  out.split(vector, "block", vector, block,
+            whole ? (extent % block == 0 ? Tail::RoundUp : Tail::ShiftInwards) : Tail::GuardWithIf);
   std::vector<std::string> outer = {"block"};
   outer.insert(outer.end(), order.begin() + 1, order.end());
   std::int64_t rows = chunk(extent, extent / block);
@@ -146,7 +150,8 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
     Stage definition = s[stage.role];
     definition.compute_at("out", row);
     const auto arguments = stage.func.args();
-    const bool has_vector = std::any_of(arguments.begin(), arguments.end(), [&](const Halide::Var& v) { return v.name() == vector; });
+    const bool has_vector =
+        std::any_of(arguments.begin(), arguments.end(), [&](const Halide::Var& v) { return v.name() == vector; });
     if (!has_vector) continue;
     const Tail tail = whole ? Tail::RoundUp : Tail::GuardWithIf;
     definition.vectorize(vector, lanes, tail);
@@ -165,7 +170,10 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
 }  // namespace
 
 Family rows() {
-  return TypedFamily<Knobs>{"rows", "reductions along whole dimensions: partial results in vectors, rows as tasks", matches, rule, candidates, make}.erase();
+  return TypedFamily<Knobs>{"rows",     "reductions along whole dimensions: partial results in vectors, rows as tasks",
+                            matches,    rule,
+                            candidates, make}
+      .erase();
 }
 
 }  // namespace heddle::schedules

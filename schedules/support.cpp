@@ -29,7 +29,8 @@ bool has_role(const std::vector<std::string>& roles, std::string_view role) {
 Extent extent_of(const Workload& workload, std::string_view loop) {
   const auto& names = workload.dimensions();
   const auto at = std::find(names.begin(), names.end(), loop);
-  if (at == names.end()) throw Error(ErrorCode::internal, fmt::format("workload {} has no loop '{}'", workload.name(), loop));
+  if (at == names.end())
+    throw Error(ErrorCode::internal, fmt::format("workload {} has no loop '{}'", workload.name(), loop));
   return workload.output_types()[0].shape[static_cast<std::size_t>(at - names.begin())];
 }
 

@@ -42,7 +42,8 @@ struct TypedFamily {
         },
         [self, parse](const Workload& w, const Machine& m, const Json& knobs) { return self.make(w, m, parse(knobs)); },
         [self, parse](const Workload& w, const Machine& m, const Json& knobs) {
-          return self.requirements == nullptr ? std::vector<ScheduleRequirement>{} : self.requirements(w, m, parse(knobs));
+          return self.requirements == nullptr ? std::vector<ScheduleRequirement>{}
+                                              : self.requirements(w, m, parse(knobs));
         },
     };
   }

@@ -1,5 +1,5 @@
-// Windows whose channels are innermost in memory: pooling, resizing, transposed convolution, normalisation over channels.
-// Vectors of channels, `vectors` of them kept in registers while the taps run.
+// Windows whose channels are innermost in memory: pooling, resizing, transposed convolution, normalisation over
+// channels. Vectors of channels, `vectors` of them kept in registers while the taps run.
 #include <fmt/format.h>
 
 #include "schedules/families.hpp"
@@ -39,7 +39,8 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
   const bool whole = inner.extent.is_constant() && inner.extent.value() >= block;
 
   Stage out = s["out"];
-  out.split(inner.name, "block", inner.name, block, whole ? (inner.extent.value() % block == 0 ? Tail::RoundUp : Tail::ShiftInwards) : Tail::GuardWithIf);
+  out.split(inner.name, "block", inner.name, block,
+            whole ? (inner.extent.value() % block == 0 ? Tail::RoundUp : Tail::ShiftInwards) : Tail::GuardWithIf);
   std::vector<std::string> order = {inner.name, "block"};
   for (std::size_t i = 1; i < loops.size(); ++i) order.push_back(loops[i].name);
   out.reorder(order).vectorize(inner.name, lanes);
@@ -49,7 +50,8 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
   for (const auto& loop : loops)
     if (!(loop.extent == Extent(1)) && loop.name != inner.name) outermost = loop.name;
   if (!outermost.empty() && k.tasks > 1)
-    out.split(outermost, "task", outermost, chunk(typical(extent_of(w, outermost), w), k.tasks), Tail::GuardWithIf).parallel("task");
+    out.split(outermost, "task", outermost, chunk(typical(extent_of(w, outermost), w), k.tasks), Tail::GuardWithIf)
+        .parallel("task");
 
   for (const auto& stage : pipeline.stages) {
     if (stage.role == "out") continue;
@@ -64,7 +66,8 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
     }
     Stage acc = s[stage.role];
     acc.compute_at("out", "block");
-    const bool has_inner = std::any_of(arguments.begin(), arguments.end(), [&](const Halide::Var& v) { return v.name() == inner.name; });
+    const bool has_inner =
+        std::any_of(arguments.begin(), arguments.end(), [&](const Halide::Var& v) { return v.name() == inner.name; });
     if (!has_inner) continue;
     const Tail tail = whole ? Tail::RoundUp : Tail::GuardWithIf;
     acc.vectorize(inner.name, lanes, tail);
@@ -81,7 +84,11 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
 }  // namespace
 
 Family window_channels() {
-  return TypedFamily<Knobs>{"window_channels", "vectors along the innermost dimension kept in registers while the window's taps run", matches, rule, candidates, make}.erase();
+  return TypedFamily<Knobs>{
+      "window_channels", "vectors along the innermost dimension kept in registers while the window's taps run",
+      matches,           rule,
+      candidates,        make}
+      .erase();
 }
 
 }  // namespace heddle::schedules

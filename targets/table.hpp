@@ -10,8 +10,8 @@ Target x86_64_avx512();
 Target x86_64_avx512_zen4();
 Target arm_64();
 
-/// What all targets ask of Halide: `no_runtime` and `user_context`, so that kernels get everything from the process that
-/// loads them, and C names.
+/// What all targets ask of Halide: `no_runtime` and `user_context`, so that kernels get everything from the process
+/// that loads them, and C names.
 Halide::Target linux_target(Halide::Target::Arch architecture, std::vector<Halide::Target::Feature> features);
 
 }  // namespace heddle::targets

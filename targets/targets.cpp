@@ -23,10 +23,7 @@ Halide::Target linux_target(Halide::Target::Arch architecture, std::vector<Halid
 
 std::span<const Target> all_targets() {
   static const std::array table = {
-      targets::x86_64(),
-      targets::x86_64_avx2(),
-      targets::x86_64_avx512(),
-      targets::x86_64_avx512_zen4(),
+      targets::x86_64(), targets::x86_64_avx2(), targets::x86_64_avx512(), targets::x86_64_avx512_zen4(),
       targets::arm_64(),
   };
   return table;
@@ -42,8 +39,8 @@ Target host_target() {
   }
   if (!best)
     throw Error(ErrorCode::unsupported,
-                fmt::format("none of Heddle's targets runs on this machine ({} with the features {})", host.architecture,
-                            fmt::join(host.features, " ")));
+                fmt::format("none of Heddle's targets runs on this machine ({} with the features {})",
+                            host.architecture, fmt::join(host.features, " ")));
   Target measured = *best;
   targets::measure_caches(measured.machine);
   return measured;

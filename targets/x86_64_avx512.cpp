@@ -16,8 +16,8 @@ Target x86_64_avx512() {
                   .l2_bytes = 1 << 20,
                   .l3_bytes = 16 << 20},
       .architecture = "x86_64",
-      .features = {"sse4_1", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "avx512f", "avx512cd", "avx512bw", "avx512dq",
-                   "avx512vl"},
+      .features = {"sse4_1", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "avx512f", "avx512cd", "avx512bw",
+                   "avx512dq", "avx512vl"},
       .rank = 30,
   };
 }

@@ -19,8 +19,8 @@ Target x86_64_avx512_zen4() {
                   .int8_dot = true,
                   .bf16_dot = true},
       .architecture = "x86_64",
-      .features = {"sse4_1", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "avx512f", "avx512cd", "avx512bw", "avx512dq",
-                   "avx512vl", "avx512ifma", "avx512vbmi", "avx512_vbmi2", "avx512_vnni", "avx512_bitalg",
+      .features = {"sse4_1", "avx", "avx2", "fma", "f16c", "bmi1", "bmi2", "avx512f", "avx512cd", "avx512bw",
+                   "avx512dq", "avx512vl", "avx512ifma", "avx512vbmi", "avx512_vbmi2", "avx512_vnni", "avx512_bitalg",
                    "avx512_vpopcntdq", "avx512_bf16"},
       .rank = 40,
   };

@@ -34,20 +34,38 @@ int report(const Measured& m, const Peak& peak, const Options& options) {
   const double bandwidth = m.bytes / middle * 1e-9;
   const bool valid = share <= largest_valid_share;
   if (options.json) {
-    const Json json = {
-        {"name", m.name}, {"threads", options.thread_count()}, {"samples", m.seconds.size()}, {"median_ms", middle * 1e3}, {"p10_ms", quantile(m.seconds, 0.1) * 1e3},
-        {"p90_ms", quantile(m.seconds, 0.9) * 1e3}, {"gflops", gflops}, {"peak_gflops", peak.gflops}, {"share_of_peak", share}, {"valid", valid},
-        {"bandwidth_gbs", bandwidth}, {"peak_bandwidth_gbs", peak.copy_gbps}, {"peak_read_gbs", peak.read_gbps},
-        {"schedule", m.schedule}, {"target", m.target}, {"device", "cpu"}};
+    const Json json = {{"name", m.name},
+                       {"threads", options.thread_count()},
+                       {"samples", m.seconds.size()},
+                       {"median_ms", middle * 1e3},
+                       {"p10_ms", quantile(m.seconds, 0.1) * 1e3},
+                       {"p90_ms", quantile(m.seconds, 0.9) * 1e3},
+                       {"gflops", gflops},
+                       {"peak_gflops", peak.gflops},
+                       {"share_of_peak", share},
+                       {"valid", valid},
+                       {"bandwidth_gbs", bandwidth},
+                       {"peak_bandwidth_gbs", peak.copy_gbps},
+                       {"peak_read_gbs", peak.read_gbps},
+                       {"schedule", m.schedule},
+                       {"target", m.target},
+                       {"device", "cpu"}};
     fmt::print("{}\n", json.dump(2));
   } else {
-    fmt::print("{}, {} thread{}, {}\n", m.name, options.thread_count(), options.thread_count() == 1 ? "" : "s", m.target);
-    fmt::print("  time      {:.4f} ms median, {:.4f} p10, {:.4f} p90 ({} samples)\n", middle * 1e3, quantile(m.seconds, 0.1) * 1e3, quantile(m.seconds, 0.9) * 1e3, m.seconds.size());
-    fmt::print("  compute   {:.1f} GFLOP/s, {:.1f} % of the {:.1f} that FMAs reach here\n", gflops, share * 100, peak.gflops);
+    fmt::print("{}, {} thread{}, {}\n", m.name, options.thread_count(), options.thread_count() == 1 ? "" : "s",
+               m.target);
+    fmt::print("  time      {:.4f} ms median, {:.4f} p10, {:.4f} p90 ({} samples)\n", middle * 1e3,
+               quantile(m.seconds, 0.1) * 1e3, quantile(m.seconds, 0.9) * 1e3, m.seconds.size());
+    fmt::print("  compute   {:.1f} GFLOP/s, {:.1f} % of the {:.1f} that FMAs reach here\n", gflops, share * 100,
+               peak.gflops);
     fmt::print("  memory    {:.1f} GB/s at least, copies reach {:.1f}\n", bandwidth, peak.copy_gbps);
     if (!m.schedule.empty()) fmt::print("  schedule  {}\n", m.schedule);
   }
-  if (!valid) fmt::print(stderr, "heddle: invalid run: {:.1f} % of the measured peak is impossible; the clock changed or the machine is busy. Repeat it\n", share * 100);
+  if (!valid)
+    fmt::print(stderr,
+               "heddle: invalid run: {:.1f} % of the measured peak is impossible; the clock changed or the machine is "
+               "busy. Repeat it\n",
+               share * 100);
   return valid ? 0 : 1;
 }
 
@@ -58,7 +76,12 @@ Measured bench_model(const Options& options) {
   runtime::Session session(model, {.threads = options.thread_count()});
   set_inputs(session, inputs);
   session.run();
-  Measured m{std::filesystem::path(options.model).filename().string(), model->module().target, "by kernel; see `heddle profile`", {}, 0, 0};
+  Measured m{std::filesystem::path(options.model).filename().string(),
+             model->module().target,
+             "by kernel; see `heddle profile`",
+             {},
+             0,
+             0};
   for (std::size_t i = 0; i < model->main().steps.size(); ++i) {
     m.flops += static_cast<double>(session.flops(i));
     m.bytes += static_cast<double>(session.bytes(i));
@@ -75,10 +98,18 @@ Measured bench_model(const Options& options) {
 
 Measured bench_operator(const Options& options) {
   const Operators operators = load_operators(options);
-  OperatorBench bench(parse_shape(operators.get(options.model), options.shape, options.attributes), options, options.schedule);
+  OperatorBench bench(parse_shape(operators.get(options.model), options.shape, options.attributes), options,
+                      options.schedule);
   if (const std::string difference = bench.check(); !difference.empty())
-    throw Error(ErrorCode::internal, fmt::format("the kernel's result is wrong, so its time means nothing: {}\n  schedule: {}", difference, bench.choice().source));
-  Measured m{fmt::format("{} {}", options.model, options.shape), bench.target().name, bench.choice().source, {}, static_cast<double>(bench.flops()), static_cast<double>(bench.bytes())};
+    throw Error(ErrorCode::internal,
+                fmt::format("the kernel's result is wrong, so its time means nothing: {}\n  schedule: {}", difference,
+                            bench.choice().source));
+  Measured m{fmt::format("{} {}", options.model, options.shape),
+             bench.target().name,
+             bench.choice().source,
+             {},
+             static_cast<double>(bench.flops()),
+             static_cast<double>(bench.bytes())};
   m.seconds = sample([&] { return bench.time_once(); }, 50, options.seconds);
   return m;
 }
@@ -94,16 +125,20 @@ int run(const Options& options) {
 Command bench_command() {
   return {"bench", "time a model, a package or one operator, beside what the machine can do", [](CLI::App& app) {
             auto options = std::make_shared<Options>();
-            app.add_option("what", options->model, "an ONNX model, a package, or an operator's name with --shape")->required();
+            app.add_option("what", options->model, "an ONNX model, a package, or an operator's name with --shape")
+                ->required();
             options->add_flags(app);
             options->inputs.add_flags(app);
-            app.add_option("--shape", options->shape, "of an operator: conv n=1,ci=64,h=56,w=56,co=64,k=3,s=1,p=1[,groups=1]; matmul m=..,n=..,k=..; others ROLE=f32[...]");
+            app.add_option("--shape", options->shape,
+                           "of an operator: conv n=1,ci=64,h=56,w=56,co=64,k=3,s=1,p=1[,groups=1]; matmul "
+                           "m=..,n=..,k=..; others ROLE=f32[...]");
             app.add_option("--attribute", options->attributes, "NAME=JSON of the operator");
             app.add_option("--implementation", options->schedule, "hand, FAMILY[:KNOB=N,...] or a .sched file");
             app.add_option("--seconds", options->seconds, "measure at least this long")->check(CLI::NonNegativeNumber);
             app.add_flag("--json", options->json, "one JSON document");
             return std::function<int()>([options] {
-              if (!options->shape.empty() && !options->schedules.empty() && options->schedule == "hand") options->schedule = options->schedules.front();
+              if (!options->shape.empty() && !options->schedules.empty() && options->schedule == "hand")
+                options->schedule = options->schedules.front();
               return run(*options);
             });
           }};

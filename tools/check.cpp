@@ -1,5 +1,5 @@
-// Every kernel of a model against tensors that another runtime computed: each step is fed with the reference's inputs, so
-// that an error shows where it arises and nowhere else.
+// Every kernel of a model against tensors that another runtime computed: each step is fed with the reference's inputs,
+// so that an error shows where it arises and nowhere else.
 #include <cmath>
 #include <memory>
 #include <random>
@@ -51,7 +51,9 @@ std::optional<Array> as_shape(const Array& array, const Array& like) {
 }
 
 int run(const Options& options) {
-  if (is_package(options.model)) throw Error(ErrorCode::invalid_argument, "check needs the model itself, whose operators' tolerances it compares by");
+  if (is_package(options.model))
+    throw Error(ErrorCode::invalid_argument,
+                "check needs the model itself, whose operators' tolerances it compares by");
   const auto reference = read_npz(options.reference);
   const graph::Compiled compiled = compile_model(options);
   const TemporaryDirectory directory;
@@ -75,9 +77,13 @@ int run(const Options& options) {
     if (main.steps[i].kind == plan::StepKind::kernel) comparable.push_back(i);
   std::vector<std::size_t> with_reference;
   for (const std::size_t i : comparable)
-    if (find(reference, main.values[static_cast<std::size_t>(main.steps[i].outputs.at(0).value)]) != nullptr) with_reference.push_back(i);
-  if (with_reference.empty()) throw Error(ErrorCode::invalid_argument, "the reference holds none of the model's tensors; are they of this model?");
-  const std::size_t spoiled = options.spoil ? with_reference[std::mt19937_64(options.seed)() % with_reference.size()] : main.steps.size();
+    if (find(reference, main.values[static_cast<std::size_t>(main.steps[i].outputs.at(0).value)]) != nullptr)
+      with_reference.push_back(i);
+  if (with_reference.empty())
+    throw Error(ErrorCode::invalid_argument,
+                "the reference holds none of the model's tensors; are they of this model?");
+  const std::size_t spoiled =
+      options.spoil ? with_reference[std::mt19937_64(options.seed)() % with_reference.size()] : main.steps.size();
 
   int wrong = 0, without = 0;
   for (const std::size_t i : comparable) {
@@ -108,7 +114,8 @@ int run(const Options& options) {
     Tolerance tolerance = workload->tolerance();
     tolerance.relative *= 2;
     tolerance.of_largest *= 2;
-    const std::string difference = expected ? mismatch(got, *expected, tolerance) : "the reference has another number of elements";
+    const std::string difference =
+        expected ? mismatch(got, *expected, tolerance) : "the reference has another number of elements";
     if (!difference.empty()) ++wrong;
     rows.push_back({step.label, difference.empty() ? "ok" : "WRONG", difference});
   }
@@ -128,13 +135,18 @@ int run(const Options& options) {
   }
 
   if (options.json) {
-    Json report = {{"wrong", wrong}, {"checked", rows.size() - static_cast<std::size_t>(without)}, {"without_reference", without}, {"steps", Json::array()}};
-    for (const auto& row : rows) report["steps"].push_back({{"step", row.label}, {"verdict", row.verdict}, {"detail", row.detail}});
+    Json report = {{"wrong", wrong},
+                   {"checked", rows.size() - static_cast<std::size_t>(without)},
+                   {"without_reference", without},
+                   {"steps", Json::array()}};
+    for (const auto& row : rows)
+      report["steps"].push_back({{"step", row.label}, {"verdict", row.verdict}, {"detail", row.detail}});
     fmt::print("{}\n", report.dump(2));
   } else {
     for (const auto& row : rows)
       if (row.verdict != "ok") fmt::print("{:<13} {}\n              {}\n", row.verdict, row.label, row.detail);
-    fmt::print("{} compared, {} wrong, {} without reference\n", rows.size() - static_cast<std::size_t>(without), wrong, without);
+    fmt::print("{} compared, {} wrong, {} without reference\n", rows.size() - static_cast<std::size_t>(without), wrong,
+               without);
   }
   return wrong == 0 ? 0 : 1;
 }
@@ -147,8 +159,11 @@ Command check_command() {
             options->add_model(app);
             options->add_flags(app);
             options->inputs.add_flags(app);
-            app.add_option("--reference", options->reference, ".npz with the model's intermediate and output tensors by name")->required();
-            app.add_flag("--spoil", options->spoil, "change one step's result, chosen by --seed: the check must then fail");
+            app.add_option("--reference", options->reference,
+                           ".npz with the model's intermediate and output tensors by name")
+                ->required();
+            app.add_flag("--spoil", options->spoil,
+                         "change one step's result, chosen by --seed: the check must then fail");
             app.add_option("--seed", options->seed, "of --spoil");
             app.add_flag("--json", options->json, "one JSON document");
             return std::function<int()>([options] { return run(*options); });

@@ -35,14 +35,20 @@ int run(const Options& options) {
       progress.update("compiling", static_cast<int>(i), static_cast<int>(options.names.size()));
       benches.push_back(std::make_unique<OperatorBench>(request, options, options.names[i]));
       OperatorBench& bench = *benches.back();
-      report.entries.push_back({options.names[i], bench.choice().source, bench.choice().implementation.print(), bench.loops(), bench.check(), {}});
+      report.entries.push_back({options.names[i],
+                                bench.choice().source,
+                                bench.choice().implementation.print(),
+                                bench.loops(),
+                                bench.check(),
+                                {}});
     }
     report.peak = measure_peak(options.thread_count());
     report.flops = static_cast<double>(benches.front()->flops());
     report.bytes = static_cast<double>(benches.front()->bytes());
     constexpr int least_rounds = 40;
     double total = 0;
-    for (int round = 0; round < least_rounds || total < options.seconds * static_cast<double>(benches.size()); ++round) {
+    for (int round = 0; round < least_rounds || total < options.seconds * static_cast<double>(benches.size());
+         ++round) {
       progress.update("timing", std::min(round, least_rounds), least_rounds);
       // The order alternates, or the first would always find the caches as the last one left them.
       for (std::size_t j = 0; j < benches.size(); ++j) {
@@ -57,25 +63,30 @@ int run(const Options& options) {
   report.peak = best(report.peak, measure_peak(options.thread_count(), false));
   if (!options.html.empty()) write_file(options.html, report.html());
   fmt::print("{}", options.json ? report.json().dump(2) + "\n" : report.text(options.loops));
-  return std::all_of(report.entries.begin(), report.entries.end(), [](const auto& e) { return e.mismatch.empty(); }) ? 0 : 1;
+  return std::all_of(report.entries.begin(), report.entries.end(), [](const auto& e) { return e.mismatch.empty(); })
+             ? 0
+             : 1;
 }
 
 }  // namespace
 
 Command compare_command() {
-  return {"compare", "set schedules of one operator side by side: checked, timed in turns, with a verdict", [](CLI::App& app) {
-            auto options = std::make_shared<Options>();
-            app.add_option("operator", options->model, "the operator's name")->required();
-            options->add_flags(app);
-            app.add_option("--shape", options->shape, "as for bench")->required();
-            app.add_option("--attribute", options->attributes, "NAME=JSON of the operator");
-            app.add_option("--schedules", options->names, "what to compare: hand, FAMILY[:KNOB=N,...] or .sched files")->required();
-            app.add_option("--seconds", options->seconds, "measure each at least this long")->check(CLI::NonNegativeNumber);
-            app.add_flag("--loops", options->loops, "print the loop nests too");
-            app.add_option("--html", options->html, "write a report with the times drawn");
-            app.add_flag("--json", options->json, "one JSON document");
-            return std::function<int()>([options] { return run(*options); });
-          }};
+  return {
+      "compare", "set schedules of one operator side by side: checked, timed in turns, with a verdict",
+      [](CLI::App& app) {
+        auto options = std::make_shared<Options>();
+        app.add_option("operator", options->model, "the operator's name")->required();
+        options->add_flags(app);
+        app.add_option("--shape", options->shape, "as for bench")->required();
+        app.add_option("--attribute", options->attributes, "NAME=JSON of the operator");
+        app.add_option("--schedules", options->names, "what to compare: hand, FAMILY[:KNOB=N,...] or .sched files")
+            ->required();
+        app.add_option("--seconds", options->seconds, "measure each at least this long")->check(CLI::NonNegativeNumber);
+        app.add_flag("--loops", options->loops, "print the loop nests too");
+        app.add_option("--html", options->html, "write a report with the times drawn");
+        app.add_flag("--json", options->json, "one JSON document");
+        return std::function<int()>([options] { return run(*options); });
+      }};
 }
 
 }  // namespace heddle::tools

@@ -15,11 +15,16 @@ std::string verdict(const ComparisonReport::Entry& first, const ComparisonReport
   const Comparison c = compare_paired(first.seconds, other.seconds);
   const auto range = [&](double low, double high) { return fmt::format("{:.1f} to {:.1f} %", 100 * low, 100 * high); };
   switch (c.verdict) {
-    case Verdict::first_is_faster: return fmt::format("{:.1f} % slower than {} ({})", 100 * (c.ratio - 1), first.name, range(c.interval.low - 1, c.interval.high - 1));
-    case Verdict::second_is_faster: return fmt::format("{:.1f} % faster than {} ({})", 100 * (1 - c.ratio), first.name, range(1 - c.interval.high, 1 - c.interval.low));
+    case Verdict::first_is_faster:
+      return fmt::format("{:.1f} % slower than {} ({})", 100 * (c.ratio - 1), first.name,
+                         range(c.interval.low - 1, c.interval.high - 1));
+    case Verdict::second_is_faster:
+      return fmt::format("{:.1f} % faster than {} ({})", 100 * (1 - c.ratio), first.name,
+                         range(1 - c.interval.high, 1 - c.interval.low));
     case Verdict::no_difference: break;
   }
-  return fmt::format("no difference from {}: within noise ({})", first.name, range(c.interval.low - 1, c.interval.high - 1));
+  return fmt::format("no difference from {}: within noise ({})", first.name,
+                     range(c.interval.low - 1, c.interval.high - 1));
 }
 
 std::string escaped(const std::string& text) {
@@ -42,7 +47,8 @@ std::vector<std::string> lines_of(const std::string& text) {
 }
 
 /// Texts of two entries in columns; what is longer than a column is shortened.
-std::string side_by_side(const std::vector<std::string>& titles, const std::vector<std::string>& texts, std::size_t width) {
+std::string side_by_side(const std::vector<std::string>& titles, const std::vector<std::string>& texts,
+                         std::size_t width) {
   std::vector<std::vector<std::string>> columns;
   std::size_t rows = 0;
   for (const auto& text : texts) {
@@ -68,14 +74,19 @@ std::string side_by_side(const std::vector<std::string>& titles, const std::vect
 }  // namespace
 
 std::string ComparisonReport::text(bool with_loops) const {
-  Table table({{"schedule"}, {"us", true}, {"95 % interval", true}, {"GF/s", true}, {"% peak", true}, {"result"}, {"verdict"}});
+  Table table(
+      {{"schedule"}, {"us", true}, {"95 % interval", true}, {"GF/s", true}, {"% peak", true}, {"result"}, {"verdict"}});
   for (const Entry& e : entries) {
     const double middle = median(e.seconds);
     const Interval interval = median_interval(e.seconds);
-    table.add({e.name, fmt::format("{:.2f}", middle * 1e6), fmt::format("{:.2f} - {:.2f}", interval.low * 1e6, interval.high * 1e6), fmt::format("{:.1f}", flops / middle * 1e-9),
-               fmt::format("{:.1f}", 100 * flops / middle * 1e-9 / peak.gflops), e.mismatch.empty() ? "right" : "WRONG", &e == &entries.front() ? "" : verdict(entries.front(), e)});
+    table.add({e.name, fmt::format("{:.2f}", middle * 1e6),
+               fmt::format("{:.2f} - {:.2f}", interval.low * 1e6, interval.high * 1e6),
+               fmt::format("{:.1f}", flops / middle * 1e-9),
+               fmt::format("{:.1f}", 100 * flops / middle * 1e-9 / peak.gflops), e.mismatch.empty() ? "right" : "WRONG",
+               &e == &entries.front() ? "" : verdict(entries.front(), e)});
   }
-  std::string out = fmt::format("{}, {} thread{}, FMA peak {:.1f} GFLOP/s, copies {:.1f} GB/s\n\n{}", title, threads, threads == 1 ? "" : "s", peak.gflops, peak.copy_gbps, table.str(160));
+  std::string out = fmt::format("{}, {} thread{}, FMA peak {:.1f} GFLOP/s, copies {:.1f} GB/s\n\n{}", title, threads,
+                                threads == 1 ? "" : "s", peak.gflops, peak.copy_gbps, table.str(160));
   for (const Entry& e : entries)
     if (!e.mismatch.empty()) out += fmt::format("\n{} is WRONG: {}\n", e.name, e.mismatch);
   std::vector<std::string> titles, schedules, nests;
@@ -91,19 +102,34 @@ std::string ComparisonReport::text(bool with_loops) const {
 }
 
 nlohmann::json ComparisonReport::json() const {
-  nlohmann::json report = {{"name", title}, {"threads", threads}, {"peak_gflops", peak.gflops}, {"peak_bandwidth_gbs", peak.copy_gbps}, {"entries", nlohmann::json::array()}};
+  nlohmann::json report = {{"name", title},
+                           {"threads", threads},
+                           {"peak_gflops", peak.gflops},
+                           {"peak_bandwidth_gbs", peak.copy_gbps},
+                           {"entries", nlohmann::json::array()}};
   for (const Entry& e : entries) {
     const double middle = median(e.seconds);
     const Interval interval = median_interval(e.seconds);
-    nlohmann::json entry = {{"name", e.name}, {"source", e.source}, {"schedule", e.schedule}, {"loops", e.loops}, {"correct", e.mismatch.empty()}, {"mismatch", e.mismatch},
-                            {"median_ms", middle * 1e3}, {"low_ms", interval.low * 1e3}, {"high_ms", interval.high * 1e3}, {"samples", e.seconds.size()},
-                            {"gflops", flops / middle * 1e-9}, {"share_of_peak", flops / middle * 1e-9 / peak.gflops}};
+    nlohmann::json entry = {{"name", e.name},
+                            {"source", e.source},
+                            {"schedule", e.schedule},
+                            {"loops", e.loops},
+                            {"correct", e.mismatch.empty()},
+                            {"mismatch", e.mismatch},
+                            {"median_ms", middle * 1e3},
+                            {"low_ms", interval.low * 1e3},
+                            {"high_ms", interval.high * 1e3},
+                            {"samples", e.seconds.size()},
+                            {"gflops", flops / middle * 1e-9},
+                            {"share_of_peak", flops / middle * 1e-9 / peak.gflops}};
     if (&e != &entries.front()) {
       const Comparison c = compare_paired(entries.front().seconds, e.seconds);
       entry["ratio"] = c.ratio;
       entry["ratio_low"] = c.interval.low;
       entry["ratio_high"] = c.interval.high;
-      entry["verdict"] = c.verdict == Verdict::no_difference ? "no difference" : c.verdict == Verdict::first_is_faster ? "slower" : "faster";
+      entry["verdict"] = c.verdict == Verdict::no_difference     ? "no difference"
+                         : c.verdict == Verdict::first_is_faster ? "slower"
+                                                                 : "faster";
     }
     report["entries"].push_back(entry);
   }
@@ -120,15 +146,22 @@ std::string ComparisonReport::html() const {
     const double middle = median(e.seconds);
     const Interval interval = median_interval(e.seconds);
     const double share = flops / middle * 1e-9 / peak.gflops;
-    rows += fmt::format("<tr><td>{}</td><td class=n>{:.2f}</td><td class=n>{:.2f} to {:.2f}</td><td class=n>{:.1f}</td><td class=n>{:.1f} %</td><td>{}</td><td>{}</td></tr>\n", escaped(e.name), middle * 1e6,
-                        interval.low * 1e6, interval.high * 1e6, flops / middle * 1e-9, 100 * share, e.mismatch.empty() ? "right" : "<b>wrong</b>: " + escaped(e.mismatch),
-                        &e == &entries.front() ? "" : escaped(verdict(entries.front(), e)));
-    bars += fmt::format("<text x=0 y={0:.0f}>{1}</text><rect x=180 y={2:.0f} width={3:.1f} height={4:.0f} class=bar /><line x1={5:.1f} x2={6:.1f} y1={7:.0f} y2={7:.0f} class=range />"
-                        "<text x={8:.0f} y={0:.0f}>{9:.2f} us</text>\n",
-                        y + bar * 0.7, escaped(e.name), y, width * middle / longest, bar, 180 + width * quantile(e.seconds, 0.1) / longest, 180 + width * quantile(e.seconds, 0.9) / longest, y + bar / 2,
-                        180 + width + 12, middle * 1e6);
+    rows += fmt::format(
+        "<tr><td>{}</td><td class=n>{:.2f}</td><td class=n>{:.2f} to {:.2f}</td><td class=n>{:.1f}</td><td "
+        "class=n>{:.1f} %</td><td>{}</td><td>{}</td></tr>\n",
+        escaped(e.name), middle * 1e6, interval.low * 1e6, interval.high * 1e6, flops / middle * 1e-9, 100 * share,
+        e.mismatch.empty() ? "right" : "<b>wrong</b>: " + escaped(e.mismatch),
+        &e == &entries.front() ? "" : escaped(verdict(entries.front(), e)));
+    bars += fmt::format(
+        "<text x=0 y={0:.0f}>{1}</text><rect x=180 y={2:.0f} width={3:.1f} height={4:.0f} class=bar /><line x1={5:.1f} "
+        "x2={6:.1f} y1={7:.0f} y2={7:.0f} class=range />"
+        "<text x={8:.0f} y={0:.0f}>{9:.2f} us</text>\n",
+        y + bar * 0.7, escaped(e.name), y, width * middle / longest, bar,
+        180 + width * quantile(e.seconds, 0.1) / longest, 180 + width * quantile(e.seconds, 0.9) / longest, y + bar / 2,
+        180 + width + 12, middle * 1e6);
     y += gap + 8;
-    panes += fmt::format("<section><h2>{}</h2><p>{}</p><pre>{}</pre><pre>{}</pre></section>\n", escaped(e.name), escaped(e.source), escaped(e.schedule), escaped(e.loops));
+    panes += fmt::format("<section><h2>{}</h2><p>{}</p><pre>{}</pre><pre>{}</pre></section>\n", escaped(e.name),
+                         escaped(e.source), escaped(e.schedule), escaped(e.loops));
   }
   const double limit = flops / (peak.gflops * 1e9);
   const double limit_x = 180 + width * std::min(1.0, limit / longest);
@@ -141,7 +174,8 @@ std::string ComparisonReport::html() const {
 <table><tr><th>schedule<th class=n>median, us<th class=n>95 % interval<th class=n>GFLOP/s<th class=n>of peak<th>result<th>verdict</tr>
 {9}</table><div class=panes>{10}</div>
 )",
-                     escaped(title), threads, threads == 1 ? "" : "s", peak.gflops, peak.copy_gbps, limit * 1e6, y, limit_x, bars, rows, panes);
+                     escaped(title), threads, threads == 1 ? "" : "s", peak.gflops, peak.copy_gbps, limit * 1e6, y,
+                     limit_x, bars, rows, panes);
 }
 
 }  // namespace heddle::tools

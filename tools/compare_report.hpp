@@ -17,13 +17,13 @@ struct ComparisonReport {
   };
   std::string title;
   int threads = 1;
-  double flops = 0, bytes = 0;    ///< of one execution
+  double flops = 0, bytes = 0;  ///< of one execution
   Peak peak;
   std::vector<Entry> entries;
 
   std::string text(bool with_loops) const;
   nlohmann::json json() const;
-  std::string html() const;       ///< one self-contained page
+  std::string html() const;  ///< one self-contained page
 };
 
 }  // namespace heddle::tools

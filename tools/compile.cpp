@@ -21,12 +21,15 @@ int run(const Options& options) {
   report["package"] = options.output;
   for (const auto& module : compiled.package.modules) {
     Json kernels = Json::array();
-    for (const auto& kernel : module.kernels) kernels.push_back({{"name", kernel.name}, {"workload", kernel.workload}, {"schedule", kernel.source}});
-    report["targets"].push_back({{"target", module.target}, {"kernels", kernels}, {"steps", module.functions.at(0).steps.size()}});
+    for (const auto& kernel : module.kernels)
+      kernels.push_back({{"name", kernel.name}, {"workload", kernel.workload}, {"schedule", kernel.source}});
+    report["targets"].push_back(
+        {{"target", module.target}, {"kernels", kernels}, {"steps", module.functions.at(0).steps.size()}});
     if (options.json) continue;
     fmt::print("{}: {} steps, {} kernels\n", module.target, module.functions.at(0).steps.size(), module.kernels.size());
     if (options.explain)
-      for (const auto& kernel : module.kernels) fmt::print("  {}  {}\n    {}\n", kernel.name, kernel.source, kernel.workload);
+      for (const auto& kernel : module.kernels)
+        fmt::print("  {}  {}\n    {}\n", kernel.name, kernel.source, kernel.workload);
   }
   if (options.json) fmt::print("{}\n", report.dump(2));
   else fmt::print("wrote {}\n", options.output);

@@ -38,8 +38,8 @@ Finding check(const std::string& what, F f) {
 
 std::string machine() {
   const Target host = host_target();
-  return fmt::format("{}, {} cores, L1 {} KiB, L2 {} KiB, L3 {} MiB", host.name, std::thread::hardware_concurrency(), host.machine.l1_bytes >> 10, host.machine.l2_bytes >> 10,
-                     host.machine.l3_bytes >> 20);
+  return fmt::format("{}, {} cores, L1 {} KiB, L2 {} KiB, L3 {} MiB", host.name, std::thread::hardware_concurrency(),
+                     host.machine.l1_bytes >> 10, host.machine.l2_bytes >> 10, host.machine.l3_bytes >> 20);
 }
 
 std::string cache() {

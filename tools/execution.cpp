@@ -21,13 +21,15 @@ std::map<std::string, Array> given_inputs(const InputOptions& options, const std
   std::map<std::string, Array> given;
   const auto add = [&](const std::string& name, Array array) {
     if (std::find(names.begin(), names.end(), name) == names.end())
-      throw Error(ErrorCode::invalid_argument, fmt::format("the model has no input '{}'{}; it has {}", name, did_you_mean(name, names), fmt::join(names, ", ")));
+      throw Error(ErrorCode::invalid_argument, fmt::format("the model has no input '{}'{}; it has {}", name,
+                                                           did_you_mean(name, names), fmt::join(names, ", ")));
     given[name] = std::move(array);
   };
   for (const auto& flag : options.inputs) {
     const auto equals = flag.rfind('=');
     if (equals == std::string::npos) {
-      if (!flag.ends_with(".npz")) throw Error(ErrorCode::invalid_argument, fmt::format("--input {}: expected NAME=FILE or an .npz file", flag));
+      if (!flag.ends_with(".npz"))
+        throw Error(ErrorCode::invalid_argument, fmt::format("--input {}: expected NAME=FILE or an .npz file", flag));
       for (auto& [name, array] : read_npz(flag)) add(name, std::move(array));
     } else {
       add(flag.substr(0, equals), read_tensor(flag.substr(equals + 1)));
@@ -46,11 +48,13 @@ Array random_array(DType type, const Shape& shape, std::uint64_t seed, double lo
   Array array(type, shape);
   std::mt19937_64 random(seed);
   std::uniform_real_distribution<double> uniform(low, high);
-  for (std::int64_t i = 0; i < array.size(); ++i) array.set(i, type == DType::boolean ? static_cast<double>(random() & 1U) : uniform(random));
+  for (std::int64_t i = 0; i < array.size(); ++i)
+    array.set(i, type == DType::boolean ? static_cast<double>(random() & 1U) : uniform(random));
   return array;
 }
 
-std::vector<Array> load_inputs(const InputOptions& options, const runtime::Model& model, bool fill, std::uint64_t seed) {
+std::vector<Array> load_inputs(const InputOptions& options, const runtime::Model& model, bool fill,
+                               std::uint64_t seed) {
   const plan::Function& main = model.main();
   const auto names = input_names(main);
   auto given = given_inputs(options, names);
@@ -79,12 +83,14 @@ std::vector<Array> load_inputs(const InputOptions& options, const runtime::Model
     inputs.push_back(random_array(value.dtype, shape, seed++, integer ? 0 : -1, integer ? 9 : 1));
   }
   if (!missing.empty() && !fill)
-    throw Error(ErrorCode::invalid_argument, fmt::format("the model needs the input '{}': give --input {}=FILE.npy", missing[0], missing[0]));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("the model needs the input '{}': give --input {}=FILE.npy", missing[0], missing[0]));
   return inputs;
 }
 
 void set_inputs(runtime::Session& session, std::vector<Array>& inputs) {
-  for (std::size_t i = 0; i < inputs.size(); ++i) session.set_input(i, {inputs[i].dtype(), inputs[i].shape(), inputs[i].mutable_data()});
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    session.set_input(i, {inputs[i].dtype(), inputs[i].shape(), inputs[i].mutable_data()});
 }
 
 Array output_array(const runtime::Session& session, std::size_t index) {

@@ -20,8 +20,8 @@ struct InputOptions {
 };
 
 /// The model's inputs by name. Missing ones are an Error{invalid_argument} naming them, unless `fill` is set: then they
-/// are drawn from `seed` (floats uniform in [-1, 1], integers 0..9), symbolic extents at the low end of their range unless
-/// another input fixes them.
+/// are drawn from `seed` (floats uniform in [-1, 1], integers 0..9), symbolic extents at the low end of their range
+/// unless another input fixes them.
 std::vector<Array> load_inputs(const InputOptions& options, const runtime::Model& model, bool fill, std::uint64_t seed);
 
 /// Hands the arrays to the session, which reads them in place: they must outlive its runs.

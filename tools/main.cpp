@@ -15,8 +15,8 @@ namespace {
 
 /// Every subcommand, in the order that help lists them. Adding one: its file and its row.
 std::array<Command, 11> commands() {
-  return {compile_command(), run_command(),  bench_command(),   compare_command(), profile_command(), show_command(),
-          check_command(),   ops_command(),  targets_command(), kernel_command(),  doctor_command()};
+  return {compile_command(), run_command(), bench_command(),   compare_command(), profile_command(), show_command(),
+          check_command(),   ops_command(), targets_command(), kernel_command(),  doctor_command()};
 }
 
 /// The caller's mistakes are 2, failed work is 1.
@@ -29,7 +29,8 @@ int exit_code(const Error& e) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{"Heddle: schedules as values, kernels at the machine's limit, ONNX models compiled to packages", "heddle"};
+  CLI::App app{"Heddle: schedules as values, kernels at the machine's limit, ONNX models compiled to packages",
+               "heddle"};
   app.set_version_flag("--version", version_text());
   app.require_subcommand(1);
   app.fallthrough(false);

@@ -16,7 +16,10 @@ std::int64_t integer(std::string_view digits, const std::string& flag) {
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   if (error != std::errc{} || end != digits.data() + digits.size() || value < 1)
-    throw Error(ErrorCode::invalid_argument, fmt::format("--dim {}: expected NAME=EXTENT, NAME=MIN:MAX or NAME=MIN:MAX:MULTIPLE with positive integers", flag));
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("--dim {}: expected NAME=EXTENT, NAME=MIN:MAX or NAME=MIN:MAX:MULTIPLE with positive integers",
+                    flag));
   return value;
 }
 
@@ -35,14 +38,21 @@ int cores() { return static_cast<int>(std::max(1U, std::thread::hardware_concurr
 
 }  // namespace
 
-void ModelOptions::add_model(CLI::App& app) { app.add_option("model", model, "an ONNX model or a package")->required(); }
+void ModelOptions::add_model(CLI::App& app) {
+  app.add_option("model", model, "an ONNX model or a package")->required();
+}
 
 void ModelOptions::add_flags(CLI::App& app) {
-  app.add_option("--target", targets, "targets, comma-separated: cpu (this machine) or names of `heddle targets`")->delimiter(',');
-  app.add_option("--dim", dims, "range of a symbolic extent: NAME=EXTENT, NAME=MIN:MAX or NAME=MIN:MAX:MULTIPLE; NAME as the model says, or input:axis");
-  app.add_option("--schedule", schedules, "a .sched file, for the kernels of one anchor operator: OPERATOR=FILE (or FILE for every kernel)");
+  app.add_option("--target", targets, "targets, comma-separated: cpu (this machine) or names of `heddle targets`")
+      ->delimiter(',');
+  app.add_option("--dim", dims,
+                 "range of a symbolic extent: NAME=EXTENT, NAME=MIN:MAX or NAME=MIN:MAX:MULTIPLE; NAME as the model "
+                 "says, or input:axis");
+  app.add_option("--schedule", schedules,
+                 "a .sched file, for the kernels of one anchor operator: OPERATOR=FILE (or FILE for every kernel)");
   app.add_option("--ops", modules, "a shared library of operators of your own");
-  app.add_option("--threads", threads, "threads to run on, and that schedules are to feed (default: the cores)")->check(CLI::PositiveNumber);
+  app.add_option("--threads", threads, "threads to run on, and that schedules are to feed (default: the cores)")
+      ->check(CLI::PositiveNumber);
   app.add_option("--jobs", jobs, "kernels compiled side by side (default: the cores)")->check(CLI::PositiveNumber);
   app.add_option("--cache", cache, "directory of compiled kernels (default: HEDDLE_CACHE or ~/.cache/heddle)");
 }
@@ -62,7 +72,8 @@ graph::ReadOptions read_options(const ModelOptions& options) {
     range.min = integer(parts[0], flag);
     range.max = parts.size() > 1 ? integer(parts[1], flag) : range.min;
     if (range.max < range.min || parts.size() > 3)
-      throw Error(ErrorCode::invalid_argument, fmt::format("--dim {}: expected NAME=MIN:MAX:MULTIPLE with MIN <= MAX", flag));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("--dim {}: expected NAME=MIN:MAX:MULTIPLE with MIN <= MAX", flag));
     read.dimensions[name] = range;
     if (parts.size() == 3) read.multiples[name] = integer(parts[2], flag);
   }
@@ -79,7 +90,8 @@ graph::CompileOptions compile_options(const ModelOptions& options) {
     const auto equals = flag.find('=');
     const std::string anchor = equals == std::string::npos ? "" : flag.substr(0, equals);
     const std::filesystem::path file = equals == std::string::npos ? flag : flag.substr(equals + 1);
-    if (!std::filesystem::exists(file)) throw Error(ErrorCode::not_found, fmt::format("--schedule: there is no file '{}'", file.string()));
+    if (!std::filesystem::exists(file))
+      throw Error(ErrorCode::not_found, fmt::format("--schedule: there is no file '{}'", file.string()));
     compile.schedules[anchor] = file;
   }
   return compile;
@@ -92,8 +104,11 @@ Operators load_operators(const ModelOptions& options) {
 }
 
 graph::Compiled compile_model(const ModelOptions& options) {
-  if (!std::filesystem::exists(options.model)) throw Error(ErrorCode::not_found, fmt::format("there is no file '{}'", options.model));
-  if (is_package(options.model)) throw Error(ErrorCode::invalid_argument, fmt::format("'{}' is a compiled package; this needs the model it was made of", options.model));
+  if (!std::filesystem::exists(options.model))
+    throw Error(ErrorCode::not_found, fmt::format("there is no file '{}'", options.model));
+  if (is_package(options.model))
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("'{}' is a compiled package; this needs the model it was made of", options.model));
   Progress progress;
   graph::CompileOptions compile = compile_options(options);
   compile.progress = [&](const std::string& phase, int done, int total) { progress.update(phase, done, total); };

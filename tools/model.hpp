@@ -13,17 +13,17 @@ namespace heddle::tools {
 
 /// The flags that every subcommand working on a model shares.
 struct ModelOptions {
-  std::string model;                         ///< a file or a package
+  std::string model;  ///< a file or a package
   std::vector<std::string> targets = {"cpu"};
-  std::vector<std::string> dims;             ///< "W=32:2048", "N=1", "H=32:960:32"
-  std::vector<std::string> schedules;        ///< "a.sched" for every kernel it fits, or "conv=a.sched"
-  std::vector<std::string> modules;          ///< user modules of operators
-  int threads = 0;                           ///< 0: the cores there are
-  int jobs = 0;                              ///< kernels compiled side by side; 0: the cores there are
+  std::vector<std::string> dims;       ///< "W=32:2048", "N=1", "H=32:960:32"
+  std::vector<std::string> schedules;  ///< "a.sched" for every kernel it fits, or "conv=a.sched"
+  std::vector<std::string> modules;    ///< user modules of operators
+  int threads = 0;                     ///< 0: the cores there are
+  int jobs = 0;                        ///< kernels compiled side by side; 0: the cores there are
   std::string cache;
 
   void add_model(CLI::App& app);
-  void add_flags(CLI::App& app);             ///< all but the positional model
+  void add_flags(CLI::App& app);  ///< all but the positional model
 
   int thread_count() const;
 };

@@ -1,7 +1,7 @@
 #include "tools/operator_bench.hpp"
 
-#include <chrono>
 #include <charconv>
+#include <chrono>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -21,7 +21,8 @@ std::map<std::string, std::string> pairs(const std::string& text, const std::str
   const auto finish = [&] {
     if (item.empty()) return;
     const auto equals = item.find('=');
-    if (equals == std::string::npos || equals == 0) throw Error(ErrorCode::invalid_argument, fmt::format("{} '{}': expected KEY=VALUE", flag, item));
+    if (equals == std::string::npos || equals == 0)
+      throw Error(ErrorCode::invalid_argument, fmt::format("{} '{}': expected KEY=VALUE", flag, item));
     result[item.substr(0, equals)] = item.substr(equals + 1);
     item.clear();
   };
@@ -50,14 +51,16 @@ class Keys {
     const std::string& digits = found->second;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
     if (error != std::errc{} || end != digits.data() + digits.size() || value < 0)
-      throw Error(ErrorCode::invalid_argument, fmt::format("--shape {}={}: expected an integer that is not negative", key, digits));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("--shape {}={}: expected an integer that is not negative", key, digits));
     return value;
   }
 
   void finish() const {
     for (const auto& [key, value] : values_)
       if (std::find(known_.begin(), known_.end(), key) == known_.end())
-        throw Error(ErrorCode::invalid_argument, fmt::format("--shape of {} has no key '{}'{}; it has {}", op_, key, did_you_mean(key, known_), fmt::join(known_, ", ")));
+        throw Error(ErrorCode::invalid_argument, fmt::format("--shape of {} has no key '{}'{}; it has {}", op_, key,
+                                                             did_you_mean(key, known_), fmt::join(known_, ", ")));
   }
 
  private:
@@ -68,13 +71,18 @@ class Keys {
 
 OperatorRequest conv_request(const Operator& op, const std::map<std::string, std::string>& values) {
   Keys keys(values, "conv");
-  const auto n = keys.get("n", 1), ci = keys.get("ci"), h = keys.get("h"), w = keys.get("w", h), co = keys.get("co"), k = keys.get("k", 0);
-  const auto kh = keys.get("kh", k), kw = keys.get("kw", k), s = keys.get("s", 1), p = keys.get("p", 0), d = keys.get("d", 1);
+  const auto n = keys.get("n", 1), ci = keys.get("ci"), h = keys.get("h"), w = keys.get("w", h), co = keys.get("co"),
+             k = keys.get("k", 0);
+  const auto kh = keys.get("kh", k), kw = keys.get("kw", k), s = keys.get("s", 1), p = keys.get("p", 0),
+             d = keys.get("d", 1);
   const auto groups = keys.get("groups", 1), bias = keys.get("bias", 1);
   keys.finish();
   if (kh < 1 || kw < 1) throw Error(ErrorCode::invalid_argument, "--shape of conv needs k=... (or kh=...,kw=...)");
-  if (groups < 1 || ci % groups != 0) throw Error(ErrorCode::invalid_argument, fmt::format("--shape of conv: {} channels do not divide into {} groups", ci, groups));
-  OperatorRequest request{&op, {{"strides", {s, s}}, {"pads", {p, p, p, p}}, {"dilations", {d, d}}, {"group", groups}}, {}};
+  if (groups < 1 || ci % groups != 0)
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("--shape of conv: {} channels do not divide into {} groups", ci, groups));
+  OperatorRequest request{
+      &op, {{"strides", {s, s}}, {"pads", {p, p, p, p}}, {"dilations", {d, d}}, {"group", groups}}, {}};
   request.inputs = {tensor(DType::f32, {n, ci, h, w}), tensor(DType::f32, {co, ci / groups, kh, kw})};
   if (bias != 0) request.inputs.push_back(tensor(DType::f32, {co}));
   return request;
@@ -89,7 +97,8 @@ OperatorRequest matmul_request(const Operator& op, const std::map<std::string, s
 }
 
 /// "hand", a file, or family[:knob=value,...] -> the implementation's text in a file for the compiler.
-std::optional<std::filesystem::path> schedule_file(const std::string& schedule, const Workload& workload, const Target& target, const std::filesystem::path& directory) {
+std::optional<std::filesystem::path> schedule_file(const std::string& schedule, const Workload& workload,
+                                                   const Target& target, const std::filesystem::path& directory) {
   if (schedule == "hand") return std::nullopt;
   const auto colon = schedule.find(':');
   const std::string name = schedule.substr(0, colon);
@@ -98,7 +107,8 @@ std::optional<std::filesystem::path> schedule_file(const std::string& schedule, 
     names.push_back(family.name);
     if (family.name != name) continue;
     if (!family.matches(workload, target.machine))
-      throw Error(ErrorCode::invalid_argument, fmt::format("family {} does not take the workload {}", name, workload.text()));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("family {} does not take the workload {}", name, workload.text()));
     Json knobs = family.rule(workload, target.machine);
     if (colon != std::string::npos)
       for (const auto& [key, value] : pairs(schedule.substr(colon + 1), "--schedules")) knobs[key] = Json::parse(value);
@@ -107,7 +117,8 @@ std::optional<std::filesystem::path> schedule_file(const std::string& schedule, 
     return file;
   }
   if (std::filesystem::exists(schedule)) return schedule;
-  throw Error(ErrorCode::not_found, fmt::format("'{}' is neither a .sched file nor a family's name{}; families: {}", schedule, did_you_mean(name, names), fmt::join(names, ", ")));
+  throw Error(ErrorCode::not_found, fmt::format("'{}' is neither a .sched file nor a family's name{}; families: {}",
+                                                schedule, did_you_mean(name, names), fmt::join(names, ", ")));
 }
 
 graph::Graph single_operator(const OperatorRequest& request) {
@@ -130,7 +141,8 @@ graph::Graph single_operator(const OperatorRequest& request) {
       graph.inputs.push_back(operands.back());
     }
   }
-  graph.outputs = graph.add_node(std::string(request.op->name()), *request.op, request.attributes, operands, {"result"});
+  graph.outputs =
+      graph.add_node(std::string(request.op->name()), *request.op, request.attributes, operands, {"result"});
   return graph;
 }
 
@@ -139,7 +151,8 @@ graph::Graph single_operator(const OperatorRequest& request) {
 OperatorRequest parse_shape(const Operator& op, const std::string& shape, const std::vector<std::string>& attributes) {
   const auto values = pairs(shape, "--shape");
   OperatorRequest request{&op, Json::object(), {}};
-  const bool by_role = std::any_of(values.begin(), values.end(), [](const auto& pair) { return pair.second.find('[') != std::string::npos; });
+  const bool by_role = std::any_of(values.begin(), values.end(),
+                                   [](const auto& pair) { return pair.second.find('[') != std::string::npos; });
   if (!by_role && op.name() == "conv") request = conv_request(op, values);
   else if (!by_role && op.name() == "matmul") request = matmul_request(op, values);
   for (const auto& text : attributes)
@@ -160,8 +173,10 @@ OperatorRequest parse_shape(const Operator& op, const std::string& shape, const 
     if (const auto found = types.find(role); found != types.end()) request.inputs.push_back(found->second);
   for (const auto& entry : types)
     if (std::find(roles.begin(), roles.end(), entry.first) == roles.end())
-      throw Error(ErrorCode::invalid_argument, fmt::format("{} has no operand '{}'{}; it has {} (write {}=f32[1,64,56,56])", op.name(), entry.first,
-                                                           did_you_mean(entry.first, roles), fmt::join(roles, ", "), roles.empty() ? "x" : roles[0]));
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format("{} has no operand '{}'{}; it has {} (write {}=f32[1,64,56,56])", op.name(), entry.first,
+                      did_you_mean(entry.first, roles), fmt::join(roles, ", "), roles.empty() ? "x" : roles[0]));
   return request;
 }
 
@@ -172,7 +187,8 @@ OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions&
   if (schedule != "hand") {
     for (const auto& group : graph::make_groups(graph::prepare(graph), compile.threads))
       if (group.workload && group.workload->anchor().op == request.op)
-        if (const auto file = schedule_file(schedule, *group.workload, compile.targets[0], directory_.path())) compile.schedules[std::string(request.op->name())] = *file;
+        if (const auto file = schedule_file(schedule, *group.workload, compile.targets[0], directory_.path()))
+          compile.schedules[std::string(request.op->name())] = *file;
   }
   compiled_ = graph::compile(graph, compile);
   graph::write_package(compiled_, directory_.path() / "package");
@@ -192,7 +208,9 @@ OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions&
     ++kernel;
   }
   if (workload_ == nullptr)
-    throw Error(ErrorCode::unsupported, fmt::format("{} compiles to no kernel at this shape: it is a view of its operand's bytes", request.op->name()));
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format("{} compiles to no kernel at this shape: it is a view of its operand's bytes", request.op->name()));
   for (const auto& k : model->module().kernels)
     if (k.workload == workload_->text())
       for (std::size_t i = 0; i < model->main().steps.size(); ++i)
@@ -218,7 +236,8 @@ std::string OperatorBench::check() {
     operands.back() = operands.back().reshaped(shape);
   }
   const Array want = workload_->reference(operands)[0];
-  return mismatch(session_->read(static_cast<std::size_t>(step.outputs.at(0).value)).reshaped(want.shape()), want, workload_->tolerance());
+  return mismatch(session_->read(static_cast<std::size_t>(step.outputs.at(0).value)).reshaped(want.shape()), want,
+                  workload_->tolerance());
 }
 
 double OperatorBench::time_once() {

@@ -19,16 +19,17 @@ struct OperatorRequest {
   std::vector<TensorType> inputs;  ///< logical, row-major
 };
 
-/// conv: n, ci, h, w, co, k (or kh, kw), s, p, d, groups, bias. matmul: b, m, n, k. Every operator: ROLE=f32[1,64,56,56]
-/// for each operand; `attributes` are NAME=JSON. Throws Error{invalid_argument} naming the key that is wrong or missing.
+/// conv: n, ci, h, w, co, k (or kh, kw), s, p, d, groups, bias. matmul: b, m, n, k. Every operator:
+/// ROLE=f32[1,64,56,56] for each operand; `attributes` are NAME=JSON. Throws Error{invalid_argument} naming the key
+/// that is wrong or missing.
 OperatorRequest parse_shape(const Operator& op, const std::string& shape, const std::vector<std::string>& attributes);
 
-/// One operator compiled as it would be within a model (same passes, layouts, packing and files) and ready to be timed on
-/// its own, the copies around it left out.
+/// One operator compiled as it would be within a model (same passes, layouts, packing and files) and ready to be timed
+/// on its own, the copies around it left out.
 class OperatorBench {
  public:
-  /// `schedule`: a .sched file, the name of a family with or without knobs ("conv_direct:vectors=2,pixels=14"), or "hand"
-  /// for the analytic choice.
+  /// `schedule`: a .sched file, the name of a family with or without knobs ("conv_direct:vectors=2,pixels=14"), or
+  /// "hand" for the analytic choice.
   OperatorBench(const OperatorRequest& request, const ModelOptions& options, const std::string& schedule = "hand");
 
   /// The kernel's result against the double reference: empty, or what differs.

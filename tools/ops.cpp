@@ -29,15 +29,21 @@ struct Options {
 
 Json describe(const Operator& op) {
   Json attributes = Json::array();
-  for (const auto& a : op.attributes()) attributes.push_back({{"name", a.name}, {"type", a.type}, {"default", a.default_value}, {"choices", a.choices}});
-  return {{"name", op.name()}, {"summary", op.summary()}, {"kind", to_string(op.kind())}, {"attributes", attributes}, {"cases", op.cases().size()}};
+  for (const auto& a : op.attributes())
+    attributes.push_back({{"name", a.name}, {"type", a.type}, {"default", a.default_value}, {"choices", a.choices}});
+  return {{"name", op.name()},
+          {"summary", op.summary()},
+          {"kind", to_string(op.kind())},
+          {"attributes", attributes},
+          {"cases", op.cases().size()}};
 }
 
 void print_one(const Operator& op) {
   fmt::print("{}: {}\n{} operator, {} test cases\n", op.name(), op.summary(), to_string(op.kind()), op.cases().size());
   if (op.attributes().empty()) return;
   Table table({{"attribute"}, {"type"}, {"default"}, {"choices"}});
-  for (const auto& a : op.attributes()) table.add({a.name, a.type, a.default_value.dump(), fmt::format("{}", fmt::join(a.choices, " "))});
+  for (const auto& a : op.attributes())
+    table.add({a.name, a.type, a.default_value.dump(), fmt::format("{}", fmt::join(a.choices, " "))});
   fmt::print("\n{}", table.str());
 }
 
@@ -63,7 +69,8 @@ int run(const Options& options) {
     }
   } else {
     Table table({{"operator"}, {"kind"}, {"what it computes"}});
-    for (const Operator* op : operators.all()) table.add({std::string(op->name()), std::string(to_string(op->kind())), std::string(op->summary())});
+    for (const Operator* op : operators.all())
+      table.add({std::string(op->name()), std::string(to_string(op->kind())), std::string(op->summary())});
     fmt::print("{}", table.str());
   }
   return 0;

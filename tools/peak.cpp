@@ -134,7 +134,8 @@ Peak measure_peak(int threads, bool bandwidth) {
   if (!bandwidth) return peak;
   // Larger than any cache of the machines this runs on, together.
   const std::size_t bytes = (std::size_t{256} << 20) / static_cast<std::size_t>(threads);
-  std::vector<std::vector<std::uint64_t>> from(static_cast<std::size_t>(threads)), to(static_cast<std::size_t>(threads));
+  std::vector<std::vector<std::uint64_t>> from(static_cast<std::size_t>(threads)),
+      to(static_cast<std::size_t>(threads));
   const auto each = [&](int t, auto&& pass) {
     auto& source = from[static_cast<std::size_t>(t)];
     auto& target = to[static_cast<std::size_t>(t)];

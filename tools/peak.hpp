@@ -4,13 +4,13 @@ namespace heddle::tools {
 
 /// What the machine's threads reach together, measured, not looked up.
 struct Peak {
-  double gflops = 0;          ///< f32 fused multiply-adds, two operations each: the best of three microkernels
-  double read_gbps = 0;       ///< reading memory that no cache holds
-  double copy_gbps = 0;       ///< copying it: bytes read plus bytes written
+  double gflops = 0;     ///< f32 fused multiply-adds, two operations each: the best of three microkernels
+  double read_gbps = 0;  ///< reading memory that no cache holds
+  double copy_gbps = 0;  ///< copying it: bytes read plus bytes written
 };
 
-/// Runs the microkernels on `threads` threads at once, each pinned to its own processor of the affinity mask. About 0.1 s
-/// without bandwidth, 0.4 s with.
+/// Runs the microkernels on `threads` threads at once, each pinned to its own processor of the affinity mask. About 0.1
+/// s without bandwidth, 0.4 s with.
 Peak measure_peak(int threads, bool bandwidth = true);
 
 /// The better of both, member by member: before and after a measurement.

@@ -43,7 +43,8 @@ int run(const Options& options) {
   for (int i = 0; i < options.runs; ++i) {
     session.run();
     const auto times = session.profile();
-    for (std::size_t s = 0; s < steps.size(); ++s) seconds[s].push_back(static_cast<double>(times[s].duration_ns) * 1e-9);
+    for (std::size_t s = 0; s < steps.size(); ++s)
+      seconds[s].push_back(static_cast<double>(times[s].duration_ns) * 1e-9);
   }
   const Peak peak = best(before, measure_peak(options.thread_count(), false));
 
@@ -57,7 +58,8 @@ int run(const Options& options) {
   for (std::size_t s = 0; s < steps.size(); ++s) {
     const double arithmetic = static_cast<double>(session.flops(s)) / (peak.gflops * 1e9);
     const double memory = static_cast<double>(session.bytes(s)) / (peak.copy_gbps * 1e9);
-    // Intermediates may come out of a cache, so only arithmetic is a hard limit; bytes matter where there is little of it.
+    // Intermediates may come out of a cache, so only arithmetic is a hard limit; bytes matter where there is little of
+    // it.
     const bool compute_bound = arithmetic >= memory;
     rows.push_back({s, median(seconds[s]), std::max(arithmetic, memory), compute_bound});
     total += rows.back().seconds;
@@ -68,24 +70,48 @@ int run(const Options& options) {
   std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.seconds > b.seconds; });
 
   if (options.json) {
-    Json report = {{"target", model->module().target}, {"threads", options.thread_count()}, {"total_ms", total * 1e3}, {"limit_ms", total_limit * 1e3},
-                   {"peak_gflops", peak.gflops}, {"peak_bandwidth_gbs", peak.copy_gbps}, {"steps", Json::array()}};
+    Json report = {{"target", model->module().target},
+                   {"threads", options.thread_count()},
+                   {"total_ms", total * 1e3},
+                   {"limit_ms", total_limit * 1e3},
+                   {"peak_gflops", peak.gflops},
+                   {"peak_bandwidth_gbs", peak.copy_gbps},
+                   {"steps", Json::array()}};
     for (const Row& r : rows)
-      report["steps"].push_back({{"index", r.step}, {"kind", name_of(steps[r.step].kind)}, {"label", steps[r.step].label}, {"kernel", steps[r.step].name}, {"median_ms", r.seconds * 1e3},
-                                 {"share_of_time", r.seconds / total}, {"limit_ms", r.limit * 1e3}, {"share_of_limit", r.limit / r.seconds}, {"bound", r.compute_bound ? "compute" : "memory"},
-                                 {"gflops", static_cast<double>(session.flops(r.step)) / r.seconds * 1e-9}, {"schedule", sources[steps[r.step].name]}});
+      report["steps"].push_back({{"index", r.step},
+                                 {"kind", name_of(steps[r.step].kind)},
+                                 {"label", steps[r.step].label},
+                                 {"kernel", steps[r.step].name},
+                                 {"median_ms", r.seconds * 1e3},
+                                 {"share_of_time", r.seconds / total},
+                                 {"limit_ms", r.limit * 1e3},
+                                 {"share_of_limit", r.limit / r.seconds},
+                                 {"bound", r.compute_bound ? "compute" : "memory"},
+                                 {"gflops", static_cast<double>(session.flops(r.step)) / r.seconds * 1e-9},
+                                 {"schedule", sources[steps[r.step].name]}});
     fmt::print("{}\n", report.dump(2));
     return 0;
   }
-  Table table({{"step", true}, {"kind"}, {"what"}, {"us", true}, {"% time", true}, {"GF/s", true}, {"% limit", true}, {"bound"}});
+  Table table({{"step", true},
+               {"kind"},
+               {"what"},
+               {"us", true},
+               {"% time", true},
+               {"GF/s", true},
+               {"% limit", true},
+               {"bound"}});
   for (std::size_t i = 0; i < rows.size() && static_cast<int>(i) < options.top; ++i) {
     const Row& r = rows[i];
-    table.add({std::to_string(r.step), std::string(name_of(steps[r.step].kind)), steps[r.step].label, fmt::format("{:.1f}", r.seconds * 1e6), fmt::format("{:.1f}", 100 * r.seconds / total),
-               fmt::format("{:.1f}", static_cast<double>(session.flops(r.step)) / r.seconds * 1e-9), fmt::format("{:.0f}", 100 * r.limit / r.seconds), r.compute_bound ? "compute" : "memory"});
+    table.add({std::to_string(r.step), std::string(name_of(steps[r.step].kind)), steps[r.step].label,
+               fmt::format("{:.1f}", r.seconds * 1e6), fmt::format("{:.1f}", 100 * r.seconds / total),
+               fmt::format("{:.1f}", static_cast<double>(session.flops(r.step)) / r.seconds * 1e-9),
+               fmt::format("{:.0f}", 100 * r.limit / r.seconds), r.compute_bound ? "compute" : "memory"});
   }
   fmt::print("{}", table.str(120));
-  fmt::print("\n{} steps, {:.3f} ms; at the limit of arithmetic ({:.0f} GFLOP/s) and memory ({:.0f} GB/s) {:.3f} ms: {:.0f} %\n", steps.size(), total * 1e3, peak.gflops, peak.copy_gbps, total_limit * 1e3,
-             100 * total_limit / total);
+  fmt::print(
+      "\n{} steps, {:.3f} ms; at the limit of arithmetic ({:.0f} GFLOP/s) and memory ({:.0f} GB/s) {:.3f} ms: {:.0f} "
+      "%\n",
+      steps.size(), total * 1e3, peak.gflops, peak.copy_gbps, total_limit * 1e3, 100 * total_limit / total);
   return 0;
 }
 

@@ -30,8 +30,10 @@ int run(const Options& options) {
     const Array array = output_array(session, i);
     const auto file = std::filesystem::path(options.output) / (file_name(name) + ".npy");
     write_npy(file, array);
-    report["outputs"].push_back({{"name", name}, {"dtype", to_string(array.dtype())}, {"shape", array.shape()}, {"file", file.string()}});
-    if (!options.json) fmt::print("{}  {} {}  -> {}\n", name, to_string(array.dtype()), to_string(array.shape()), file.string());
+    report["outputs"].push_back(
+        {{"name", name}, {"dtype", to_string(array.dtype())}, {"shape", array.shape()}, {"file", file.string()}});
+    if (!options.json)
+      fmt::print("{}  {} {}  -> {}\n", name, to_string(array.dtype()), to_string(array.shape()), file.string());
   }
   if (options.json) fmt::print("{}\n", report.dump(2));
   return 0;
@@ -45,7 +47,9 @@ Command run_command() {
             options->add_model(app);
             options->add_flags(app);
             options->inputs.add_flags(app);
-            app.add_option("--output", options->output, "directory: each output becomes DIR/NAME.npy ('/' in a name becomes '_')")->required();
+            app.add_option("--output", options->output,
+                           "directory: each output becomes DIR/NAME.npy ('/' in a name becomes '_')")
+                ->required();
             app.add_flag("--json", options->json, "one JSON document");
             return std::function<int()>([options] { return run(*options); });
           }};

@@ -39,7 +39,10 @@ void show_kernels(const Options& options, const graph::Compiled& compiled) {
     if (options.stage == "schedule") fmt::print("{}\n", c.implementation.print());
     else fmt::print("{}\n", show_kernel(request, kernel_stage(options.stage)));
   }
-  if (shown.empty()) throw Error(ErrorCode::not_found, fmt::format("no kernel's name, node or operators contain '{}'; `--stage groups` lists them", options.kernel));
+  if (shown.empty())
+    throw Error(
+        ErrorCode::not_found,
+        fmt::format("no kernel's name, node or operators contain '{}'; `--stage groups` lists them", options.kernel));
 }
 
 int run(const Options& options) {
@@ -65,7 +68,8 @@ Command show_command() {
             options->add_flags(app);
             app.add_option("--stage", options->stage, "import, graph, groups, plan, schedule, loops, stmt, llvm or asm")
                 ->check(CLI::IsMember(std::vector<std::string>(stages.begin(), stages.end())));
-            app.add_option("--kernel", options->kernel, "only kernels whose name, first node or operators contain this");
+            app.add_option("--kernel", options->kernel,
+                           "only kernels whose name, first node or operators contain this");
             return std::function<int()>([options] { return run(*options); });
           }};
 }

@@ -40,7 +40,8 @@ Interval median_interval(std::vector<double> sample, double confidence) {
 Comparison compare_paired(const std::vector<double>& first, const std::vector<double>& second, double smallest) {
   const std::size_t n = first.size();
   if (n != second.size() || n < 10)
-    throw Error(ErrorCode::invalid_argument, fmt::format("a comparison needs at least 10 pairs of times, not {} and {}", n, second.size()));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("a comparison needs at least 10 pairs of times, not {} and {}", n, second.size()));
   std::vector<double> logs;
   for (std::size_t i = 0; i < n; ++i) logs.push_back(std::log(second[i] / first[i]));
   std::vector<double> walsh;  // averages of all pairs, each with itself included

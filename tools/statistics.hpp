@@ -20,8 +20,8 @@ enum class Verdict { no_difference, first_is_faster, second_is_faster };
 /// Two implementations timed in turns: element i of both was measured one after the other, so that what drifts (clock,
 /// temperature, neighbours) hits both alike.
 struct Comparison {
-  double ratio = 1;        ///< time of the second over the first: Hodges-Lehmann estimate over the paired log ratios
-  Interval interval;       ///< of the ratio, by inverting Wilcoxon's signed-rank test
+  double ratio = 1;   ///< time of the second over the first: Hodges-Lehmann estimate over the paired log ratios
+  Interval interval;  ///< of the ratio, by inverting Wilcoxon's signed-rank test
   Verdict verdict = Verdict::no_difference;
 };
 

@@ -23,9 +23,10 @@ struct Descriptor {
   std::string_view text;
 };
 constexpr std::array descriptors = {
-    Descriptor{DType::f32, "<f4"}, Descriptor{DType::f64, "<f8"}, Descriptor{DType::f16, "<f2"}, Descriptor{DType::i8, "|i1"},
-    Descriptor{DType::u8, "|u1"},  Descriptor{DType::i16, "<i2"}, Descriptor{DType::u16, "<u2"}, Descriptor{DType::i32, "<i4"},
-    Descriptor{DType::u32, "<u4"}, Descriptor{DType::i64, "<i8"}, Descriptor{DType::u64, "<u8"}, Descriptor{DType::boolean, "|b1"},
+    Descriptor{DType::f32, "<f4"},  Descriptor{DType::f64, "<f8"}, Descriptor{DType::f16, "<f2"},
+    Descriptor{DType::i8, "|i1"},   Descriptor{DType::u8, "|u1"},  Descriptor{DType::i16, "<i2"},
+    Descriptor{DType::u16, "<u2"},  Descriptor{DType::i32, "<i4"}, Descriptor{DType::u32, "<u4"},
+    Descriptor{DType::i64, "<i8"},  Descriptor{DType::u64, "<u8"}, Descriptor{DType::boolean, "|b1"},
     Descriptor{DType::bf16, "<u2"},
 };
 
@@ -42,19 +43,29 @@ Array parse_npy(std::string_view bytes, const std::string& name) {
   if (bytes.size() < start) fail(ErrorCode::corrupt, name, "the header is cut short");
   const std::string header(bytes.substr(wide ? 12 : 10, length));
   std::smatch match;
-  if (!std::regex_search(header, match, std::regex("'descr': *'([^']*)'"))) fail(ErrorCode::unsupported, name, "only plain element types can be read");
+  if (!std::regex_search(header, match, std::regex("'descr': *'([^']*)'")))
+    fail(ErrorCode::unsupported, name, "only plain element types can be read");
   const std::string text = match[1];
-  const auto row = std::find_if(descriptors.begin(), descriptors.end(), [&](const Descriptor& d) { return d.text.substr(1) == text.substr(1) && text[0] != '>'; });
-  if (row == descriptors.end()) fail(ErrorCode::unsupported, name, fmt::format("element type '{}'; save it little endian, as f32 or i64 for example", text));
-  if (header.find("'fortran_order': True") != std::string::npos) fail(ErrorCode::unsupported, name, "Fortran order; save numpy.ascontiguousarray(x)");
-  if (!std::regex_search(header, match, std::regex("'shape': *\\(([^)]*)\\)"))) fail(ErrorCode::corrupt, name, "the header has no shape");
+  const auto row = std::find_if(descriptors.begin(), descriptors.end(), [&](const Descriptor& d) {
+    return d.text.substr(1) == text.substr(1) && text[0] != '>';
+  });
+  if (row == descriptors.end())
+    fail(ErrorCode::unsupported, name,
+         fmt::format("element type '{}'; save it little endian, as f32 or i64 for example", text));
+  if (header.find("'fortran_order': True") != std::string::npos)
+    fail(ErrorCode::unsupported, name, "Fortran order; save numpy.ascontiguousarray(x)");
+  if (!std::regex_search(header, match, std::regex("'shape': *\\(([^)]*)\\)")))
+    fail(ErrorCode::corrupt, name, "the header has no shape");
   Shape shape;
   const std::string extents = match[1];
   const std::regex digits("[0-9]+");
-  for (auto it = std::sregex_iterator(extents.begin(), extents.end(), digits); it != std::sregex_iterator(); ++it) shape.push_back(std::stoll(it->str()));
+  for (auto it = std::sregex_iterator(extents.begin(), extents.end(), digits); it != std::sregex_iterator(); ++it)
+    shape.push_back(std::stoll(it->str()));
   Array array(row->type, shape);
   if (bytes.size() - start != array.bytes())
-    fail(ErrorCode::corrupt, name, fmt::format("{} bytes of data where shape {} needs {}", bytes.size() - start, to_string(shape), array.bytes()));
+    fail(
+        ErrorCode::corrupt, name,
+        fmt::format("{} bytes of data where shape {} needs {}", bytes.size() - start, to_string(shape), array.bytes()));
   if (array.bytes() > 0) std::memcpy(array.mutable_data(), bytes.data() + start, array.bytes());
   return array;
 }
@@ -80,14 +91,17 @@ std::map<std::string, Array> read_npz(const std::filesystem::path& path) {
     zip_error_init_with_code(&error, code);
     const std::string why = zip_error_strerror(&error);
     zip_error_fini(&error);
-    throw Error(code == ZIP_ER_NOENT ? ErrorCode::not_found : ErrorCode::corrupt, fmt::format("cannot read '{}': {}", path.string(), why));
+    throw Error(code == ZIP_ER_NOENT ? ErrorCode::not_found : ErrorCode::corrupt,
+                fmt::format("cannot read '{}': {}", path.string(), why));
   }
   std::map<std::string, Array> arrays;
   const zip_int64_t count = zip_get_num_entries(archive.get(), 0);
   for (zip_int64_t i = 0; i < count; ++i) {
     zip_stat_t stat;
-    if (zip_stat_index(archive.get(), static_cast<zip_uint64_t>(i), 0, &stat) != 0) throw Error(ErrorCode::corrupt, fmt::format("'{}' is damaged", path.string()));
-    const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(zip_fopen_index(archive.get(), static_cast<zip_uint64_t>(i), 0), zip_fclose);
+    if (zip_stat_index(archive.get(), static_cast<zip_uint64_t>(i), 0, &stat) != 0)
+      throw Error(ErrorCode::corrupt, fmt::format("'{}' is damaged", path.string()));
+    const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(
+        zip_fopen_index(archive.get(), static_cast<zip_uint64_t>(i), 0), zip_fclose);
     std::string bytes(stat.size, '\0');
     if (!file || zip_fread(file.get(), bytes.data(), bytes.size()) != static_cast<zip_int64_t>(bytes.size()))
       throw Error(ErrorCode::corrupt, fmt::format("'{}' is damaged at '{}'", path.string(), stat.name));
@@ -99,7 +113,8 @@ std::map<std::string, Array> read_npz(const std::filesystem::path& path) {
 }
 
 void write_npy(const std::filesystem::path& path, const Array& array) {
-  const auto row = std::find_if(descriptors.begin(), descriptors.end(), [&](const Descriptor& d) { return d.type == array.dtype(); });
+  const auto row = std::find_if(descriptors.begin(), descriptors.end(),
+                                [&](const Descriptor& d) { return d.type == array.dtype(); });
   std::string extents;
   for (const std::int64_t extent : array.shape()) extents += std::to_string(extent) + ", ";
   std::string header = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", row->text, extents);

@@ -30,7 +30,8 @@ void Progress::update(const std::string& phase, int done, int total) {
   constexpr int width = 30;
   const int filled = total > 0 ? width * done / total : 0;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  fmt::print(stderr, "\r\033[K{:<18} [{:#<{}}{:.<{}}] {}/{}  {:.1f} s", phase, "", filled, "", width - filled, done, total, seconds);
+  fmt::print(stderr, "\r\033[K{:<18} [{:#<{}}{:.<{}}] {}/{}  {:.1f} s", phase, "", filled, "", width - filled, done,
+             total, seconds);
   std::fflush(stderr);
   drawn_ = true;
 }
@@ -61,7 +62,8 @@ std::string Table::str(std::size_t width) const {
     for (std::size_t c = 0; c < cells.size(); ++c) {
       std::string cell = cells[c];
       if (cell.size() > widths[c]) cell = cell.substr(0, widths[c] - 2) + "..";
-      text += (c > 0 ? "  " : "") + (columns_[c].right ? fmt::format("{:>{}}", cell, widths[c]) : fmt::format("{:<{}}", cell, widths[c]));
+      text += (c > 0 ? "  " : "") +
+              (columns_[c].right ? fmt::format("{:>{}}", cell, widths[c]) : fmt::format("{:<{}}", cell, widths[c]));
     }
     return text.substr(0, text.find_last_not_of(' ') + 1) + "\n";
   };

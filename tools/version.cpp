@@ -6,7 +6,8 @@
 namespace heddle::tools {
 
 std::string version_text() {
-  return fmt::format("heddle {} (Halide {}.{}.{})", HEDDLE_VERSION, HALIDE_VERSION_MAJOR, HALIDE_VERSION_MINOR, HALIDE_VERSION_PATCH);
+  return fmt::format("heddle {} (Halide {}.{}.{})", HEDDLE_VERSION, HALIDE_VERSION_MAJOR, HALIDE_VERSION_MINOR,
+                     HALIDE_VERSION_PATCH);
 }
 
 }  // namespace heddle::tools

@@ -1,6 +1,7 @@
 /* The little runtime of the static libraries that `heddle kernel` makes: chooses a target, runs the kernel's parallel
  * loops on a pool of threads and keeps error messages. Several libraries in one program share it: the linker takes the
- * first one's copy. The runtime of packages (libheddle_runtime) is another thing, with its pool pinned to processors. */
+ * first one's copy. The runtime of packages (libheddle_runtime) is another thing, with its pool pinned to processors.
+ */
 #include "generators/standalone/standalone.h"
 
 #include <HalideRuntime.h>
@@ -104,8 +105,8 @@ static struct {
   pthread_cond_t wake, finished;
   int threads; /* 0: not decided yet */
   bool started;
-  atomic_bool taken;        /* one loop at a time; others run in their own thread */
-  atomic_uint generation;   /* counts loops; workers spin on it */
+  atomic_bool taken;      /* one loop at a time; others run in their own thread */
+  atomic_uint generation; /* counts loops; workers spin on it */
   /* Under the mutex. */
   bool open; /* workers may still join the loop */
   atomic_int active;
@@ -270,7 +271,8 @@ int heddle_standalone_1_call(const heddle_standalone_1_library* library, const i
   enum { MOST_ARGUMENTS = 64, MOST_DIMENSIONS = 256 };
   const heddle_standalone_1_kernel* kernel = heddle_standalone_1_choose(library);
   if (kernel == NULL)
-    return heddle_standalone_1_fail(NO_TARGET, "this processor runs none of the targets that the kernel was compiled for");
+    return heddle_standalone_1_fail(NO_TARGET,
+                                    "this processor runs none of the targets that the kernel was compiled for");
   if (library->init(&table, HEDDLE_KERNEL_TABLE_VERSION) != 0)
     return heddle_standalone_1_fail(OTHER_VERSION, "the kernel was made by another version of Heddle than the library");
 
@@ -301,5 +303,6 @@ int heddle_standalone_1_call(const heddle_standalone_1_library* library, const i
     arguments[count++] = buffer;
   }
   const int status = kernel->run(arguments);
-  return status == 0 ? 0 : heddle_standalone_1_fail(status, call.message[0] != '\0' ? call.message : "the kernel failed");
+  return status == 0 ? 0
+                     : heddle_standalone_1_fail(status, call.message[0] != '\0' ? call.message : "the kernel failed");
 }

@@ -1,5 +1,5 @@
-/* What the static libraries of single operators have in common; the same text stands in each of their headers. Its names
- * carry a version, so that libraries made by different versions of Heddle can be linked into one program. */
+/* What the static libraries of single operators have in common; the same text stands in each of their headers. Its
+ * names carry a version, so that libraries made by different versions of Heddle can be linked into one program. */
 #ifndef HEDDLE_STANDALONE_1_H
 #define HEDDLE_STANDALONE_1_H
 
@@ -13,8 +13,8 @@ struct heddle_kernel_table;
 
 /* An array in memory, dimensions innermost first. */
 typedef struct heddle_standalone_1_array {
-  const void* data;        /* the element at every dimension's min */
-  uint8_t code, bits;      /* 0 signed, 1 unsigned, 2 float, 4 bfloat; bits an element */
+  const void* data;   /* the element at every dimension's min */
+  uint8_t code, bits; /* 0 signed, 1 unsigned, 2 float, 4 bfloat; bits an element */
   int32_t rank;
   const int32_t* geometry; /* min, extent, stride (in elements) of each dimension */
 } heddle_standalone_1_array;
@@ -50,7 +50,9 @@ const char* heddle_standalone_1_error(void);
 void heddle_standalone_1_set_threads(int threads);
 
 /* Arithmetic of extents: division rounds down, a remainder has the divisor's sign. */
-static inline int64_t heddle_standalone_1_div(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+static inline int64_t heddle_standalone_1_div(int64_t a, int64_t b) {
+  return a / b - (a % b != 0 && (a < 0) != (b < 0));
+}
 static inline int64_t heddle_standalone_1_mod(int64_t a, int64_t b) { return a - b * heddle_standalone_1_div(a, b); }
 static inline int64_t heddle_standalone_1_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t heddle_standalone_1_max(int64_t a, int64_t b) { return a > b ? a : b; }

@@ -17,11 +17,11 @@ constexpr int newest_version = 25;  ///< the newest operator set that the rows w
 
 // Rows by subject, a file each.
 std::span<const Conversion> elementwise_conversions();
-std::span<const Conversion> window_conversions();         ///< convolution, pooling, resize, pad
-std::span<const Conversion> contraction_conversions();    ///< matrix products
-std::span<const Conversion> reduction_conversions();      ///< reductions, softmax, normalisations
-std::span<const Conversion> movement_conversions();       ///< reshape, transpose, slice, gather, concat
-std::span<const Conversion> constant_conversions();       ///< constants, shapes, ranges, pass-through
+std::span<const Conversion> window_conversions();       ///< convolution, pooling, resize, pad
+std::span<const Conversion> contraction_conversions();  ///< matrix products
+std::span<const Conversion> reduction_conversions();    ///< reductions, softmax, normalisations
+std::span<const Conversion> movement_conversions();     ///< reshape, transpose, slice, gather, concat
+std::span<const Conversion> constant_conversions();     ///< constants, shapes, ranges, pass-through
 
 const Conversion* find_conversion(std::string_view op_type);  ///< null if no row has it
 

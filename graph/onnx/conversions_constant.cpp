@@ -66,7 +66,8 @@ void convert_size(OnnxNode& n) { n.set_shape_result(0, {DType::i64, {}, {{n.type
 
 void convert_range(OnnxNode& n) {
   const auto start = n.constant(0), delta = n.constant(2);
-  if (!start || !delta || start->size() != 1 || delta->size() != 1) n.fail("its start and step must be numbers known at compile time");
+  if (!start || !delta || start->size() != 1 || delta->size() != 1)
+    n.fail("its start and step must be numbers known at compile time");
   const double step = delta->at(0);
   if (step == 0) throw Error(ErrorCode::invalid_argument, "the step is 0");
   Extent count;
@@ -80,7 +81,10 @@ void convert_range(OnnxNode& n) {
     if (count.bounds(n.symbols()).min < 0) count = max(count, 0);
   }
   n.set_result(n.op("iota",
-                    {{"dtype", std::string(to_string(start->dtype()))}, {"extent", count.str()}, {"start", start->at(0)}, {"step", step}},
+                    {{"dtype", std::string(to_string(start->dtype()))},
+                     {"extent", count.str()},
+                     {"start", start->at(0)},
+                     {"step", step}},
                     {}));
 }
 
@@ -95,7 +99,8 @@ void convert_identity(OnnxNode& n) {
       // Dropout's mask: nothing is dropped.
       Array one(n.version() < 10 ? n.type(0).dtype : DType::boolean, {});
       one.set(0, 1);
-      n.set_result(i, n.op("expand", {{"shape", n.shape_attribute(n.type(0).shape)}}, {n.add_constant(std::move(one))}));
+      n.set_result(i,
+                   n.op("expand", {{"shape", n.shape_attribute(n.type(0).shape)}}, {n.add_constant(std::move(one))}));
     }
   n.set_result(n.input(0));
 }
@@ -104,10 +109,12 @@ void convert_cast(OnnxNode& n) {
   DType to;
   if (n.op_type() == "CastLike") {
     to = n.type(1).dtype;
-  } else if (const auto* attribute = n.attribute("to"); attribute != nullptr && attribute->type() == ::onnx::AttributeProto::STRING) {
+  } else if (const auto* attribute = n.attribute("to");
+             attribute != nullptr && attribute->type() == ::onnx::AttributeProto::STRING) {
     // Before version 6 the type is written as a text.
     ::onnx::TensorProto_DataType type;
-    if (!::onnx::TensorProto_DataType_Parse(attribute->s(), &type)) n.fail(fmt::format("element type '{}' is unknown", attribute->s()));
+    if (!::onnx::TensorProto_DataType_Parse(attribute->s(), &type))
+      n.fail(fmt::format("element type '{}' is unknown", attribute->s()));
     to = dtype_of(type);
   } else {
     to = dtype_of(static_cast<int>(n.integer("to", 0)));
@@ -133,7 +140,8 @@ void convert_if(OnnxNode& n) {
   n.importer().read_body(branch->g().node(), inner);
   for (int i = 0; i < branch->g().output_size(); ++i) {
     const auto value = inner.find(branch->g().output(i).name());
-    if (!value) throw Error(ErrorCode::corrupt, fmt::format("its {} does not write '{}'", name, branch->g().output(i).name()));
+    if (!value)
+      throw Error(ErrorCode::corrupt, fmt::format("its {} does not write '{}'", name, branch->g().output(i).name()));
     n.set_result(i, *value);
   }
 }

@@ -14,27 +14,60 @@ struct Name {
 };
 
 constexpr std::array unary = {
-    Name{"Abs", "abs"},           Name{"Acos", "acos"},         Name{"Acosh", "acosh"},
-    Name{"Asin", "asin"},         Name{"Asinh", "asinh"},       Name{"Atan", "atan"},
-    Name{"Atanh", "atanh"},       Name{"BitwiseNot", "bitwise_not"},
-    Name{"Ceil", "ceil"},         Name{"Cos", "cos"},           Name{"Cosh", "cosh"},
-    Name{"Erf", "erf"},           Name{"Exp", "exp"},           Name{"Floor", "floor"},
-    Name{"HardSwish", "hard_swish"}, Name{"IsNaN", "is_nan"},   Name{"Log", "log"},
-    Name{"Mish", "mish"},         Name{"Neg", "neg"},           Name{"Not", "not"},
-    Name{"Reciprocal", "reciprocal"}, Name{"Relu", "relu"},     Name{"Round", "round"},
-    Name{"Sigmoid", "sigmoid"},   Name{"Sign", "sign"},         Name{"Sin", "sin"},
-    Name{"Sinh", "sinh"},         Name{"Softplus", "softplus"}, Name{"Softsign", "softsign"},
-    Name{"Sqrt", "sqrt"},         Name{"Tan", "tan"},           Name{"Tanh", "tanh"},
+    Name{"Abs", "abs"},
+    Name{"Acos", "acos"},
+    Name{"Acosh", "acosh"},
+    Name{"Asin", "asin"},
+    Name{"Asinh", "asinh"},
+    Name{"Atan", "atan"},
+    Name{"Atanh", "atanh"},
+    Name{"BitwiseNot", "bitwise_not"},
+    Name{"Ceil", "ceil"},
+    Name{"Cos", "cos"},
+    Name{"Cosh", "cosh"},
+    Name{"Erf", "erf"},
+    Name{"Exp", "exp"},
+    Name{"Floor", "floor"},
+    Name{"HardSwish", "hard_swish"},
+    Name{"IsNaN", "is_nan"},
+    Name{"Log", "log"},
+    Name{"Mish", "mish"},
+    Name{"Neg", "neg"},
+    Name{"Not", "not"},
+    Name{"Reciprocal", "reciprocal"},
+    Name{"Relu", "relu"},
+    Name{"Round", "round"},
+    Name{"Sigmoid", "sigmoid"},
+    Name{"Sign", "sign"},
+    Name{"Sin", "sin"},
+    Name{"Sinh", "sinh"},
+    Name{"Softplus", "softplus"},
+    Name{"Softsign", "softsign"},
+    Name{"Sqrt", "sqrt"},
+    Name{"Tan", "tan"},
+    Name{"Tanh", "tanh"},
 };
 
 constexpr std::array binary = {
-    Name{"Add", "add"},         Name{"Sub", "sub"},         Name{"Mul", "mul"},
-    Name{"Div", "div"},         Name{"Pow", "pow"},         Name{"And", "and"},
-    Name{"Or", "or"},           Name{"Xor", "xor"},         Name{"Equal", "equal"},
-    Name{"Less", "less"},       Name{"LessOrEqual", "less_or_equal"},
-    Name{"Greater", "greater"}, Name{"GreaterOrEqual", "greater_or_equal"},
-    Name{"BitwiseAnd", "bitwise_and"}, Name{"BitwiseOr", "bitwise_or"}, Name{"BitwiseXor", "bitwise_xor"},
-    Name{"PRelu", "prelu"},     Name{"Min", "min"},         Name{"Max", "max"},
+    Name{"Add", "add"},
+    Name{"Sub", "sub"},
+    Name{"Mul", "mul"},
+    Name{"Div", "div"},
+    Name{"Pow", "pow"},
+    Name{"And", "and"},
+    Name{"Or", "or"},
+    Name{"Xor", "xor"},
+    Name{"Equal", "equal"},
+    Name{"Less", "less"},
+    Name{"LessOrEqual", "less_or_equal"},
+    Name{"Greater", "greater"},
+    Name{"GreaterOrEqual", "greater_or_equal"},
+    Name{"BitwiseAnd", "bitwise_and"},
+    Name{"BitwiseOr", "bitwise_or"},
+    Name{"BitwiseXor", "bitwise_xor"},
+    Name{"PRelu", "prelu"},
+    Name{"Min", "min"},
+    Name{"Max", "max"},
 };
 
 template <std::size_t Count>
@@ -52,7 +85,8 @@ int second_operand(OnnxNode& n) {
   if (n.version() >= 7 || n.integer("broadcast", 0) == 0 || !n.has("axis")) return b;
   const int axis = n.normal_axis(n.integer("axis", 0), n.rank(0));
   std::vector<Extent> shape = n.type(1).shape;
-  if (axis + n.rank(1) > n.rank(0)) throw Error(ErrorCode::invalid_argument, "the second operand has too many dimensions");
+  if (axis + n.rank(1) > n.rank(0))
+    throw Error(ErrorCode::invalid_argument, "the second operand has too many dimensions");
   shape.resize(static_cast<std::size_t>(n.rank(0) - axis), 1);
   return n.op("reshape", {{"shape", n.shape_attribute(shape)}}, {b});
 }
@@ -71,7 +105,8 @@ void convert_variadic(OnnxNode& n) {
   const std::string_view op = n.op_type() == "Sum" || n.op_type() == "Mean" ? "add" : ours(binary, n.op_type());
   int total = n.input(0);
   for (int i = 1; i < n.input_count(); ++i) total = n.op(op, Json::object(), {total, n.input(i)});
-  if (n.op_type() == "Mean") total = n.op("mul", Json::object(), {total, n.add_scalar(n.type_of(total).dtype, 1.0 / n.input_count())});
+  if (n.op_type() == "Mean")
+    total = n.op("mul", Json::object(), {total, n.add_scalar(n.type_of(total).dtype, 1.0 / n.input_count())});
   n.set_result(total);
 }
 

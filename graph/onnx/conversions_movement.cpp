@@ -21,14 +21,17 @@ void convert_reshape(OnnxNode& n) {
   const int x = n.input(0);
   const std::vector<Extent> from = n.type(0).shape;
   std::vector<Extent> to;
-  if (n.has("shape")) for (const std::int64_t extent : n.integers("shape")) to.emplace_back(extent);
+  if (n.has("shape"))
+    for (const std::int64_t extent : n.integers("shape")) to.emplace_back(extent);
   else to = n.extents(1, "the new shape");
   const bool allow_zero = n.integer("allowzero", 0) != 0;
   std::optional<std::size_t> open;
   Extent known = 1;
   for (std::size_t d = 0; d < to.size(); ++d) {
     if (to[d] == Extent(0) && !allow_zero) {
-      if (d >= from.size()) throw Error(ErrorCode::invalid_argument, fmt::format("dimension {} of the new shape copies one that {} has not", d, n.type(0).str()));
+      if (d >= from.size())
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("dimension {} of the new shape copies one that {} has not", d, n.type(0).str()));
       to[d] = from[d];
     }
     if (to[d] == Extent(-1)) {
@@ -40,7 +43,8 @@ void convert_reshape(OnnxNode& n) {
   }
   if (open) {
     const Extent count = n.type(0).element_count();
-    if (known == Extent(0)) throw Error(ErrorCode::invalid_argument, "a dimension of -1 beside one of 0 is not determined");
+    if (known == Extent(0))
+      throw Error(ErrorCode::invalid_argument, "a dimension of -1 beside one of 0 is not determined");
     to[*open] = floor_div(count, known);
     known = known * to[*open];
   }
@@ -54,7 +58,8 @@ void convert_flatten(OnnxNode& n) {
   std::int64_t axis = n.integer("axis", 1);
   axis = axis == rank ? rank : n.normal_axis(axis, std::max(rank, 1));
   Extent rows = 1, columns = 1;
-  for (int d = 0; d < rank; ++d) (d < axis ? rows : columns) = (d < axis ? rows : columns) * shape[static_cast<std::size_t>(d)];
+  for (int d = 0; d < rank; ++d)
+    (d < axis ? rows : columns) = (d < axis ? rows : columns) * shape[static_cast<std::size_t>(d)];
   n.set_result(reshape(n, n.input(0), {rows, columns}));
 }
 
@@ -70,7 +75,8 @@ void convert_squeeze(OnnxNode& n) {
   for (std::size_t d = 0; d < shape.size(); ++d) {
     if (!removed[d]) to.push_back(shape[d]);
     else if (!(shape[d] == Extent(1)))
-      throw Error(ErrorCode::invalid_argument, fmt::format("dimension {} of {} is squeezed, but it is not 1", d, n.type(0).str()));
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("dimension {} of {} is squeezed, but it is not 1", d, n.type(0).str()));
   }
   n.set_result(reshape(n, n.input(0), to));
 }
@@ -142,7 +148,8 @@ void convert_slice(OnnxNode& n) {
     if (n.has_input(3)) axes = n.constant_integers(3, "the axes");
     if (n.has_input(4)) steps = n.constant_integers(4, "the steps");
   }
-  if (axes.empty()) for (std::size_t i = 0; i < starts.size(); ++i) axes.push_back(static_cast<std::int64_t>(i));
+  if (axes.empty())
+    for (std::size_t i = 0; i < starts.size(); ++i) axes.push_back(static_cast<std::int64_t>(i));
   if (steps.empty()) steps.assign(starts.size(), 1);
   if (ends.size() != starts.size() || axes.size() != starts.size() || steps.size() != starts.size())
     throw Error(ErrorCode::invalid_argument, "starts, ends, axes and steps differ in length");
@@ -168,7 +175,10 @@ void convert_slice(OnnxNode& n) {
     lasts.push_back(last);
   }
   if (whole) return n.set_result(x);
-  n.set_result(n.op("slice", {{"starts", n.shape_attribute(firsts)}, {"ends", n.shape_attribute(lasts)}, {"axes", axes}, {"steps", steps}}, {x}));
+  n.set_result(n.op(
+      "slice",
+      {{"starts", n.shape_attribute(firsts)}, {"ends", n.shape_attribute(lasts)}, {"axes", axes}, {"steps", steps}},
+      {x}));
 }
 
 /// One slice a part.
@@ -178,18 +188,22 @@ void convert_split(OnnxNode& n) {
   const auto axis = static_cast<std::size_t>(n.normal_axis(n.integer("axis", 0), n.rank(0)));
   const int parts = n.proto().output_size();
   std::vector<Extent> sizes;
-  if (n.has("split")) for (const std::int64_t size : n.integers("split")) sizes.emplace_back(size);
+  if (n.has("split"))
+    for (const std::int64_t size : n.integers("split")) sizes.emplace_back(size);
   else if (n.has_input(1)) sizes = n.extents(1, "the sizes");
   if (sizes.empty()) {
     const Extent each = ceil_div(shape[axis], parts);
     for (int i = 0; i + 1 < parts; ++i) sizes.push_back(each);
     sizes.push_back(shape[axis] - each * Extent(parts - 1));
   }
-  if (sizes.size() != static_cast<std::size_t>(parts)) throw Error(ErrorCode::invalid_argument, "the sizes do not match the outputs");
+  if (sizes.size() != static_cast<std::size_t>(parts))
+    throw Error(ErrorCode::invalid_argument, "the sizes do not match the outputs");
   Extent at = 0;
   for (int i = 0; i < parts; ++i) {
     const Extent end = at + sizes[static_cast<std::size_t>(i)];
-    n.set_result(i, n.op("slice", {{"starts", n.shape_attribute({at})}, {"ends", n.shape_attribute({end})}, {"axes", {axis}}}, {x}));
+    n.set_result(
+        i, n.op("slice", {{"starts", n.shape_attribute({at})}, {"ends", n.shape_attribute({end})}, {"axes", {axis}}},
+                {x}));
     at = end;
   }
   n.require_equal(at, shape[axis], "the parts together and the dimension");
@@ -230,7 +244,8 @@ void convert_gather(OnnxNode& n) {
 }
 
 void convert_gather_elements(OnnxNode& n) {
-  n.set_result(n.op("gather_elements", {{"axis", n.normal_axis(n.integer("axis", 0), n.rank(0))}}, {n.input(0), n.input(1)}));
+  n.set_result(
+      n.op("gather_elements", {{"axis", n.normal_axis(n.integer("axis", 0), n.rank(0))}}, {n.input(0), n.input(1)}));
 }
 
 void convert_gather_nd(OnnxNode& n) {
@@ -240,7 +255,8 @@ void convert_gather_nd(OnnxNode& n) {
 /// Blocks of channels become pixels, or the other way round: both are a transpose between two reshapes.
 void convert_depth_space(OnnxNode& n) {
   const auto& s = n.type(0).shape;
-  if (s.size() != 4) throw Error(ErrorCode::invalid_argument, fmt::format("needs 4 dimensions, got {}", n.type(0).str()));
+  if (s.size() != 4)
+    throw Error(ErrorCode::invalid_argument, fmt::format("needs 4 dimensions, got {}", n.type(0).str()));
   const Extent b = n.integer("blocksize", 1);
   const int x = n.input(0);
   if (n.op_type() == "SpaceToDepth") {
@@ -251,7 +267,8 @@ void convert_depth_space(OnnxNode& n) {
   }
   const Extent c = floor_div(s[1], b * b);
   const bool column_row = n.text("mode", "DCR") == "CRD";
-  const std::vector<Extent> apart = column_row ? std::vector<Extent>{s[0], c, b, b, s[2], s[3]} : std::vector<Extent>{s[0], b, b, c, s[2], s[3]};
+  const std::vector<Extent> apart =
+      column_row ? std::vector<Extent>{s[0], c, b, b, s[2], s[3]} : std::vector<Extent>{s[0], b, b, c, s[2], s[3]};
   const Ints perm = column_row ? Ints{0, 1, 4, 2, 5, 3} : Ints{0, 3, 4, 1, 5, 2};
   const std::vector<Extent> joined{s[0], c, s[2] * b, s[3] * b};
   n.set_result(reshape(n, n.op("transpose", {{"perm", perm}}, {reshape(n, x, apart)}), joined));

@@ -13,7 +13,8 @@ namespace {
 
 void reject_extra_outputs(const OnnxNode& n, int allowed, std::string_view what) {
   for (int i = allowed; i < n.proto().output_size(); ++i)
-    if (!n.proto().output(i).empty()) n.fail(fmt::format("its output '{}' ({}) is not supported", n.proto().output(i), what));
+    if (!n.proto().output(i).empty())
+      n.fail(fmt::format("its output '{}' ({}) is not supported", n.proto().output(i), what));
 }
 
 /// ONNX's reductions and the catalog's have the same names: ReduceLogSumExp is reduce_log_sum_exp.
@@ -21,11 +22,11 @@ struct Name {
   std::string_view onnx, ours;
 };
 constexpr std::array reductions = {
-    Name{"ReduceL1", "reduce_l1"},     Name{"ReduceL2", "reduce_l2"},
+    Name{"ReduceL1", "reduce_l1"},          Name{"ReduceL2", "reduce_l2"},
     Name{"ReduceLogSum", "reduce_log_sum"}, Name{"ReduceLogSumExp", "reduce_log_sum_exp"},
-    Name{"ReduceMax", "reduce_max"},   Name{"ReduceMean", "reduce_mean"},
-    Name{"ReduceMin", "reduce_min"},   Name{"ReduceProd", "reduce_prod"},
-    Name{"ReduceSum", "reduce_sum"},   Name{"ReduceSumSquare", "reduce_sum_square"},
+    Name{"ReduceMax", "reduce_max"},        Name{"ReduceMean", "reduce_mean"},
+    Name{"ReduceMin", "reduce_min"},        Name{"ReduceProd", "reduce_prod"},
+    Name{"ReduceSum", "reduce_sum"},        Name{"ReduceSumSquare", "reduce_sum_square"},
 };
 
 int reduce(OnnxNode& n, std::string_view op, int x, const std::vector<std::int64_t>& axes, bool keep_dims) {
@@ -68,10 +69,12 @@ void convert_softmax(OnnxNode& n) {
   const bool flattens = n.version() < 13;
   const int axis = n.normal_axis(n.integer("axis", flattens ? 1 : -1), rank);
   const bool log = n.op_type() == "LogSoftmax";
-  const bool single = std::all_of(shape.begin() + axis + 1, shape.end(), [](const Extent& e) { return e == Extent(1); });
+  const bool single =
+      std::all_of(shape.begin() + axis + 1, shape.end(), [](const Extent& e) { return e == Extent(1); });
   if (!flattens || single) return n.set_result(n.op("softmax", {{"axis", axis}, {"log", log}}, {x}));
   Extent rows = 1, columns = 1;
-  for (int d = 0; d < rank; ++d) (d < axis ? rows : columns) = (d < axis ? rows : columns) * shape[static_cast<std::size_t>(d)];
+  for (int d = 0; d < rank; ++d)
+    (d < axis ? rows : columns) = (d < axis ? rows : columns) * shape[static_cast<std::size_t>(d)];
   const int flat = n.op("reshape", {{"shape", n.shape_attribute({rows, columns})}}, {x});
   const int result = n.op("softmax", {{"axis", 1}, {"log", log}}, {flat});
   n.set_result(n.op("reshape", {{"shape", n.shape_attribute(shape)}}, {result}));
@@ -79,7 +82,8 @@ void convert_softmax(OnnxNode& n) {
 
 void convert_batch_norm(OnnxNode& n) {
   if (n.integer("training_mode", 0) != 0) n.fail("training mode is not supported");
-  if (n.version() < 7 && n.integer("is_test", 0) == 0 && n.version() >= 6) n.fail("training mode (is_test = 0) is not supported");
+  if (n.version() < 7 && n.integer("is_test", 0) == 0 && n.version() >= 6)
+    n.fail("training mode (is_test = 0) is not supported");
   if (n.integer("spatial", 1) == 0) n.fail("statistics per element (spatial = 0) are not supported");
   reject_extra_outputs(n, 1, "training statistics");
   n.set_result(n.op("batch_norm", {{"epsilon", n.real("epsilon", 1e-5F)}},
@@ -90,7 +94,9 @@ void convert_layer_norm(OnnxNode& n) {
   reject_extra_outputs(n, 1, "statistics");
   std::vector<int> inputs{n.input(0), n.input(1)};
   if (n.has_input(2)) inputs.push_back(n.input(2));
-  n.set_result(n.op("layer_norm", {{"axis", n.normal_axis(n.integer("axis", -1), n.rank(0))}, {"epsilon", n.real("epsilon", 1e-5F)}}, inputs));
+  n.set_result(n.op("layer_norm",
+                    {{"axis", n.normal_axis(n.integer("axis", -1), n.rank(0))}, {"epsilon", n.real("epsilon", 1e-5F)}},
+                    inputs));
 }
 
 /// Each channel of each sample over its spatial dimensions: a mean, a variance, a scale and a shift.
@@ -101,7 +107,9 @@ void convert_instance_norm(OnnxNode& n) {
   for (int d = 2; d < rank; ++d) axes.push_back(d);
   std::vector<Extent> per_channel(static_cast<std::size_t>(rank - 1), 1);
   per_channel[0] = n.type(1).shape.at(0);
-  const auto channels = [&](int i) { return n.op("reshape", {{"shape", n.shape_attribute(per_channel)}}, {n.input(i)}); };
+  const auto channels = [&](int i) {
+    return n.op("reshape", {{"shape", n.shape_attribute(per_channel)}}, {n.input(i)});
+  };
   const int centred = n.op("sub", Json::object(), {x, reduce(n, "reduce_mean", x, axes, true)});
   const int variance = reduce(n, "reduce_mean", n.op("mul", Json::object(), {centred, centred}), axes, true);
   const int shifted = n.op("add", Json::object(), {variance, n.add_scalar(n.type(0).dtype, n.real("epsilon", 1e-5F))});

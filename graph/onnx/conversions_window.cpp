@@ -17,13 +17,15 @@ struct Window {
 };
 
 std::size_t spatial_rank(const OnnxNode& n) {
-  if (n.rank(0) < 3) throw Error(ErrorCode::invalid_argument, fmt::format("needs spatial dimensions, got {}", n.type(0).str()));
+  if (n.rank(0) < 3)
+    throw Error(ErrorCode::invalid_argument, fmt::format("needs spatial dimensions, got {}", n.type(0).str()));
   return static_cast<std::size_t>(n.rank(0) - 2);
 }
 
 Ints sized(Ints values, std::size_t count, std::string_view name) {
   if (values.size() != count)
-    throw Error(ErrorCode::invalid_argument, fmt::format("'{}' has {} values, expected {}", name, values.size(), count));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("'{}' has {} values, expected {}", name, values.size(), count));
   return values;
 }
 
@@ -45,9 +47,10 @@ void resolve_same_padding(const OnnxNode& n, Window& w, bool upper) {
     const Extent needed = (ceil_div(in, w.strides[d]) - Extent(1)) * Extent(w.strides[d]) + Extent(reach) - in;
     const auto fixed = needed.constant();
     if (!fixed)
-      n.fail(fmt::format("auto_pad of a symbolic dimension {} with stride {} gives another padding for every size; fix "
-                         "the dimension or give it as a multiple of the stride (--dim NAME=MIN:MAX:{})",
-                         in.str(), w.strides[d], w.strides[d]));
+      n.fail(
+          fmt::format("auto_pad of a symbolic dimension {} with stride {} gives another padding for every size; fix "
+                      "the dimension or give it as a multiple of the stride (--dim NAME=MIN:MAX:{})",
+                      in.str(), w.strides[d], w.strides[d]));
     const std::int64_t total = std::max<std::int64_t>(*fixed, 0);
     w.pads[d] = upper ? total / 2 : total - total / 2;
     w.pads[d + rank] = total - w.pads[d];
@@ -71,8 +74,8 @@ Window window_of(const OnnxNode& n) {
 void check_kernel(const OnnxNode& n, const Window& w) {
   for (std::size_t d = 0; d < w.kernel.size(); ++d)
     if (!(n.type(1).shape.at(d + 2) == Extent(w.kernel[d])))
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("kernel_shape {} does not fit the weights {}", fmt::join(w.kernel, "x"), n.type(1).str()));
+      throw Error(ErrorCode::invalid_argument, fmt::format("kernel_shape {} does not fit the weights {}",
+                                                           fmt::join(w.kernel, "x"), n.type(1).str()));
 }
 
 std::vector<int> inputs_of(const OnnxNode& n, int count) {
@@ -85,9 +88,9 @@ std::vector<int> inputs_of(const OnnxNode& n, int count) {
 void convert_conv(OnnxNode& n) {
   const Window w = window_of(n);
   check_kernel(n, w);
-  n.set_result(n.op("conv",
-                    {{"strides", w.strides}, {"pads", w.pads}, {"dilations", w.dilations}, {"group", n.integer("group", 1)}},
-                    inputs_of(n, 3)));
+  n.set_result(n.op(
+      "conv", {{"strides", w.strides}, {"pads", w.pads}, {"dilations", w.dilations}, {"group", n.integer("group", 1)}},
+      inputs_of(n, 3)));
 }
 
 void convert_conv_transpose(OnnxNode& n) {
@@ -109,9 +112,12 @@ void convert_conv_transpose(OnnxNode& n) {
     for (std::size_t d = 0; d < rank; ++d) {
       const Extent in = n.type(0).shape[d + 2];
       const Extent out = wanted.empty() ? in * Extent(w.strides[d]) : Extent(sized(wanted, rank, "output_shape")[d]);
-      const Extent uncut = (in - Extent(1)) * Extent(w.strides[d]) + Extent(extra[d] + (w.kernel[d] - 1) * w.dilations[d] + 1);
+      const Extent uncut =
+          (in - Extent(1)) * Extent(w.strides[d]) + Extent(extra[d] + (w.kernel[d] - 1) * w.dilations[d] + 1);
       const auto total = (uncut - out).constant();
-      if (!total) n.fail(fmt::format("the padding for an output of {} depends on the symbolic dimension {}; fix it", out.str(), in.str()));
+      if (!total)
+        n.fail(fmt::format("the padding for an output of {} depends on the symbolic dimension {}; fix it", out.str(),
+                           in.str()));
       if (*total < 0) n.fail(fmt::format("an output of {} is larger than what {} elements give", out.str(), in.str()));
       w.pads[d] = auto_pad == "SAME_UPPER" ? *total / 2 : *total - *total / 2;
       w.pads[d + rank] = *total - w.pads[d];
@@ -127,7 +133,8 @@ void convert_conv_transpose(OnnxNode& n) {
 }
 
 void convert_max_pool(OnnxNode& n) {
-  if (n.proto().output_size() > 1 && !n.proto().output(1).empty()) n.fail("its second output (indices) is not supported");
+  if (n.proto().output_size() > 1 && !n.proto().output(1).empty())
+    n.fail("its second output (indices) is not supported");
   const Window w = window_of(n);
   n.set_result(n.op("max_pool",
                     {{"kernel_shape", w.kernel},
@@ -152,12 +159,13 @@ void convert_average_pool(OnnxNode& n) {
 
 /// Values for some axes as values for all of them. `twice`: beginnings, then ends.
 template <class T>
-std::vector<T> for_all_axes(const OnnxNode& n, const std::vector<T>& given, const std::optional<Ints>& axes, std::size_t rank,
-                            const std::vector<T>& otherwise, bool twice, std::string_view name) {
+std::vector<T> for_all_axes(const OnnxNode& n, const std::vector<T>& given, const std::optional<Ints>& axes,
+                            std::size_t rank, const std::vector<T>& otherwise, bool twice, std::string_view name) {
   const std::size_t per_axis = twice ? 2 : 1;
   const std::size_t count = axes ? axes->size() : rank;
   if (given.size() != per_axis * count)
-    throw Error(ErrorCode::invalid_argument, fmt::format("{} has {} values, expected {}", name, given.size(), per_axis * count));
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} has {} values, expected {}", name, given.size(), per_axis * count));
   std::vector<T> all = otherwise;
   for (std::size_t i = 0; i < count; ++i) {
     const auto d = axes ? static_cast<std::size_t>(n.normal_axis((*axes)[i], static_cast<int>(rank))) : i;
@@ -180,8 +188,12 @@ void convert_pad(OnnxNode& n) {
     if (n.has_input(3)) axes = n.constant_integers(3, "the axes");
   }
   pads = for_all_axes<Extent>(n, pads, axes, rank, std::vector<Extent>(2 * rank, 0), true, "the pads");
-  if (std::all_of(pads.begin(), pads.end(), [](const Extent& e) { return e == Extent(0); })) return n.set_result(n.input(0));
-  n.set_result(n.op("pad", {{"pads", n.shape_attribute(pads)}, {"mode", n.text("mode", "constant")}, {"value", reflect::value_to_json(value)}},
+  if (std::all_of(pads.begin(), pads.end(), [](const Extent& e) { return e == Extent(0); }))
+    return n.set_result(n.input(0));
+  n.set_result(n.op("pad",
+                    {{"pads", n.shape_attribute(pads)},
+                     {"mode", n.text("mode", "constant")},
+                     {"value", reflect::value_to_json(value)}},
                     {n.input(0)}));
 }
 
@@ -202,7 +214,8 @@ void convert_upsample(OnnxNode& n) {
   if (scales.empty()) scales = numbers_of(n, 1, "the scales");
   const bool grows = std::all_of(scales.begin(), scales.end(), [](double s) { return s >= 1; });
   const bool shrinks = std::all_of(scales.begin(), scales.end(), [](double s) { return s <= 1; });
-  if (!grows && !shrinks) n.fail("it grows one dimension and shrinks another, for which this version does not say what is nearest");
+  if (!grows && !shrinks)
+    n.fail("it grows one dimension and shrinks another, for which this version does not say what is nearest");
   std::string mode = n.text("mode", "nearest");
   if (mode == "bilinear") mode = "linear";
   n.set_result(n.op("resize",
@@ -217,7 +230,8 @@ void convert_resize(OnnxNode& n) {
   if (n.version() < 11) return convert_upsample(n);
   const auto rank = static_cast<std::size_t>(n.rank(0));
   if (n.integer("antialias", 0) != 0) n.fail("antialias is not supported");
-  if (n.text("keep_aspect_ratio_policy", "stretch") != "stretch") n.fail("a keep_aspect_ratio_policy other than 'stretch' is not supported");
+  if (n.text("keep_aspect_ratio_policy", "stretch") != "stretch")
+    n.fail("a keep_aspect_ratio_policy other than 'stretch' is not supported");
   std::optional<Ints> axes;
   if (n.has("axes")) axes = n.integers("axes");
   Json attributes = {{"mode", n.text("mode", "nearest")},
@@ -232,9 +246,11 @@ void convert_resize(OnnxNode& n) {
     attributes["roi"] = for_all_axes(n, numbers_of(n, 1, "the region of interest"), axes, rank, whole, true, "roi");
   }
   if (has_elements(n, 3)) {
-    attributes["sizes"] = n.shape_attribute(for_all_axes(n, n.extents(3, "the sizes"), axes, rank, n.type(0).shape, false, "sizes"));
+    attributes["sizes"] =
+        n.shape_attribute(for_all_axes(n, n.extents(3, "the sizes"), axes, rank, n.type(0).shape, false, "sizes"));
   } else if (has_elements(n, 2)) {
-    attributes["scales"] = for_all_axes(n, numbers_of(n, 2, "the scales"), axes, rank, std::vector<double>(rank, 1.0), false, "scales");
+    attributes["scales"] =
+        for_all_axes(n, numbers_of(n, 2, "the scales"), axes, rank, std::vector<double>(rank, 1.0), false, "scales");
   } else {
     throw Error(ErrorCode::invalid_argument, "it has neither scales nor sizes");
   }

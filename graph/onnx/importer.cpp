@@ -50,7 +50,8 @@ std::string describe(const OnnxNode& node) {
 std::set<std::string> undecided(const Extent& a, const Extent& b) {
   const std::set<std::string> left = a.symbols(), right = b.symbols();
   std::set<std::string> one_side;
-  std::set_symmetric_difference(left.begin(), left.end(), right.begin(), right.end(), std::inserter(one_side, one_side.end()));
+  std::set_symmetric_difference(left.begin(), left.end(), right.begin(), right.end(),
+                                std::inserter(one_side, one_side.end()));
   return one_side.empty() ? (a - b).symbols() : one_side;
 }
 
@@ -96,7 +97,8 @@ void Importer::read_inputs(const ::onnx::GraphProto& proto, Scope& scope) {
     if (v.type.dtype == DType::string)
       throw Error(ErrorCode::unsupported, fmt::format("input '{}' holds strings", input.name()));
     if (!type.has_shape())
-      throw Error(ErrorCode::unsupported, fmt::format("input '{}' has no rank; run ONNX's shape inference on the model", input.name()));
+      throw Error(ErrorCode::unsupported,
+                  fmt::format("input '{}' has no rank; run ONNX's shape inference on the model", input.name()));
     for (int axis = 0; axis < type.shape().dim_size(); ++axis) {
       known_keys.push_back(fmt::format("{}:{}", input.name(), axis));
       if (const std::string& param = type.shape().dim(axis).dim_param(); !param.empty()) {
@@ -113,15 +115,18 @@ void Importer::read_inputs(const ::onnx::GraphProto& proto, Scope& scope) {
   }
   const auto check_used = [&](const std::string& key) {
     if (!used_keys_.contains(key))
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("the model has no symbolic dimension '{}'{}; it is named by the model's name for it or as INPUT:AXIS",
-                              key, did_you_mean(key, known_keys)));
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format(
+              "the model has no symbolic dimension '{}'{}; it is named by the model's name for it or as INPUT:AXIS",
+              key, did_you_mean(key, known_keys)));
   };
   for (const auto& [key, range] : options_.dimensions) check_used(key);
   for (const auto& [key, multiple] : options_.multiples) check_used(key);
 }
 
-Extent Importer::input_extent(const std::string& input, int axis, const ::onnx::TensorShapeProto::Dimension& dimension) {
+Extent Importer::input_extent(const std::string& input, int axis,
+                              const ::onnx::TensorShapeProto::Dimension& dimension) {
   const std::string position = fmt::format("{}:{}", input, axis);
   if (dimension.has_dim_value() && dimension.dim_value() > 0) {
     const auto given = options_.dimensions.find(position);
@@ -161,8 +166,8 @@ Extent Importer::symbol(const std::string& model_name, const std::vector<std::st
     }
   }
   if (range.min < 1 || range.max < range.min || multiple < 1)
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("dimension '{}' cannot be {} to {} in steps of {}", model_name, range.min, range.max, multiple));
+    throw Error(ErrorCode::invalid_argument, fmt::format("dimension '{}' cannot be {} to {} in steps of {}", model_name,
+                                                         range.min, range.max, multiple));
   std::string name = identifier(model_name);
   while (graph_.symbols.contains(name) || base_.contains(name)) name += "_";
   if (const auto found = multiples_.find(name); found != multiples_.end()) multiple = std::max(multiple, found->second);
@@ -171,8 +176,8 @@ Extent Importer::symbol(const std::string& model_name, const std::vector<std::st
     const std::string part = multiple == 1 ? name : fmt::format("{}_{}", name, multiple);
     const Range parts{(range.min + multiple - 1) / multiple, range.max / multiple};
     if (parts.max < parts.min)
-      throw Error(ErrorCode::invalid_argument,
-                  fmt::format("dimension '{}' has no multiple of {} between {} and {}", model_name, multiple, range.min, range.max));
+      throw Error(ErrorCode::invalid_argument, fmt::format("dimension '{}' has no multiple of {} between {} and {}",
+                                                           model_name, multiple, range.min, range.max));
     base_[part] = name;
     if (parts.min == parts.max) {
       extent = parts.min * multiple;
@@ -192,15 +197,18 @@ void Importer::read_outputs(const ::onnx::GraphProto& proto, const Scope& scope)
     if (!found) throw Error(ErrorCode::corrupt, fmt::format("output '{}' is written by no node", output.name()));
     int id = *found;
     if (shape_data(id) != nullptr)
-      throw Error(ErrorCode::unsupported,
-                  fmt::format("output '{}' is computed from symbolic dimensions; fix them (--dim NAME=SIZE)", output.name()));
+      throw Error(
+          ErrorCode::unsupported,
+          fmt::format("output '{}' is computed from symbolic dimensions; fix them (--dim NAME=SIZE)", output.name()));
     // An input or constant that is handed through, or one tensor under two names, needs bytes of its own.
     if (taken.contains(id) || graph_.value(id).constant || graph_.value(id).name != output.name()) {
       const bool free = !taken.contains(id) && !graph_.value(id).constant;
       const bool unique = std::none_of(graph_.values.begin(), graph_.values.end(),
                                        [&](const Value& v) { return v.name == output.name(); });
       if (free && unique) graph_.value(id).name = output.name();
-      else id = graph_.add_node(output.name() + "~copy", operators_.get("copy"), Json::object(), {id}, {output.name()}).at(0);
+      else
+        id = graph_.add_node(output.name() + "~copy", operators_.get("copy"), Json::object(), {id}, {output.name()})
+                 .at(0);
       if (graph_.value(id).origin.empty()) graph_.value(id).origin = output.name();
     }
     taken.insert(id);
@@ -223,10 +231,12 @@ void Importer::read_node(const ::onnx::NodeProto& proto, Scope& scope) {
     }
     const Conversion* conversion = find_conversion(proto.op_type());
     if (conversion == nullptr) node.fail("Heddle does not have this operator");
-    if (!scope.versions.contains("")) throw Error(ErrorCode::corrupt, "the model imports no version of ONNX's operator set");
+    if (!scope.versions.contains(""))
+      throw Error(ErrorCode::corrupt, "the model imports no version of ONNX's operator set");
     if (node.version() < conversion->first || node.version() > conversion->last)
-      node.fail(fmt::format("this operator is handled in versions {} to {}; convert the model with onnx.version_converter",
-                            conversion->first, conversion->last));
+      node.fail(
+          fmt::format("this operator is handled in versions {} to {}; convert the model with onnx.version_converter",
+                      conversion->first, conversion->last));
     if (evaluate_shape_arithmetic(node)) return;
     conversion->convert(node);
   } catch (const Error& e) {
@@ -248,13 +258,17 @@ void Importer::call_function(OnnxNode& node, const ::onnx::FunctionProto& functi
   for (int i = 0; i < function.input_size() && i < node.input_count(); ++i) {
     if (!node.has_input(i)) continue;
     const auto value = node.scope().find(node.proto().input(i));
-    if (!value) throw Error(ErrorCode::corrupt, fmt::format("input '{}' is written by no node before this one", node.proto().input(i)));
+    if (!value)
+      throw Error(ErrorCode::corrupt,
+                  fmt::format("input '{}' is written by no node before this one", node.proto().input(i)));
     inner.values[function.input(i)] = *value;
   }
   read_body(function.node(), inner);
   for (int i = 0; i < function.output_size() && i < node.proto().output_size(); ++i) {
     const auto value = inner.find(function.output(i));
-    if (!value) throw Error(ErrorCode::corrupt, fmt::format("function {} does not write its output '{}'", function.name(), function.output(i)));
+    if (!value)
+      throw Error(ErrorCode::corrupt,
+                  fmt::format("function {} does not write its output '{}'", function.name(), function.output(i)));
     if (!node.proto().output(i).empty()) bind(node.scope(), node.proto().output(i), *value);
   }
 }
@@ -390,7 +404,8 @@ void Importer::explain(const Error& error, const std::vector<int>& inputs) const
 
 void Importer::require_equal(const Extent& a, const Extent& b, std::string_view what) const {
   if (a == b) return;
-  const Error error(ErrorCode::invalid_argument, fmt::format("{}: {} and {} differ, or may differ", what, a.str(), b.str()));
+  const Error error(ErrorCode::invalid_argument,
+                    fmt::format("{}: {} and {} differ, or may differ", what, a.str(), b.str()));
   std::set<std::string> unknown;
   for (const std::string& symbol : undecided(a, b)) unknown.insert(base_.at(symbol));
   if (unknown.empty()) throw error;
@@ -402,7 +417,8 @@ void Importer::bind(Scope& scope, const std::string& onnx_name, int value) {
   if (!bound_.insert(value).second) return;
   const std::string name = scope.prefix + onnx_name;
   Value& v = graph_.value(value);
-  if (v.name != name && std::none_of(graph_.values.begin(), graph_.values.end(), [&](const Value& other) { return other.name == name; }))
+  if (v.name != name &&
+      std::none_of(graph_.values.begin(), graph_.values.end(), [&](const Value& other) { return other.name == name; }))
     v.name = name;
   // Names inside functions are not names that the model's user or another runtime could ask for.
   if (scope.prefix.empty() && v.origin.empty()) v.origin = onnx_name;

@@ -67,7 +67,8 @@ class Importer {
   void call_function(OnnxNode& node, const ::onnx::FunctionProto& function);
   void call_custom(OnnxNode& node, const Operator& op);
   bool evaluate_shape_arithmetic(OnnxNode& node);
-  std::optional<std::vector<Array>> fold(const Operator& op, const Json& attributes, const std::vector<int>& inputs) const;
+  std::optional<std::vector<Array>> fold(const Operator& op, const Json& attributes,
+                                         const std::vector<int>& inputs) const;
   [[noreturn]] void explain(const Error& error, const std::vector<int>& inputs) const;
 
   const Model& model_;
@@ -75,11 +76,11 @@ class Importer {
   const ReadOptions& options_;
   SymbolValues multiples_;
   Graph graph_;
-  std::unordered_map<int, ShapeData> shapes_;     ///< of values computed from symbolic extents
-  std::map<std::string, Extent> symbols_;         ///< by the model's name
-  std::map<std::string, std::string> base_;       ///< of a symbol that stands for a part of another: H_32 -> H
-  std::set<std::string> used_keys_;               ///< of options_.dimensions and multiples
-  std::set<int> bound_;                           ///< values that carry their ONNX name
+  std::unordered_map<int, ShapeData> shapes_;  ///< of values computed from symbolic extents
+  std::map<std::string, Extent> symbols_;      ///< by the model's name
+  std::map<std::string, std::string> base_;    ///< of a symbol that stands for a part of another: H_32 -> H
+  std::set<std::string> used_keys_;            ///< of options_.dimensions and multiples
+  std::set<int> bound_;                        ///< values that carry their ONNX name
 };
 
 }  // namespace heddle::graph::onnx_import

@@ -22,7 +22,7 @@ class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path) {
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    struct stat status {};
+    struct stat status{};
     if (descriptor < 0 || ::fstat(descriptor, &status) != 0) fail(path, descriptor);
     if (S_ISDIR(status.st_mode)) {
       ::close(descriptor);
@@ -65,13 +65,16 @@ Model::Model(const std::filesystem::path& path) : path_(path) {
   // Protobuf's own limit; larger models keep their weights in files beside them.
   if (file.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) corrupt("it is larger than 2 GiB");
   google::protobuf::io::ArrayInputStream stream(file.bytes(), static_cast<int>(file.size()));
-  if (!proto_.ParseFromZeroCopyStream(&stream)) corrupt("its bytes do not decode; it was cut short or is another format");
+  if (!proto_.ParseFromZeroCopyStream(&stream))
+    corrupt("its bytes do not decode; it was cut short or is another format");
   if (!proto_.has_graph()) corrupt("it holds no graph");
   if (proto_.opset_import().empty()) corrupt("it names no operator set; it was cut short or is another format");
   if (proto_.graph().output().empty()) corrupt("its graph has no outputs");
 }
 
-std::string Model::name() const { return proto_.graph().name().empty() ? path_.stem().string() : proto_.graph().name(); }
+std::string Model::name() const {
+  return proto_.graph().name().empty() ? path_.stem().string() : proto_.graph().name();
+}
 
 const ::onnx::FunctionProto* Model::function(std::string_view domain, std::string_view name) const {
   for (const auto& function : proto_.functions())

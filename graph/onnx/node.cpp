@@ -41,10 +41,9 @@ namespace {
 
 void require(const ::onnx::AttributeProto& attribute, ::onnx::AttributeProto::AttributeType type) {
   if (attribute.type() != type)
-    throw Error(ErrorCode::corrupt,
-                fmt::format("attribute '{}' is of type {} instead of {}", attribute.name(),
-                            ::onnx::AttributeProto_AttributeType_Name(attribute.type()),
-                            ::onnx::AttributeProto_AttributeType_Name(type)));
+    throw Error(ErrorCode::corrupt, fmt::format("attribute '{}' is of type {} instead of {}", attribute.name(),
+                                                ::onnx::AttributeProto_AttributeType_Name(attribute.type()),
+                                                ::onnx::AttributeProto_AttributeType_Name(type)));
 }
 
 }  // namespace
@@ -100,8 +99,10 @@ int OnnxNode::id(int i) const {
 int OnnxNode::input(int i) const {
   const int value = id(i);
   if (is_shape_data(i))
-    fail(fmt::format("'{}' is computed from symbolic dimensions and used as data, which needs a number; fix those "
-                     "dimensions (--dim NAME=SIZE)", proto_.input(i)));
+    fail(
+        fmt::format("'{}' is computed from symbolic dimensions and used as data, which needs a number; fix those "
+                    "dimensions (--dim NAME=SIZE)",
+                    proto_.input(i)));
   return value;
 }
 
@@ -118,7 +119,8 @@ ShapeData OnnxNode::shape_data(int i, std::string_view what) const {
   if (const ShapeData* known = importer_.shape_data(id(i))) return *known;
   if (const auto array = constant(i))
     if (auto data = ShapeData::of(*array)) return *data;
-  fail(fmt::format("{} ('{}') depends on the data, so the sizes are not known before the model runs", what, proto_.input(i)));
+  fail(fmt::format("{} ('{}') depends on the data, so the sizes are not known before the model runs", what,
+                   proto_.input(i)));
 }
 
 std::vector<Extent> OnnxNode::extents(int i, std::string_view what) const {
@@ -130,7 +132,8 @@ std::vector<std::int64_t> OnnxNode::constant_integers(int i, std::string_view wh
   std::vector<std::int64_t> values;
   for (const Extent& extent : extents(i, what)) {
     if (const auto fixed = extent.constant()) values.push_back(*fixed);
-    else fail(fmt::format("{} ('{}') depends on a symbolic dimension; fix it (--dim NAME=SIZE)", what, proto_.input(i)));
+    else
+      fail(fmt::format("{} ('{}') depends on a symbolic dimension; fix it (--dim NAME=SIZE)", what, proto_.input(i)));
   }
   return values;
 }
@@ -162,7 +165,9 @@ std::vector<int> OnnxNode::ops(std::string_view name, const Json& attributes, st
   return importer_.add_nodes(*this, name, attributes, std::move(inputs));
 }
 
-void OnnxNode::require_equal(const Extent& a, const Extent& b, std::string_view what) const { importer_.require_equal(a, b, what); }
+void OnnxNode::require_equal(const Extent& a, const Extent& b, std::string_view what) const {
+  importer_.require_equal(a, b, what);
+}
 
 Json OnnxNode::shape_attribute(const std::vector<Extent>& extents) {
   Json list = Json::array();
@@ -170,7 +175,9 @@ Json OnnxNode::shape_attribute(const std::vector<Extent>& extents) {
   return list;
 }
 
-int OnnxNode::add_constant(Array array) { return importer_.graph().add_constant(label() + "~constant", std::move(array)); }
+int OnnxNode::add_constant(Array array) {
+  return importer_.graph().add_constant(label() + "~constant", std::move(array));
+}
 
 int OnnxNode::add_scalar(DType type, double value) {
   Array array(type, {});

@@ -27,7 +27,8 @@ struct Scope {
   std::optional<int> find(std::string_view name) const;
 };
 
-/// One ONNX node while it is converted: its attributes and operands on one side, the nodes that it becomes on the other.
+/// One ONNX node while it is converted: its attributes and operands on one side, the nodes that it becomes on the
+/// other.
 class OnnxNode {
  public:
   OnnxNode(Importer& importer, Scope& scope, const ::onnx::NodeProto& proto);
@@ -36,8 +37,8 @@ class OnnxNode {
   const ::onnx::NodeProto& proto() const { return proto_; }
   Scope& scope() { return scope_; }
   Importer& importer() { return importer_; }
-  int version() const { return version_; }            ///< of the operator set that the node was written against
-  std::string label() const;                          ///< the node's name, or its first output's
+  int version() const { return version_; }                  ///< of the operator set that the node was written against
+  std::string label() const;                                ///< the node's name, or its first output's
   [[noreturn]] void fail(const std::string& reason) const;  ///< Error{unsupported}; the caller adds the node's name
 
   // Attributes. A default is returned where the node has none.
@@ -53,7 +54,7 @@ class OnnxNode {
   // Operands.
   int input_count() const { return proto_.input_size(); }
   bool has_input(int i) const { return i < proto_.input_size() && !proto_.input(i).empty(); }
-  int input(int i) const;                     ///< as data; throws Error{unsupported} if it is a computed shape
+  int input(int i) const;  ///< as data; throws Error{unsupported} if it is a computed shape
   const TensorType& type(int i) const;
   const TensorType& type_of(int value) const;
   int rank(int i) const { return type(i).rank(); }

@@ -24,10 +24,11 @@ Graph read_onnx(const std::filesystem::path& path, const Operators& operators, c
         std::int64_t& multiple = multiples.try_emplace(symbol, 1).first->second;
         multiple *= 2;
         if (multiple > largest_multiple)
-          throw Error(ErrorCode::unsupported,
-                      fmt::format("{}\nThe shapes may be equal for some sizes of the symbolic dimensions ({}): fix one of "
-                                  "them (--dim {}=SIZE) or say what it is a multiple of (--dim {}=MIN:MAX:STEP).",
-                                  unknown.error.what(), fmt::join(unknown.symbols, ", "), symbol, symbol))
+          throw Error(
+              ErrorCode::unsupported,
+              fmt::format("{}\nThe shapes may be equal for some sizes of the symbolic dimensions ({}): fix one of "
+                          "them (--dim {}=SIZE) or say what it is a multiple of (--dim {}=MIN:MAX:STEP).",
+                          unknown.error.what(), fmt::join(unknown.symbols, ", "), symbol, symbol))
               .within(fmt::format("model '{}'", path.string()));
       }
     } catch (const Error& e) {

@@ -14,8 +14,7 @@ namespace heddle::graph::onnx_import {
 namespace {
 
 [[noreturn]] void unsupported(const std::string& what) {
-  throw Error(ErrorCode::unsupported,
-              what + "; fix the symbolic dimension that it depends on (--dim NAME=SIZE)");
+  throw Error(ErrorCode::unsupported, what + "; fix the symbolic dimension that it depends on (--dim NAME=SIZE)");
 }
 
 Fraction reduced(Fraction f) {
@@ -29,7 +28,8 @@ Fraction reduced(Fraction f) {
 }
 
 Fraction add(const Fraction& a, const Fraction& b, int sign) {
-  return reduced({a.numerator * b.denominator + b.numerator * a.denominator * Extent(sign), a.denominator * b.denominator});
+  return reduced(
+      {a.numerator * b.denominator + b.numerator * a.denominator * Extent(sign), a.denominator * b.denominator});
 }
 
 Fraction multiply(const Fraction& a, const Fraction& b) {
@@ -69,7 +69,8 @@ Fraction integer_divide(const Fraction& a, const Fraction& b, const SymbolRanges
     return truncated(divide(a, b), symbols);
   }
   if (!at_least_zero(a.numerator, symbols) || b.numerator.bounds(symbols).min <= 0)
-    unsupported(fmt::format("{} / {} may be negative, so its rounding is not known", a.numerator.str(), b.numerator.str()));
+    unsupported(
+        fmt::format("{} / {} may be negative, so its rounding is not known", a.numerator.str(), b.numerator.str()));
   return {floor_div(a.numerator, b.numerator), 1};
 }
 
@@ -77,7 +78,8 @@ Fraction compare(const Fraction& a, const Fraction& b, const SymbolRanges& symbo
                  const std::function<std::optional<bool>(const Range&)>& decide) {
   const Fraction difference = add(a, b, -1);
   if (const auto known = decide(tight_bounds(difference.numerator, symbols))) return {*known ? 1 : 0, 1};
-  unsupported(fmt::format("whether {} and {} are equal or ordered depends on the size", a.numerator.str(), b.numerator.str()));
+  unsupported(
+      fmt::format("whether {} and {} are equal or ordered depends on the size", a.numerator.str(), b.numerator.str()));
 }
 
 std::optional<bool> decide_equal(const Range& difference) {
@@ -261,7 +263,8 @@ ShapeData expand(const ShapeCall& call) {
   Shape shape;
   for (std::size_t i = 0; i < to.elements.size(); ++i) shape.push_back(fixed_element(to, i));
   if (element_count(shape) > ShapeData::most_elements) unsupported("a computed shape is expanded to a large tensor");
-  const ShapeData ones{data.dtype, shape, std::vector<Fraction>(static_cast<std::size_t>(element_count(shape)), Fraction{1, 1})};
+  const ShapeData ones{data.dtype, shape,
+                       std::vector<Fraction>(static_cast<std::size_t>(element_count(shape)), Fraction{1, 1})};
   return elementwise(data, ones, data.dtype, [](const Fraction& a, const Fraction&) { return a; });
 }
 
@@ -283,7 +286,8 @@ ShapeData where(const ShapeCall& call) {
     if (!known) unsupported("a condition depends on the size");
     return *known != 0 ? x : Fraction{0, 0};
   });
-  return elementwise(chosen, b, a.dtype, [](const Fraction& x, const Fraction& y) { return x.denominator == 0 ? y : x; });
+  return elementwise(chosen, b, a.dtype,
+                     [](const Fraction& x, const Fraction& y) { return x.denominator == 0 ? y : x; });
 }
 
 std::vector<ShapeData> split(const ShapeCall& call) {
@@ -348,33 +352,34 @@ const std::array rows = {
         }},
     Row{"Sub",
         [](const ShapeCall& c) {
-          return one(binary(c, operand(c, 0).dtype, [](const Fraction& a, const Fraction& b) { return add(a, b, -1); }));
+          return one(
+              binary(c, operand(c, 0).dtype, [](const Fraction& a, const Fraction& b) { return add(a, b, -1); }));
         }},
     Row{"Mul", [](const ShapeCall& c) { return one(binary(c, operand(c, 0).dtype, multiply)); }},
     Row{"Div",
         [](const ShapeCall& c) {
-          return one(binary(c, operand(c, 0).dtype,
-                            [&](const Fraction& a, const Fraction& b) { return divide_as(c, a, b); }));
+          return one(
+              binary(c, operand(c, 0).dtype, [&](const Fraction& a, const Fraction& b) { return divide_as(c, a, b); }));
         }},
     Row{"Mod",
         [](const ShapeCall& c) {
-          return one(binary(c, operand(c, 0).dtype, [](const Fraction& a, const Fraction& b) {
-            return Fraction{mod(whole(a), whole(b)), 1};
-          }));
+          return one(binary(c, operand(c, 0).dtype,
+                            [](const Fraction& a, const Fraction& b) { return Fraction{mod(whole(a), whole(b)), 1}; }));
         }},
     Row{"Min",
         [](const ShapeCall& c) {
-          return one(binary(c, operand(c, 0).dtype, [](const Fraction& a, const Fraction& b) {
-            return Fraction{min(whole(a), whole(b)), 1};
-          }));
+          return one(binary(c, operand(c, 0).dtype,
+                            [](const Fraction& a, const Fraction& b) { return Fraction{min(whole(a), whole(b)), 1}; }));
         }},
     Row{"Max",
         [](const ShapeCall& c) {
-          return one(binary(c, operand(c, 0).dtype, [](const Fraction& a, const Fraction& b) {
-            return Fraction{max(whole(a), whole(b)), 1};
-          }));
+          return one(binary(c, operand(c, 0).dtype,
+                            [](const Fraction& a, const Fraction& b) { return Fraction{max(whole(a), whole(b)), 1}; }));
         }},
-    Row{"Neg", [](const ShapeCall& c) { return one(map_elements(c, [](const Fraction& f) { return multiply(f, {-1, 1}); })); }},
+    Row{"Neg",
+        [](const ShapeCall& c) {
+          return one(map_elements(c, [](const Fraction& f) { return multiply(f, {-1, 1}); }));
+        }},
     Row{"Floor", [](const ShapeCall& c) { return one(map_elements(c, floor_of)); }},
     Row{"Ceil", [](const ShapeCall& c) { return one(map_elements(c, ceil_of)); }},
     Row{"Equal",
@@ -407,7 +412,8 @@ const std::array rows = {
             return compare(b, a, c.symbols, decide_less_or_equal);
           }));
         }},
-    Row{"Not", [](const ShapeCall& c) { return one(map_elements(c, [](const Fraction& f) { return add({1, 1}, f, -1); })); }},
+    Row{"Not",
+        [](const ShapeCall& c) { return one(map_elements(c, [](const Fraction& f) { return add({1, 1}, f, -1); })); }},
     Row{"And", [](const ShapeCall& c) { return one(binary(c, DType::boolean, multiply)); }},
     Row{"ReduceProd", [](const ShapeCall& c) { return one(reduce(c, multiply, {1, 1})); }},
     Row{"ReduceSum",
@@ -416,11 +422,13 @@ const std::array rows = {
         }},
     Row{"ReduceMin",
         [](const ShapeCall& c) {
-          return one(reduce(c, [](const Fraction& a, const Fraction& b) { return Fraction{min(whole(a), whole(b)), 1}; }, {0, 1}));
+          return one(reduce(
+              c, [](const Fraction& a, const Fraction& b) { return Fraction{min(whole(a), whole(b)), 1}; }, {0, 1}));
         }},
     Row{"ReduceMax",
         [](const ShapeCall& c) {
-          return one(reduce(c, [](const Fraction& a, const Fraction& b) { return Fraction{max(whole(a), whole(b)), 1}; }, {0, 1}));
+          return one(reduce(
+              c, [](const Fraction& a, const Fraction& b) { return Fraction{max(whole(a), whole(b)), 1}; }, {0, 1}));
         }},
 };
 
@@ -468,7 +476,9 @@ std::optional<Array> ShapeData::constant() const {
     const auto numerator = elements[i].numerator.constant();
     if (!numerator) return std::nullopt;
     if (dtype == DType::i64) array.as<std::int64_t>()[i] = *numerator / elements[i].denominator;
-    else array.set(static_cast<std::int64_t>(i), static_cast<double>(*numerator) / static_cast<double>(elements[i].denominator));
+    else
+      array.set(static_cast<std::int64_t>(i),
+                static_cast<double>(*numerator) / static_cast<double>(elements[i].denominator));
   }
   return array;
 }
@@ -492,7 +502,8 @@ Range tight_bounds(const Extent& extent, const SymbolRanges& symbols) {
     const Extent rest = extent - Extent(k) * Extent::of(monomial[0]);
     const Range scaled = tight_bounds(Extent(*c) * rest + Extent(k) * monomial[0]->lhs, symbols);
     const std::int64_t spread = k * (*c - 1);
-    const std::int64_t low = scaled.min - std::max<std::int64_t>(spread, 0), high = scaled.max - std::min<std::int64_t>(spread, 0);
+    const std::int64_t low = scaled.min - std::max<std::int64_t>(spread, 0),
+                       high = scaled.max - std::min<std::int64_t>(spread, 0);
     range.min = std::max(range.min, ceil_div(low, *c).value());
     range.max = std::min(range.max, floor_div(Extent(high), *c).value());
     break;  // the recursion takes the other quotients

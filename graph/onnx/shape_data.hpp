@@ -33,7 +33,7 @@ struct ShapeData {
   Shape shape;  ///< {} for a scalar
   std::vector<Fraction> elements;
 
-  static constexpr std::int64_t most_elements = 1024;  ///< larger tensors are data, not shapes
+  static constexpr std::int64_t most_elements = 1024;      ///< larger tensors are data, not shapes
   static std::optional<ShapeData> of(const Array& array);  ///< nullopt: too large or not exact
   std::optional<Array> constant() const;                   ///< if no symbol is left
   std::optional<std::vector<Extent>> extents() const;      ///< if every element is an integer

@@ -59,7 +59,8 @@ int typed_count(const ::onnx::TensorProto& tensor, DType dtype) {
   }
 }
 
-Array read_external(const ::onnx::TensorProto& tensor, const std::filesystem::path& directory, DType dtype, Shape shape) {
+Array read_external(const ::onnx::TensorProto& tensor, const std::filesystem::path& directory, DType dtype,
+                    Shape shape) {
   const std::uint64_t bytes = static_cast<std::uint64_t>(element_count(shape)) * size_of(dtype);
   std::string location;
   std::uint64_t offset = 0, length = bytes;
@@ -115,31 +116,36 @@ DType dtype_of(int onnx_type) {
     case Type::BOOL: return DType::boolean;
     case Type::STRING: return DType::string;
     default:
-      throw Error(ErrorCode::unsupported,
-                  fmt::format("element type {} is not supported",
-                              ::onnx::TensorProto_DataType_IsValid(onnx_type)
-                                  ? ::onnx::TensorProto_DataType_Name(static_cast<::onnx::TensorProto_DataType>(onnx_type))
-                                  : std::to_string(onnx_type)));
+      throw Error(
+          ErrorCode::unsupported,
+          fmt::format("element type {} is not supported",
+                      ::onnx::TensorProto_DataType_IsValid(onnx_type)
+                          ? ::onnx::TensorProto_DataType_Name(static_cast<::onnx::TensorProto_DataType>(onnx_type))
+                          : std::to_string(onnx_type)));
   }
 }
 
 Array take_array(::onnx::TensorProto& tensor, const std::filesystem::path& directory) {
   const DType dtype = dtype_of(tensor.data_type());
-  if (dtype == DType::string) throw Error(ErrorCode::unsupported, fmt::format("tensor '{}' holds strings", tensor.name()));
+  if (dtype == DType::string)
+    throw Error(ErrorCode::unsupported, fmt::format("tensor '{}' holds strings", tensor.name()));
   Shape shape;
   std::int64_t count = 1;
   for (const std::int64_t extent : tensor.dims()) {
     // Before anything is allocated: a damaged shape must not ask for terabytes.
     if (extent < 0 || (extent > 0 && count > (std::int64_t(1) << 40) / extent))
-      corrupt(tensor, fmt::format("has an impossible shape {}", to_string(Shape(tensor.dims().begin(), tensor.dims().end()))));
+      corrupt(tensor,
+              fmt::format("has an impossible shape {}", to_string(Shape(tensor.dims().begin(), tensor.dims().end()))));
     count *= extent;
     shape.push_back(extent);
   }
   // Sizes are compared before anything is allocated.
-  if (tensor.data_location() == ::onnx::TensorProto::EXTERNAL) return read_external(tensor, directory, dtype, std::move(shape));
+  if (tensor.data_location() == ::onnx::TensorProto::EXTERNAL)
+    return read_external(tensor, directory, dtype, std::move(shape));
   if (tensor.has_raw_data()) {
     if (tensor.raw_data().size() != static_cast<std::size_t>(count) * size_of(dtype))
-      corrupt(tensor, fmt::format("has {} bytes for {} {}", tensor.raw_data().size(), to_string(dtype), to_string(shape)));
+      corrupt(tensor,
+              fmt::format("has {} bytes for {} {}", tensor.raw_data().size(), to_string(dtype), to_string(shape)));
     Array array(dtype, std::move(shape));
     const std::unique_ptr<std::string> bytes(tensor.release_raw_data());
     if (!bytes->empty()) std::memcpy(array.mutable_data(), bytes->data(), bytes->size());

@@ -45,7 +45,8 @@ std::optional<Array> mapped(const Array& array, double (*f)(double), bool exactl
 
 /// add(c, x) -> add(x, c)
 Result constant_last(const Site& s) {
-  constexpr std::array<std::string_view, 9> commutative = {"add", "mul", "min", "max", "and", "or", "xor", "equal", "bitwise_and"};
+  constexpr std::array<std::string_view, 9> commutative = {"add", "mul", "min",   "max",        "and",
+                                                           "or",  "xor", "equal", "bitwise_and"};
   if (std::find(commutative.begin(), commutative.end(), s.op()) == commutative.end()) return std::nullopt;
   if (!s.r.constant(s.in[0]) || s.r.constant(s.in[1])) return std::nullopt;
   return s.add(s.op(), s.node.attributes, {s.in[1], s.in[0]});
@@ -221,13 +222,15 @@ Result clamp_chain(const Site& s) {
     return s.add("relu", Json::object(), {x});
   }
   if (s.is("clip") && !merged) return std::nullopt;
-  return s.add("clip", {{"min", reflect::value_to_json(outer->low)}, {"max", reflect::value_to_json(outer->high)}}, {x});
+  return s.add("clip", {{"min", reflect::value_to_json(outer->low)}, {"max", reflect::value_to_json(outer->high)}},
+               {x});
 }
 
 using Rule = Result (*)(const Site&);
-constexpr std::array rules = {nothing_done,       constant_last, sub_constant, div_constant,
-                              pow_constant,       neutral_constant, reshape_of_reshape, transposes,
-                              matmul_of_transposed_constant, clamp_chain};
+constexpr std::array rules = {nothing_done,       constant_last, sub_constant,
+                              div_constant,       pow_constant,  neutral_constant,
+                              reshape_of_reshape, transposes,    matmul_of_transposed_constant,
+                              clamp_chain};
 
 }  // namespace
 

@@ -35,7 +35,9 @@ struct Weights {
 std::optional<Weights> weights_of(const Rewriter& r, const Node& node) {
   const std::string_view op = node.op->name();
   if (op == "conv")
-    return Weights{1, [](std::int64_t flat, const Shape& shape) { return static_cast<std::size_t>(flat / (element_count(shape) / shape[0])); }};
+    return Weights{1, [](std::int64_t flat, const Shape& shape) {
+                     return static_cast<std::size_t>(flat / (element_count(shape) / shape[0]));
+                   }};
   if (op == "conv_transpose") {
     const auto groups = node.attributes.at("group").get<std::int64_t>();
     return Weights{1, [groups](std::int64_t flat, const Shape& shape) {
@@ -45,7 +47,8 @@ std::optional<Weights> weights_of(const Rewriter& r, const Node& node) {
                    }};
   }
   if (op == "matmul" && r.type(node.inputs[1]).rank() == 2 && !node.attributes.at("transpose_b").get<bool>())
-    return Weights{r.type(node.outputs[0]).rank() - 1, [](std::int64_t flat, const Shape& shape) { return static_cast<std::size_t>(flat % shape[1]); }};
+    return Weights{r.type(node.outputs[0]).rank() - 1,
+                   [](std::int64_t flat, const Shape& shape) { return static_cast<std::size_t>(flat % shape[1]); }};
   return std::nullopt;
 }
 
@@ -72,11 +75,14 @@ std::optional<int> scale_weights(Rewriter& r, const Node& node, const Node& inne
   if (!weights || !r.constant(inner.inputs[1])) return std::nullopt;
   auto bias = bias_of(r, inner, *weights);
   const auto scale = per_channel(factor, r.type(inner.outputs[0]), weights->channel);
-  if (!bias || !scale || !std::all_of(scale->begin(), scale->end(), [](double v) { return std::isfinite(v); })) return std::nullopt;
+  if (!bias || !scale || !std::all_of(scale->begin(), scale->end(), [](double v) { return std::isfinite(v); }))
+    return std::nullopt;
   const Array w = *r.constant(inner.inputs[1]);
   std::vector<double> values = to_doubles(w);
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] *= (*scale)[weights->of(static_cast<std::int64_t>(i), w.shape())];
-  std::vector<int> inputs{inner.inputs[0], r.add_constant(from_doubles(w.dtype(), w.shape(), values), node.name + "~weights")};
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] *= (*scale)[weights->of(static_cast<std::int64_t>(i), w.shape())];
+  std::vector<int> inputs{inner.inputs[0],
+                          r.add_constant(from_doubles(w.dtype(), w.shape(), values), node.name + "~weights")};
   if (inner.inputs.size() > 2) {
     for (std::size_t c = 0; c < bias->size(); ++c) (*bias)[c] *= (*scale)[c];
     inputs.push_back(add_bias(r, node, w.dtype(), *bias));
@@ -120,8 +126,8 @@ std::optional<Affine> affine(const Rewriter& r, int id, std::string_view op) {
   return Affine{node->inputs[0], node->inputs[1]};
 }
 
-/// mul(add(mul(x, a), b), c) -> add(mul(x, a c), b c), and the shorter chains inside it. A lone add(x, b) is not scaled:
-/// that could cancel where the sum was small.
+/// mul(add(mul(x, a), b), c) -> add(mul(x, a c), b c), and the shorter chains inside it. A lone add(x, b) is not
+/// scaled: that could cancel where the sum was small.
 std::optional<int> merge_chain(Rewriter& r, const Operators& operators, const Node& node, int operand, const Array& c) {
   const bool multiplies = node.op->name() == "mul";
   const auto sum = affine(r, operand, "add");
@@ -137,15 +143,16 @@ std::optional<int> merge_chain(Rewriter& r, const Operators& operators, const No
   const auto factor = combined(*r.constant(product->constant), c, times);
   const auto shift = sum ? combined(*r.constant(sum->constant), c, times) : std::nullopt;
   if (!factor || (sum && !shift)) return std::nullopt;
-  const int scaled = r.add(operators.get("mul"), Json::object(), {product->x, r.add_constant(*factor, node.name + "~factor")}, node.name);
+  const int scaled = r.add(operators.get("mul"), Json::object(),
+                           {product->x, r.add_constant(*factor, node.name + "~factor")}, node.name);
   if (!sum) return scaled;
   return r.add(operators.get("add"), Json::object(), {scaled, r.add_constant(*shift, node.name + "~shift")}, node.name);
 }
 
 }  // namespace
 
-/// Before: conv, conv_transpose or matmul with known weights, then mul and add of constants that differ by output channel
-/// at most. After: scaled weights and a bias. Chains of such mul and add elsewhere become one mul and one add.
+/// Before: conv, conv_transpose or matmul with known weights, then mul and add of constants that differ by output
+/// channel at most. After: scaled weights and a bias. Chains of such mul and add elsewhere become one mul and one add.
 Graph fold_affine(const Graph& graph) {
   const Operators operators;
   return rewrite_nodes(graph, [&](Rewriter& r, const Node& node) -> std::optional<int> {

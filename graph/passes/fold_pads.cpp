@@ -20,7 +20,9 @@ std::optional<SpatialPad> spatial_pad(const Node& node, int rank) {
   if (node.attributes.at("mode") != "constant" || rank < 3) return std::nullopt;
   SpatialPad result;
   const Json& value = node.attributes.at("value");
-  result.value = value.is_number() ? value.get<double>() : value == "-inf" ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
+  result.value = value.is_number() ? value.get<double>()
+                 : value == "-inf" ? -std::numeric_limits<double>::infinity()
+                                   : std::numeric_limits<double>::quiet_NaN();
   for (int i = 0; i < 2 * rank; ++i) {
     const auto fixed = pads[static_cast<std::size_t>(i)].constant();
     if (!fixed || *fixed < 0) return std::nullopt;
@@ -42,7 +44,8 @@ Graph fold_pads(const Graph& graph) {
     const Node* pad = r.producer(in[0], "pad");
     if (pad == nullptr) return std::nullopt;
     const auto outer = spatial_pad(*pad, r.type(in[0]).rank());
-    if (!outer || outer->value != (op == "max_pool" ? -std::numeric_limits<double>::infinity() : 0)) return std::nullopt;
+    if (!outer || outer->value != (op == "max_pool" ? -std::numeric_limits<double>::infinity() : 0))
+      return std::nullopt;
     Json attributes = node.attributes;
     // A window that sticks out at the end depends on where the padding ends.
     if (attributes.value("ceil_mode", false)) return std::nullopt;

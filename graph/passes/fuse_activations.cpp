@@ -145,7 +145,8 @@ Graph fuse_activations(const Graph& graph) {
     if (!open(r, op, in[0], in[1], out.shape, product)) return std::nullopt;
     auto fused = gated(r, product);
     if (!fused && product.factors.size() == 1 && near(product.number, 1.0 / 6))
-      if (const auto x = relu6_of_shifted(r, product.factors[0])) fused = Fused{"hard_sigmoid", {{"alpha", 1.0 / 6}, {"beta", 0.5}}, *x};
+      if (const auto x = relu6_of_shifted(r, product.factors[0]))
+        fused = Fused{"hard_sigmoid", {{"alpha", 1.0 / 6}, {"beta", 0.5}}, *x};
     if (!fused || r.type(fused->x).shape != out.shape) return std::nullopt;
     return r.add(operators.get(fused->op), fused->attributes, {fused->x}, node.name);
   });

@@ -11,7 +11,8 @@ namespace {
 /// mean(x) over dimensions from `axis` to the last, which it keeps; returns axis.
 std::optional<int> trailing_mean(const Rewriter& r, int id, int x) {
   const Node* node = r.producer(id, "reduce_mean");
-  if (node == nullptr || (x >= 0 && node->inputs[0] != x) || !node->attributes.at("keepdims").get<bool>()) return std::nullopt;
+  if (node == nullptr || (x >= 0 && node->inputs[0] != x) || !node->attributes.at("keepdims").get<bool>())
+    return std::nullopt;
   const int rank = r.type(node->inputs[0]).rank();
   auto axes = node->attributes.at("axes").get<std::vector<std::int64_t>>();
   if (axes.empty()) return 0;

@@ -52,7 +52,8 @@ std::optional<double> Rewriter::scalar(int id) const {
 }
 
 bool Rewriter::may_replace(const Node& source_node, int replacement) const {
-  const bool output = std::find(source_outputs_.begin(), source_outputs_.end(), source_node.outputs.at(0)) != source_outputs_.end();
+  const bool output =
+      std::find(source_outputs_.begin(), source_outputs_.end(), source_node.outputs.at(0)) != source_outputs_.end();
   return !output || (producer(replacement) != nullptr && !is_output(replacement));
 }
 
@@ -69,8 +70,9 @@ void Rewriter::replace(const Node& source_node, int replacement) {
   const TensorType& was = type(old);
   const TensorType& is = type(replacement);
   if (was.dtype != is.dtype || was.shape != is.shape)
-    throw Error(ErrorCode::internal, fmt::format("node '{}' ({}) of type {} is replaced by '{}' of type {}", source_node.name,
-                                                 source_node.op->name(), was.str(), value(replacement).name, is.str()));
+    throw Error(ErrorCode::internal,
+                fmt::format("node '{}' ({}) of type {} is replaced by '{}' of type {}", source_node.name,
+                            source_node.op->name(), was.str(), value(replacement).name, is.str()));
   current_[static_cast<std::size_t>(old)] = replacement;
   // The node's own reads are gone; what read its result reads the replacement.
   for (const int id : operands(source_node)) --uses_[static_cast<std::size_t>(id)];
@@ -90,7 +92,8 @@ void Rewriter::replace(const Node& source_node, int replacement) {
 int Rewriter::add(const Operator& op, const Json& attributes, std::vector<int> inputs, const std::string& name) {
   changed_ = true;
   for (const int id : inputs) ++uses_[static_cast<std::size_t>(id)];
-  const std::vector<int> outputs = to_.add_node(name, op, attributes, std::move(inputs), {fmt::format("{}~{}", name, op.name())});
+  const std::vector<int> outputs =
+      to_.add_node(name, op, attributes, std::move(inputs), {fmt::format("{}~{}", name, op.name())});
   producer_.resize(to_.values.size(), static_cast<int>(to_.nodes.size()) - 1);
   uses_.resize(to_.values.size(), 0);
   named_.resize(to_.values.size(), false);
@@ -114,9 +117,11 @@ Graph Rewriter::finish() {
     const int id = now(old);
     const auto [at, fresh] = taken.try_emplace(id, old);
     if (!fresh && at->second != old)
-      throw Error(ErrorCode::internal, fmt::format("a pass made output '{}' the same value as another", value(old).name));
+      throw Error(ErrorCode::internal,
+                  fmt::format("a pass made output '{}' the same value as another", value(old).name));
     // An intermediate that becomes the output takes its name; a new value has it already.
-    if (fresh && id != old && id < static_cast<int>(current_.size())) std::swap(to_.value(id).name, to_.value(old).name);
+    if (fresh && id != old && id < static_cast<int>(current_.size()))
+      std::swap(to_.value(id).name, to_.value(old).name);
     to_.outputs[i] = id;
   }
   return compact(to_);

@@ -8,8 +8,8 @@
 namespace heddle::graph {
 
 /// Builds a pass's result while the pass walks over the source's nodes in order: each node is kept or its result is
-/// replaced by another value. Nodes that nothing needs any more are dropped at the end, so a pattern is rewritten at its
-/// last node and its inside goes away by itself.
+/// replaced by another value. Nodes that nothing needs any more are dropped at the end, so a pattern is rewritten at
+/// its last node and its inside goes away by itself.
 ///
 /// Values keep their numbers; new ones come behind. Patterns are matched on the result so far: what an earlier step of
 /// the same pass made is seen by the next.
@@ -17,24 +17,24 @@ class Rewriter {
  public:
   explicit Rewriter(const Graph& from);
 
-  const Graph& graph() const { return to_; }              ///< the result so far
+  const Graph& graph() const { return to_; }  ///< the result so far
   const Value& value(int id) const { return to_.value(id); }
   const TensorType& type(int id) const { return to_.value(id).type; }
 
   int now(int source_value) const { return current_[static_cast<std::size_t>(source_value)]; }  ///< what stands for it
-  std::vector<int> operands(const Node& source_node) const;    ///< what stands for a node's inputs
+  std::vector<int> operands(const Node& source_node) const;  ///< what stands for a node's inputs
 
-  const Node* producer(int id) const;                      ///< null for inputs and constants
-  const Node* producer(int id, std::string_view op) const; ///< null unless it is that operator
-  bool used_once(int id) const;                            ///< by nodes and as an output, together
-  bool is_output(int id) const;                            ///< of the source graph
+  const Node* producer(int id) const;                       ///< null for inputs and constants
+  const Node* producer(int id, std::string_view op) const;  ///< null unless it is that operator
+  bool used_once(int id) const;                             ///< by nodes and as an output, together
+  bool is_output(int id) const;                             ///< of the source graph
 
   const std::optional<Array>& constant(int id) const { return to_.value(id).constant; }
-  std::optional<double> scalar(int id) const;              ///< of a constant of one element
+  std::optional<double> scalar(int id) const;  ///< of a constant of one element
 
   /// An output needs bytes of its own: it cannot become an input, a constant or another output.
   bool may_replace(const Node& source_node, int replacement) const;
-  void keep(const Node& source_node);                      ///< as it is, with operands that stand for its own
+  void keep(const Node& source_node);  ///< as it is, with operands that stand for its own
   /// `replacement` holds exactly what the node's only result held. A new value takes its name and origin.
   void replace(const Node& source_node, int replacement);
   int add(const Operator& op, const Json& attributes, std::vector<int> inputs, const std::string& name);

@@ -28,8 +28,9 @@ std::optional<Shape> fixed(const std::vector<Extent>& shape) {
 /// Elementwise in the strict sense: nothing in its attributes says which dimension is which.
 bool commutes_with_views(const Node& node) {
   if (node.op->kind() != OperatorKind::elementwise || node.op->name() == "batch_norm") return false;
-  return std::none_of(node.attributes.items().begin(), node.attributes.items().end(),
-                      [](const auto& item) { return item.key() == "axis" || item.key() == "axes" || item.key() == "shape"; });
+  return std::none_of(node.attributes.items().begin(), node.attributes.items().end(), [](const auto& item) {
+    return item.key() == "axis" || item.key() == "axes" || item.key() == "shape";
+  });
 }
 
 class Sink {
@@ -61,7 +62,8 @@ class Sink {
   }
 
   /// What the node reads where it stands before the view instead of after.
-  std::optional<std::vector<int>> operands_before(const std::vector<int>& operands, std::size_t viewed, const Node& view) {
+  std::optional<std::vector<int>> operands_before(const std::vector<int>& operands, std::size_t viewed,
+                                                  const Node& view) {
     const TensorType from = r_.type(view.inputs[0]);
     const TensorType to = r_.type(operands[viewed]);
     std::vector<int> result = operands;
@@ -80,7 +82,8 @@ class Sink {
         reshaped[i] = Shape{};
       } else if (view.op->name() != "reshape") {
         return std::nullopt;
-      } else if (significant.size() == 1 && is_row(type, significant[0]) && is_row(from, significant[0]) && is_row(to, significant[0])) {
+      } else if (significant.size() == 1 && is_row(type, significant[0]) && is_row(from, significant[0]) &&
+                 is_row(to, significant[0])) {
         if (type.rank() == 1) continue;
         reshaped[i] = fixed(significant);
         if (!r_.constant(operands[i]) || !reshaped[i]) return std::nullopt;
@@ -111,7 +114,9 @@ class Sink {
   }
 
   /// Whether the last dimension has that extent, which is not 1.
-  static bool is_row(const TensorType& type, const Extent& extent) { return type.rank() > 0 && type.shape.back() == extent; }
+  static bool is_row(const TensorType& type, const Extent& extent) {
+    return type.rank() > 0 && type.shape.back() == extent;
+  }
 
   Rewriter& r_;
   const Node& node_;
@@ -121,8 +126,8 @@ class Sink {
 }  // namespace
 
 /// Before: y = relu(reshape(matmul(a, b))), y = mul(transpose(matmul(a, b)), 0.125)
-/// After: y = reshape(relu(matmul(a, b))), y = transpose(mul(matmul(a, b), 0.125)): the matrix product's kernel does the
-/// rest on the way, and scales that are constants can become part of its weights.
+/// After: y = reshape(relu(matmul(a, b))), y = transpose(mul(matmul(a, b), 0.125)): the matrix product's kernel does
+/// the rest on the way, and scales that are constants can become part of its weights.
 Graph sink_views(const Graph& graph) {
   return rewrite_nodes(graph, [](Rewriter& r, const Node& node) -> std::optional<int> {
     if (!commutes_with_views(node)) return std::nullopt;

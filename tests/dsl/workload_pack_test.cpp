@@ -58,7 +58,8 @@ TEST_CASE("packed operands hold every element where the packing says, zeros in t
   check_packed({7, 9, 2, 3}, conv, order, {});
   check_packed({11, 50}, {"k", "n"}, {"k", "n"}, {{"n", 48}});
   check_packed({13}, {"co"}, {"co"}, {{"co", 8}});
-  for (const DType type : {DType::i8, DType::f16, DType::f64}) check_packed({5, 7}, {"k", "n"}, {"k", "n"}, {{"n", 4}}, type);
+  for (const DType type : {DType::i8, DType::f16, DType::f64})
+    check_packed({5, 7}, {"k", "n"}, {"k", "n"}, {{"n", 4}}, type);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 #include <sstream>
 
 #include <Halide.h>
-#include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <catch2/catch.hpp>
 
 #include "base/file.hpp"
 #include "tests/generators/support.hpp"
@@ -73,9 +73,10 @@ TEST_CASE("arm-64-linux kernels run under qemu and give the reference's numbers"
   write_file(path("module.so"), link_module({compile_object(r)}, r.target));
   write_file(path("main.c"), program);
   int status = -1;
-  const std::string compiler = shell(fmt::format("{} -O1 -std=gnu17 -I {} -isystem {}/halide/include {} -o {} -ldl 2>&1",
-                                                 HEDDLE_AARCH64_CC, HEDDLE_SOURCE_DIR, HEDDLE_SITE_PACKAGES,
-                                                 path("main.c"), path("main")), &status);
+  const std::string compiler =
+      shell(fmt::format("{} -O1 -std=gnu17 -I {} -isystem {}/halide/include {} -o {} -ldl 2>&1", HEDDLE_AARCH64_CC,
+                        HEDDLE_SOURCE_DIR, HEDDLE_SITE_PACKAGES, path("main.c"), path("main")),
+            &status);
   INFO(compiler);
   REQUIRE(status == 0);
 
@@ -86,9 +87,10 @@ TEST_CASE("arm-64-linux kernels run under qemu and give the reference's numbers"
     for (const Array* array : {&inputs[0], &packed})
       bytes.append(static_cast<const char*>(array->data()), array->bytes());
     write_file(path("inputs"), bytes);
-    std::istringstream lines(shell(fmt::format("{} -L /usr/aarch64-linux-gnu {} {} {}_argv {} {} {} {} 16", HEDDLE_QEMU_AARCH64,
-                                               path("main"), path("module.so"), kernel_symbol(r), path("inputs"), s[0], s[1],
-                                               s[2]), &status));
+    std::istringstream lines(
+        shell(fmt::format("{} -L /usr/aarch64-linux-gnu {} {} {}_argv {} {} {} {} 16", HEDDLE_QEMU_AARCH64,
+                          path("main"), path("module.so"), kernel_symbol(r), path("inputs"), s[0], s[1], s[2]),
+              &status));
     REQUIRE(status == 0);
     Array got(DType::f32, {s[0], s[2]});
     for (std::int64_t i = 0; i < got.size(); ++i) {

@@ -82,7 +82,8 @@ TEST_CASE("The cache stays within its bound and forgets what was used least rece
     one = fs::file_size(files_in(directory.path()).at(0));
   }
   const std::uint64_t most = one * 7 / 2;
-  write_file(directory.path() / "notes.txt", std::string(one * 10, 'x'));  // not the cache's: neither counted nor removed
+  write_file(directory.path() / "notes.txt",
+             std::string(one * 10, 'x'));  // not the cache's: neither counted nor removed
   KernelCache cache(directory.path(), most);
   for (int i = 1; i < 6; ++i) {
     cache.get(request(workloads[static_cast<std::size_t>(i)], tiled));
@@ -139,7 +140,9 @@ TEST_CASE("Two processes share a cache", "[slow]") {
 }
 
 TEST_CASE("The cache's directory follows the environment") {
-  const auto saved = [](const char* name) { return std::string(std::getenv(name) != nullptr ? std::getenv(name) : ""); };
+  const auto saved = [](const char* name) {
+    return std::string(std::getenv(name) != nullptr ? std::getenv(name) : "");
+  };
   const std::string home = saved("HOME"), xdg = saved("XDG_CACHE_HOME"), own = saved("HEDDLE_CACHE");
   ::unsetenv("HEDDLE_CACHE");
   ::unsetenv("XDG_CACHE_HOME");
@@ -177,7 +180,8 @@ TEST_CASE("compile_all stops at the first error and names the kernel") {
   // Refused when its key is made, and when it is compiled.
   CHECK_THROWS_WITH(compile_all({request(good, tiled), request(good, "acc.compute_at(out, z)")}, cache, 2),
                     Contains("kernel 'product'") && Contains("'z'"));
-  CHECK_THROWS_WITH(compile_all({request(good, "acc.compute_at(out, y).store_at(out, x)"), request(good, tiled)}, cache, 1),
-                    Contains("kernel 'product'") && Contains("acc"));
+  CHECK_THROWS_WITH(
+      compile_all({request(good, "acc.compute_at(out, y).store_at(out, x)"), request(good, tiled)}, cache, 1),
+      Contains("kernel 'product'") && Contains("acc"));
   CHECK(cache.misses() == 1);  // nothing was begun after the error
 }

@@ -112,7 +112,8 @@ TEST_CASE("Pipelines are compiled side by side") {
         for (int i = 0; i < each; ++i) {
           const int which = (i + t) % each;
           const Workload workload = product_workload(6, 8, 16 * (which + 1));
-          equal[static_cast<std::size_t>(t)] += compile_object(request(workload, tiled)) == alone[static_cast<std::size_t>(which)];
+          equal[static_cast<std::size_t>(t)] +=
+              compile_object(request(workload, tiled)) == alone[static_cast<std::size_t>(which)];
         }
       });
   }
@@ -121,10 +122,11 @@ TEST_CASE("Pipelines are compiled side by side") {
 
 TEST_CASE("A schedule that does not fit is an error with its place and the workload") {
   const Workload workload = product_workload(4, 4, 16);
-  KernelRequest r = {.workload = &workload,
-                     .implementation = Implementation::parse("out.vectorize(x, 8)\nacc.compute_at(out, z)", "mine.sched"),
-                     .target = host_target(),
-                     .schedule_file = "mine.sched"};
+  KernelRequest r = {
+      .workload = &workload,
+      .implementation = Implementation::parse("out.vectorize(x, 8)\nacc.compute_at(out, z)", "mine.sched"),
+      .target = host_target(),
+      .schedule_file = "mine.sched"};
   const Error unknown = error_of([&] { compile_object(r); });
   CHECK(unknown.code() == ErrorCode::invalid_argument);
   CHECK_THAT(unknown.what(), Contains("mine.sched:2"));

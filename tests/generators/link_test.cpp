@@ -77,7 +77,8 @@ TEST_CASE("A missing linker or shim is an error that says what to install") {
 }
 
 TEST_CASE("A program that fails is an error with what it said") {
-  CHECK_THROWS_WITH(run_tool("/bin/sh", {"-c", "echo because >&2; exit 3"}), Contains("status 3") && Contains("because"));
+  CHECK_THROWS_WITH(run_tool("/bin/sh", {"-c", "echo because >&2; exit 3"}),
+                    Contains("status 3") && Contains("because"));
   CHECK_THROWS_WITH(run_tool("/bin/sh", {"-c", "kill -9 $$"}), Contains("signal 9"));
   CHECK_THROWS_WITH(run_tool("/nowhere/tool", {}), Contains("/nowhere/tool"));
   CHECK_NOTHROW(run_tool("/bin/true", {}));

@@ -1,8 +1,8 @@
 #include <sstream>
 
 #include <Halide.h>
-#include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <catch2/catch.hpp>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
@@ -32,8 +32,10 @@ std::string compile_and_run_program(const std::string& compiler, const std::stri
   const auto file = directory / ("main" + suffix), program = directory / "main";
   write_file(file, source);
   int status = -1;
-  std::string output = shell(fmt::format("{} -O1 -Wall -Wextra -Wpedantic -Werror -I{} {} -o {} -L{} {} -lm -lpthread 2>&1", compiler,
-                                         directory.string(), file.string(), program.string(), directory.string(), libraries), &status);
+  std::string output =
+      shell(fmt::format("{} -O1 -Wall -Wextra -Wpedantic -Werror -I{} {} -o {} -L{} {} -lm -lpthread 2>&1", compiler,
+                        directory.string(), file.string(), program.string(), directory.string(), libraries),
+            &status);
   if (status != 0) return "the compiler said: " + output;
   output = shell(fmt::format("{} {} 2>&1", run, program.string()), &status);
   return status == 0 ? output : fmt::format("status {}: {}", status, output);
@@ -78,9 +80,7 @@ const char* const run_shapes = R"(
 int main(void) { return check(1, 1, 1) || check(5, 7, 45) || check(64, 16, 128) || check(3, 300, 17); }
 )";
 
-Workload open_product() {
-  return product_workload(Extent::symbol("M"), Extent::symbol("K"), Extent::symbol("N"));
-}
+Workload open_product() { return product_workload(Extent::symbol("M"), Extent::symbol("K"), Extent::symbol("N")); }
 
 }  // namespace
 
@@ -91,9 +91,11 @@ TEST_CASE("A static library's function computes what the operator does, from C a
   CHECK(std::filesystem::exists(directory.path() / "libmatrix.a"));
   const std::string program = std::string(use_matrix) + check_products + run_shapes;
   CHECK(compile_and_run_program("gcc -std=c11", "", program, directory.path(), "-lmatrix", ".c") == "ok\nok\nok\nok\n");
-  CHECK(compile_and_run_program("gcc -std=c11", "HEDDLE_THREADS=4", program, directory.path(), "-lmatrix", ".c") == "ok\nok\nok\nok\n");
+  CHECK(compile_and_run_program("gcc -std=c11", "HEDDLE_THREADS=4", program, directory.path(), "-lmatrix", ".c") ==
+        "ok\nok\nok\nok\n");
   std::string cpp = program;
-  for (std::size_t at = 0; (at = cpp.find("= malloc", at)) != std::string::npos; at += 8) cpp.replace(at, 8, "= (float*)malloc");
+  for (std::size_t at = 0; (at = cpp.find("= malloc", at)) != std::string::npos; at += 8)
+    cpp.replace(at, 8, "= (float*)malloc");
   CHECK(compile_and_run_program("g++ -std=c++11", "", cpp, directory.path(), "-lmatrix", ".cpp") == "ok\nok\nok\nok\n");
 }
 
@@ -102,7 +104,8 @@ TEST_CASE("Two static libraries share a program, and calls come from several thr
   const TemporaryDirectory directory;
   write_static_library(library("matrix", open, tiled, {"host"}), directory.path());
   write_static_library(library("small", fixed, "out.split(y, yo, yi, 2).parallel(yo)", {"host"}), directory.path());
-  const std::string program = std::string(use_matrix) + "#include \"small.h\"\n#include <pthread.h>\n" + check_products + R"(
+  const std::string program =
+      std::string(use_matrix) + "#include \"small.h\"\n#include <pthread.h>\n" + check_products + R"(
 static void* work(void* unused) {
   (void)unused;
   for (int i = 0; i < 50; ++i)
@@ -200,7 +203,8 @@ TEST_CASE("The archive shows the function's parts alone, and equal requests give
     write_static_library(library("matrix", workload, tiled, {"x86-64-linux-avx2"}), directory.path() / where);
     return read_file(directory.path() / where / "libmatrix.a") + read_file(directory.path() / where / "matrix.h");
   };
-  CHECK(make("one") == make("two"));
+  const bool equal = make("one") == make("two");
+  CHECK(equal);
   std::istringstream lines(shell("nm --defined-only -g " + (directory.path() / "one" / "libmatrix.a").string()));
   for (std::string line; std::getline(lines, line);) {
     const std::size_t at = line.rfind(' ');
@@ -214,7 +218,8 @@ TEST_CASE("The archive shows the function's parts alone, and equal requests give
 TEST_CASE("What cannot be a static library is said before anything is written") {
   const Workload workload = product_workload(4, 4, 16);
   const TemporaryDirectory directory;
-  const auto make = [&](const std::string& name, const std::string& implementation, const std::vector<std::string>& targets) {
+  const auto make = [&](const std::string& name, const std::string& implementation,
+                        const std::vector<std::string>& targets) {
     write_static_library(library(name, workload, implementation, targets), directory.path());
   };
   CHECK_THROWS_WITH(make("2fast", "", {"host"}), Contains("C function"));

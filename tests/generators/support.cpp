@@ -54,9 +54,7 @@ struct Product {
   static Tolerance tolerance(const Attributes&, std::span<const TensorType>) {
     return {.of_largest = 1e-5, .special_values = SpecialValues::ignored, .reason = "sums of a few dozen products"};
   }
-  static std::vector<Case> cases() {
-    return {{.inputs = {tensor(DType::f32, {3, 5}), tensor(DType::f32, {5, 7})}}};
-  }
+  static std::vector<Case> cases() { return {{.inputs = {tensor(DType::f32, {3, 5}), tensor(DType::f32, {5, 7})}}}; }
 };
 
 }  // namespace
@@ -97,7 +95,8 @@ LoadedModule::LoadedModule(const std::string& bytes) {
   using Init = int (*)(const heddle_kernel_table*, std::uint32_t);
   const auto init = reinterpret_cast<Init>(::dlsym(handle_, "heddle_module_init"));
   if (init == nullptr) throw Error(ErrorCode::internal, "no heddle_module_init");
-  if (init(&runtime::kernel_table(), HEDDLE_KERNEL_TABLE_VERSION) != 0) throw Error(ErrorCode::internal, "versions differ");
+  if (init(&runtime::kernel_table(), HEDDLE_KERNEL_TABLE_VERSION) != 0)
+    throw Error(ErrorCode::internal, "versions differ");
 }
 
 LoadedModule::~LoadedModule() { ::dlclose(handle_); }
@@ -134,7 +133,8 @@ std::vector<Array> LoadedModule::run(const KernelRequest& request, const std::ve
   for (std::size_t i = 0; i < views.size(); ++i) {
     Array& array = i < arrays.size() ? arrays[i] : outputs[i - arrays.size()];
     for (const auto& d : views[i].dimensions)
-      dims[i].push_back({static_cast<std::int32_t>(d.min.evaluate(symbols)), static_cast<std::int32_t>(d.extent.evaluate(symbols)),
+      dims[i].push_back({static_cast<std::int32_t>(d.min.evaluate(symbols)),
+                         static_cast<std::int32_t>(d.extent.evaluate(symbols)),
                          static_cast<std::int32_t>(d.stride.evaluate(symbols)), 0});
     buffers[i] = {};
     buffers[i].host = static_cast<std::uint8_t*>(array.mutable_data());
@@ -153,7 +153,8 @@ std::vector<Array> LoadedModule::run(const KernelRequest& request, const std::ve
   for (auto& scalar : scalars) argv.push_back(&scalar);
   for (auto& buffer : buffers) argv.push_back(&buffer);
   const int status = kernel(argv.data());
-  if (status != 0) throw Error(ErrorCode::invalid_argument, fmt::format("the kernel returned {}: {}", status, call.message()));
+  if (status != 0)
+    throw Error(ErrorCode::invalid_argument, fmt::format("the kernel returned {}: {}", status, call.message()));
   return outputs;
 }
 

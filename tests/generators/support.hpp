@@ -19,7 +19,8 @@ const Operator& edited_product();
 /// f32; an extent is a number or a symbol, whose range is 1 to 4096.
 Workload product_workload(const Extent& m, const Extent& k, const Extent& n, const Operator& op = product());
 
-KernelRequest request(const Workload& workload, const std::string& implementation, const Target& target = host_target());
+KernelRequest request(const Workload& workload, const std::string& implementation,
+                      const Target& target = host_target());
 
 /// A schedule for product() that parallelises, splits with a guard and keeps a register tile.
 extern const char* const tiled;

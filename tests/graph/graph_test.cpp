@@ -59,7 +59,8 @@ TEST_CASE("print is one line a node, with types and the attributes that are not 
   m.output(m.op("conv", {x, m.constant("f32[4,3,3,3]")}, {{"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}}), "y");
   const std::string text = m.graph.print();
   CHECK(text.find("graph tiny\nsymbol H in [1, 64]\ninput %0 x: f32[1,3,H,8]\n") == 0);
-  CHECK(text.find("%2 y: f32[1,4,div(H + 1, 2),4] = conv(%0, %1) {\"pads\":[1,1,1,1],\"strides\":[2,2]}\n") != std::string::npos);
+  CHECK(text.find("%2 y: f32[1,4,div(H + 1, 2),4] = conv(%0, %1) {\"pads\":[1,1,1,1],\"strides\":[2,2]}\n") !=
+        std::string::npos);
   CHECK(text.find("group") == std::string::npos);
   CHECK(text.find("output %2 y") != std::string::npos);
 }

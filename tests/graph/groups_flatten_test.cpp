@@ -22,7 +22,8 @@ Array seen_through(const std::string& bytes, const TensorType& type) {
   for (std::int64_t i = 0; i < array.size(); ++i) {
     std::int64_t at = type.origin().value();
     for (std::size_t d = 0; d < shape.size(); ++d) at += strides[d].value() * index[d];
-    std::memcpy(to + static_cast<std::size_t>(i) * element, bytes.data() + static_cast<std::size_t>(at) * element, element);
+    std::memcpy(to + static_cast<std::size_t>(i) * element, bytes.data() + static_cast<std::size_t>(at) * element,
+                element);
     for (std::size_t d = shape.size(); d-- > 0;) {
       if (++index[d] < shape[d]) break;
       index[d] = 0;
@@ -52,7 +53,9 @@ struct Builder {
   }
 };
 
-Layout order(std::vector<int> order, std::vector<Border> border = {}) { return {std::move(order), std::move(border), 0}; }
+Layout order(std::vector<int> order, std::vector<Border> border = {}) {
+  return {std::move(order), std::move(border), 0};
+}
 
 /// Both compositions compute the same bytes from the same bytes.
 void check_same_bytes(const Composition& before, const Composition& after) {
@@ -200,7 +203,8 @@ TEST_CASE("flatten: a reduction that drops its dimensions") {
 
 TEST_CASE("flatten: a layer norm with its operands") {
   Builder b;
-  const int x = b.input("f32[2,3,8]"), scale = b.input("f32[8]", true), shift = b.input("f32[8]", true), residual = b.input("f32[2,3,8]");
+  const int x = b.input("f32[2,3,8]"), scale = b.input("f32[8]", true), shift = b.input("f32[8]", true),
+            residual = b.input("f32[2,3,8]");
   const int norm = b.node("layer_norm", {x, scale, shift}, {{"axis", -1}});
   const Composition c = b.finish(b.node("add", {norm, residual}));
   const Composition f = flatten(c);
@@ -236,7 +240,8 @@ TEST_CASE("flatten: a pointwise convolution has one row of pixels") {
 }
 
 TEST_CASE("flatten: convolutions that cannot lose their rows stay as they are") {
-  const auto unchanged = [](const std::string& x, const Json& attributes, const std::string& w, const Layout& layout, const std::string& extra = "") {
+  const auto unchanged = [](const std::string& x, const Json& attributes, const std::string& w, const Layout& layout,
+                            const std::string& extra = "") {
     Builder b;
     const int xi = b.input(x), wi = b.input(w, true);
     const int e = extra.empty() ? -1 : b.input(extra);
@@ -257,7 +262,8 @@ TEST_CASE("flatten: convolutions that cannot lose their rows stay as they are") 
 
 TEST_CASE("flatten: batches of a product with one matrix are rows") {
   Builder b;
-  const int x = b.input("f32[2,3,5]"), w = b.input("f32[5,7]", true), bias = b.input("f32[7]", true), residual = b.input("f32[2,3,7]");
+  const int x = b.input("f32[2,3,5]"), w = b.input("f32[5,7]", true), bias = b.input("f32[7]", true),
+            residual = b.input("f32[2,3,7]");
   const int product = b.node("matmul", {x, w, bias});
   const Composition c = b.finish(b.node("add", {product, residual}));
   const Composition f = flatten(c);
@@ -268,7 +274,8 @@ TEST_CASE("flatten: batches of a product with one matrix are rows") {
 }
 
 TEST_CASE("flatten: products of batches, or of transposed rows, stay as they are") {
-  const auto unchanged = [](const std::string& x, const std::string& w, const Json& attributes, const std::string& extra = "") {
+  const auto unchanged = [](const std::string& x, const std::string& w, const Json& attributes,
+                            const std::string& extra = "") {
     Builder b;
     const int xi = b.input(x), wi = b.input(w);
     const int e = extra.empty() ? -1 : b.input(extra);

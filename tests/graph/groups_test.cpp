@@ -13,7 +13,9 @@ namespace {
 std::vector<std::string> names(const std::vector<Group>& groups) {
   std::vector<std::string> result;
   for (const Group& group : groups)
-    result.push_back(group.kind == Group::Kind::kernel ? group.workload->name() : group.kind == Group::Kind::view ? "view" : "host");
+    result.push_back(group.kind == Group::Kind::kernel ? group.workload->name()
+                     : group.kind == Group::Kind::view ? "view"
+                                                       : "host");
   return result;
 }
 

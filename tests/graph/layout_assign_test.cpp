@@ -10,7 +10,8 @@ namespace heddle::graph {
 namespace {
 
 int count(const Graph& g, std::string_view op) {
-  return static_cast<int>(std::count_if(g.nodes.begin(), g.nodes.end(), [&](const Node& n) { return n.op->name() == op; }));
+  return static_cast<int>(
+      std::count_if(g.nodes.begin(), g.nodes.end(), [&](const Node& n) { return n.op->name() == op; }));
 }
 
 const Value& named(const Graph& g, const std::string& name) {
@@ -88,7 +89,8 @@ TEST_CASE("a value that leaves the graph gets no border; its convolution reads a
   const Graph g = assigned(m.graph);
   CHECK_FALSE(named(g, "a").type.has_border());
   for (const Node& node : g.nodes)
-    if (node.op->name() == "conv" && node.attributes["pads"] != Json::array()) CHECK(g.value(node.inputs[0]).type.has_border());
+    if (node.op->name() == "conv" && node.attributes["pads"] != Json::array())
+      CHECK(g.value(node.inputs[0]).type.has_border());
 }
 
 TEST_CASE("layouts that make no difference need no copy") {
@@ -141,7 +143,8 @@ TEST_CASE("attention's reshapes and transposes are views but for the keys") {
     if (node.op->name() == "reshape" || node.op->name() == "transpose") CHECK(is_view(g, node));
   // q * k needs k's tokens innermost.
   CHECK(count(g, "copy") == 1);
-  CHECK(g.value(g.nodes[static_cast<std::size_t>(g.producer()[static_cast<std::size_t>(g.outputs[0])])].inputs[0]).type.str() == "f32[2,8,12]");
+  CHECK(g.value(g.nodes[static_cast<std::size_t>(g.producer()[static_cast<std::size_t>(g.outputs[0])])].inputs[0])
+            .type.str() == "f32[2,8,12]");
 }
 
 TEST_CASE("what moves elements anyway moves them to where they are wanted") {

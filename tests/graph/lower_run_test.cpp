@@ -1,4 +1,5 @@
-// From a graph to what the runtime makes of it: every model here is compiled, written, loaded and run on poisoned memory.
+// From a graph to what the runtime makes of it: every model here is compiled, written, loaded and run on poisoned
+// memory.
 #include <cmath>
 #include <cstring>
 
@@ -8,9 +9,9 @@
 #include "graph/compile.hpp"
 #include "graph/interpret.hpp"
 #include "graph/lower.hpp"
-#include "tests/graph/model_builder.hpp"
 #include "runtime/model.hpp"
 #include "runtime/session.hpp"
+#include "tests/graph/model_builder.hpp"
 
 namespace heddle::graph {
 namespace {
@@ -74,11 +75,13 @@ void check_runs(const Graph& graph, const Loaded& loaded, const SymbolValues& sy
 }
 
 int count(const plan::Function& f, plan::StepKind kind) {
-  return static_cast<int>(std::count_if(f.steps.begin(), f.steps.end(), [&](const plan::Step& s) { return s.kind == kind; }));
+  return static_cast<int>(
+      std::count_if(f.steps.begin(), f.steps.end(), [&](const plan::Step& s) { return s.kind == kind; }));
 }
 
 const plan::Value& named(const plan::Function& f, const std::string& name) {
-  const auto found = std::find_if(f.values.begin(), f.values.end(), [&](const plan::Value& v) { return v.name == name; });
+  const auto found =
+      std::find_if(f.values.begin(), f.values.end(), [&](const plan::Value& v) { return v.name == name; });
   REQUIRE(found != f.values.end());
   return *found;
 }
@@ -86,9 +89,11 @@ const plan::Value& named(const plan::Function& f, const std::string& name) {
 Graph convolutions() {
   ModelBuilder m;
   const int x = m.input("x", "f32[1,3,12,12]");
-  const int a = m.op("relu", {m.op("conv", {x, m.constant("f32[16,3,3,3]"), m.constant("f32[16]")}, {{"pads", {1, 1, 1, 1}}, {"strides", {2, 2}}})});
+  const int a = m.op("relu", {m.op("conv", {x, m.constant("f32[16,3,3,3]"), m.constant("f32[16]")},
+                                   {{"pads", {1, 1, 1, 1}}, {"strides", {2, 2}}})});
   const int b = m.op("relu", {m.op("conv", {a, m.constant("f32[16,16,1,1]"), m.constant("f32[16]")})});
-  const int c = m.op("relu", {m.op("conv", {b, m.constant("f32[16,16,3,3]"), m.constant("f32[16]")}, {{"pads", {1, 1, 1, 1}}})});
+  const int c =
+      m.op("relu", {m.op("conv", {b, m.constant("f32[16,16,3,3]"), m.constant("f32[16]")}, {{"pads", {1, 1, 1, 1}}})});
   const int d = m.op("conv", {c, m.constant("f32[16,16,1,1]"), m.constant("f32[16]")});
   const int e = m.op("relu", {m.op("add", {d, a})});
   const int f = m.op("max_pool", {e}, {{"kernel_shape", {3, 3}}, {"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}});
@@ -121,7 +126,8 @@ TEST_CASE("attention runs, and its heads cost one copy") {
     return m.op("transpose", {m.op("reshape", {projected}, {{"shape", {2, 8, 3, 4}}})}, {{"perm", perm}});
   };
   const int q = heads({0, 2, 1, 3}), k = heads({0, 2, 3, 1}), v = heads({0, 2, 1, 3});
-  const int scores = m.op("add", {m.op("mul", {m.op("matmul", {q, k}), m.constant(Array::of<float>({}, {0.5F}))}), mask});
+  const int scores =
+      m.op("add", {m.op("mul", {m.op("matmul", {q, k}), m.constant(Array::of<float>({}, {0.5F}))}), mask});
   const int merged = m.op("transpose", {m.op("matmul", {m.op("softmax", {scores}), v})}, {{"perm", {0, 2, 1, 3}}});
   const int out = m.op("matmul", {m.op("reshape", {merged}, {{"shape", {2, 8, 12}}}), m.constant("f32[12,12]")});
   m.output(m.op("layer_norm", {m.op("add", {out, x}), m.constant("f32[12]"), m.constant("f32[12]")}), "y");
@@ -135,15 +141,19 @@ TEST_CASE("attention runs, and its heads cost one copy") {
 TEST_CASE("one package runs several sizes") {
   ModelBuilder m({{"N", {1, 4}}, {"W", {8, 64}}});
   const int x = m.input("x", "f32[N,3,8,W]");
-  const int a = m.op("relu", {m.op("conv", {x, m.constant("f32[8,3,3,3]")}, {{"pads", {1, 1, 1, 1}}, {"strides", {2, 2}}})});
+  const int a =
+      m.op("relu", {m.op("conv", {x, m.constant("f32[8,3,3,3]")}, {{"pads", {1, 1, 1, 1}}, {"strides", {2, 2}}})});
   const int b = m.op("mul", {a, m.op("sigmoid", {a})});
   const int c = m.op("conv", {b, m.constant("f32[12,8,1,1]"), m.constant("f32[12]")});
   const int pooled = m.op("average_pool", {c}, {{"kernel_shape", {4, 1}}});
   const Extent columns = m.graph.value(pooled).type.shape[3];
   const int row = m.op("reshape", {pooled}, {{"shape", {"N", 12, columns.str()}}});
-  m.output(m.op("softmax", {m.op("matmul", {m.op("transpose", {row}, {{"perm", {0, 2, 1}}}), m.constant("f32[12,7]")})}), "y");
+  m.output(
+      m.op("softmax", {m.op("matmul", {m.op("transpose", {row}, {{"perm", {0, 2, 1}}}), m.constant("f32[12,7]")})}),
+      "y");
   const Loaded loaded(m.graph);
-  for (const SymbolValues& symbols : {SymbolValues{{"N", 1}, {"W", 8}}, SymbolValues{{"N", 2}, {"W", 33}}, SymbolValues{{"N", 4}, {"W", 64}}})
+  for (const SymbolValues& symbols :
+       {SymbolValues{{"N", 1}, {"W", 8}}, SymbolValues{{"N", 2}, {"W", 33}}, SymbolValues{{"N", 4}, {"W", 64}}})
     check_runs(m.graph, loaded, symbols);
 }
 
@@ -239,7 +249,8 @@ TEST_CASE("only schedules with guarded tails may work in place") {
 
 TEST_CASE("a package holds several instruction sets") {
   ModelBuilder m;
-  const int a = m.op("conv", {m.input("x", "f32[1,3,6,6]"), m.constant("f32[16,3,3,3]"), m.constant("f32[16]")}, {{"pads", {1, 1, 1, 1}}});
+  const int a = m.op("conv", {m.input("x", "f32[1,3,6,6]"), m.constant("f32[16,3,3,3]"), m.constant("f32[16]")},
+                     {{"pads", {1, 1, 1, 1}}});
   m.output(m.op("relu", {a}), "y");
   CompileOptions o = options();
   o.targets.push_back(find_target("x86-64-linux-avx2"));
@@ -256,8 +267,8 @@ TEST_CASE("a package holds several instruction sets") {
   }
 }
 
-/// Networks of any kind of operator in any order, so that layouts meet that nobody thought of. Values are rank 4 with the
-/// same extents throughout but for the channels.
+/// Networks of any kind of operator in any order, so that layouts meet that nobody thought of. Values are rank 4 with
+/// the same extents throughout but for the channels.
 Graph random_network(std::uint32_t seed) {
   const auto pick = [&](int count) {
     seed = seed * 1664525U + 1013904223U;
@@ -270,7 +281,9 @@ Graph random_network(std::uint32_t seed) {
     const int b = values[static_cast<std::size_t>(pick(static_cast<int>(values.size())))];
     int result = a;
     switch (pick(10)) {
-      case 0: result = m.op("conv", {a, m.constant("f32[4,4,3,3]"), m.constant("f32[4]")}, {{"pads", {1, 1, 1, 1}}}); break;
+      case 0:
+        result = m.op("conv", {a, m.constant("f32[4,4,3,3]"), m.constant("f32[4]")}, {{"pads", {1, 1, 1, 1}}});
+        break;
       case 1: result = m.op("conv", {a, m.constant("f32[4,4,1,1]")}); break;
       case 2: result = m.op("add", {a, b}); break;
       case 3: result = m.op("mul", {a, m.op("sigmoid", {m.op("reduce_mean", {b}, {{"axes", {2, 3}}})})}); break;
@@ -281,13 +294,15 @@ Graph random_network(std::uint32_t seed) {
         break;
       }
       case 6: {
-        const int heads = m.op("transpose", {m.op("reshape", {a}, {{"shape", {2, 2, 2, 30}}})}, {{"perm", {0, 2, 1, 3}}});
+        const int heads =
+            m.op("transpose", {m.op("reshape", {a}, {{"shape", {2, 2, 2, 30}}})}, {{"perm", {0, 2, 1, 3}}});
         result = m.op("reshape", {heads}, {{"shape", {2, 4, 6, 5}}});
         break;
       }
       case 7: result = m.op("softmax", {a}, {{"axis", pick(4)}}); break;
       case 8:
-        result = m.op("slice", {m.op("concat", {a, b}, {{"axis", 1}})}, {{"starts", {2}}, {"ends", {6}}, {"axes", {1}}});
+        result =
+            m.op("slice", {m.op("concat", {a, b}, {{"axis", 1}})}, {{"starts", {2}}, {"ends", {6}}, {"axes", {1}}});
         break;
       case 9: result = m.op("max_pool", {a}, {{"kernel_shape", {3, 3}}, {"pads", {1, 1, 1, 1}}}); break;
     }

@@ -33,7 +33,9 @@ int ModelBuilder::constant(std::string_view type) {
   return constant(random_array(t.dtype, shape, state_));
 }
 
-int ModelBuilder::constant(Array array) { return graph.add_constant(fmt::format("constant_{}", count_++), std::move(array)); }
+int ModelBuilder::constant(Array array) {
+  return graph.add_constant(fmt::format("constant_{}", count_++), std::move(array));
+}
 
 int ModelBuilder::op(const std::string& name, std::vector<int> inputs, const Json& attributes) {
   const std::string unique = fmt::format("{}_{}", name, count_++);

@@ -62,7 +62,8 @@ OnnxBuilder& OnnxBuilder::initializer(const std::string& name, const Array& arra
 }
 
 void OnnxBuilder::add_node(::onnx::NodeProto& proto, const std::string& op_type, const std::vector<std::string>& inputs,
-                           const std::vector<std::string>& outputs, const Attributes& attributes, const std::string& domain) {
+                           const std::vector<std::string>& outputs, const Attributes& attributes,
+                           const std::string& domain) {
   proto.set_op_type(op_type);
   proto.set_domain(domain);
   proto.set_name(op_type + "_" + (outputs.empty() ? "" : outputs[0]));
@@ -94,7 +95,8 @@ void OnnxBuilder::add_node(::onnx::NodeProto& proto, const std::string& op_type,
 }
 
 OnnxBuilder& OnnxBuilder::node(const std::string& op_type, const std::vector<std::string>& inputs,
-                               const std::vector<std::string>& outputs, const Attributes& attributes, const std::string& domain) {
+                               const std::vector<std::string>& outputs, const Attributes& attributes,
+                               const std::string& domain) {
   add_node(*model.mutable_graph()->add_node(), op_type, inputs, outputs, attributes, domain);
   return *this;
 }

@@ -14,7 +14,8 @@ namespace heddle::graph {
 /// Writes small ONNX models for tests of the reader.
 class OnnxBuilder {
  public:
-  using Attribute = std::variant<std::int64_t, float, std::string, std::vector<std::int64_t>, std::vector<float>, Array>;
+  using Attribute =
+      std::variant<std::int64_t, float, std::string, std::vector<std::int64_t>, std::vector<float>, Array>;
   using Attributes = std::vector<std::pair<std::string, Attribute>>;
   using Dimension = std::variant<int, std::string>;  ///< a size (-1: unknown) or a name ("" unnamed)
 
@@ -22,8 +23,9 @@ class OnnxBuilder {
 
   OnnxBuilder& input(const std::string& name, DType type, const std::vector<Dimension>& shape);
   OnnxBuilder& initializer(const std::string& name, const Array& array);
-  OnnxBuilder& node(const std::string& op_type, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
-                    const Attributes& attributes = {}, const std::string& domain = "");
+  OnnxBuilder& node(const std::string& op_type, const std::vector<std::string>& inputs,
+                    const std::vector<std::string>& outputs, const Attributes& attributes = {},
+                    const std::string& domain = "");
   OnnxBuilder& output(const std::string& name);
 
   std::filesystem::path write(const std::filesystem::path& directory) const;
@@ -34,7 +36,8 @@ class OnnxBuilder {
   static int element_type(DType type);
   static void set_tensor(::onnx::TensorProto& tensor, const Array& array);
   static void add_node(::onnx::NodeProto& proto, const std::string& op_type, const std::vector<std::string>& inputs,
-                       const std::vector<std::string>& outputs, const Attributes& attributes, const std::string& domain);
+                       const std::vector<std::string>& outputs, const Attributes& attributes,
+                       const std::string& domain);
 };
 
 Array floats(Shape shape, std::vector<float> values);

@@ -26,10 +26,13 @@ std::string error_of(const std::function<void()>& f, ErrorCode code) {
 
 bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
-std::string shape_of_output(const Graph& graph, std::size_t i = 0) { return graph.value(graph.outputs.at(i)).type.str(); }
+std::string shape_of_output(const Graph& graph, std::size_t i = 0) {
+  return graph.value(graph.outputs.at(i)).type.str();
+}
 
 /// One node on constants: the reader folds it, and what it gives must be what ONNX says.
-Array folded(int opset, const std::string& op_type, const std::vector<Array>& inputs, const OnnxBuilder::Attributes& attributes = {}) {
+Array folded(int opset, const std::string& op_type, const std::vector<Array>& inputs,
+             const OnnxBuilder::Attributes& attributes = {}) {
   OnnxBuilder b(opset);
   b.input("unused", DType::f32, {1});
   std::vector<std::string> names;
@@ -48,8 +51,13 @@ const Array none(DType::f32, {0});  // an operand that is left out
 TEST_CASE("a small network reads, with names and origins", "[onnx]") {
   OnnxBuilder b;
   b.input("x", DType::f32, {1, 3, 8, 8}).initializer("w", counting({4, 3, 3, 3})).initializer("b", counting({4}));
-  b.node("Conv", {"x", "w", "b"}, {"c"}, {{"pads", std::vector<std::int64_t>{1, 1, 1, 1}}, {"strides", std::vector<std::int64_t>{2, 2}}});
-  b.node("Relu", {"c"}, {"r"}).node("GlobalAveragePool", {"r"}, {"g"}).node("Identity", {"g"}, {"y"}).output("y").output("r");
+  b.node("Conv", {"x", "w", "b"}, {"c"},
+         {{"pads", std::vector<std::int64_t>{1, 1, 1, 1}}, {"strides", std::vector<std::int64_t>{2, 2}}});
+  b.node("Relu", {"c"}, {"r"})
+      .node("GlobalAveragePool", {"r"}, {"g"})
+      .node("Identity", {"g"}, {"y"})
+      .output("y")
+      .output("r");
   const Graph graph = b.read();
   graph.check();
   REQUIRE(graph.outputs.size() == 2);
@@ -63,7 +71,9 @@ TEST_CASE("a small network reads, with names and origins", "[onnx]") {
 TEST_CASE("files that are no models", "[onnx]") {
   const TemporaryDirectory directory;
   const Operators operators;
-  const auto read = [&](const std::filesystem::path& path) { return [&operators, path] { read_model(path, operators); }; };
+  const auto read = [&](const std::filesystem::path& path) {
+    return [&operators, path] { read_model(path, operators); };
+  };
   const auto write = [&](const std::string& name, const std::string& bytes) {
     std::ofstream(directory.path() / name, std::ios::binary) << bytes;
     return directory.path() / name;
@@ -111,7 +121,10 @@ TEST_CASE("shapes that do not fit name the node", "[onnx]") {
   missing.input("x", DType::f32, {2, 3}).node("Add", {"x", "z"}, {"y"}).output("y");
   CHECK(contains(error_of([&] { missing.read(); }, ErrorCode::corrupt), "'z'"));
   OnnxBuilder short_weights;
-  short_weights.input("x", DType::f32, {2, 4}).initializer("w", counting({4, 5})).node("MatMul", {"x", "w"}, {"y"}).output("y");
+  short_weights.input("x", DType::f32, {2, 4})
+      .initializer("w", counting({4, 5}))
+      .node("MatMul", {"x", "w"}, {"y"})
+      .output("y");
   short_weights.model.mutable_graph()->mutable_initializer(0)->mutable_raw_data()->resize(12);
   CHECK(contains(error_of([&] { short_weights.read(); }, ErrorCode::corrupt), "'w'"));
 }
@@ -162,7 +175,8 @@ TEST_CASE("one name in two inputs is one symbol", "[onnx]") {
 TEST_CASE("sizes that must be multiples are found", "[onnx]") {
   // Halved twice and doubled twice, then added: equal to itself for multiples of 4 only.
   OnnxBuilder b;
-  const OnnxBuilder::Attributes pool = {{"kernel_shape", std::vector<std::int64_t>{2, 2}}, {"strides", std::vector<std::int64_t>{2, 2}}};
+  const OnnxBuilder::Attributes pool = {{"kernel_shape", std::vector<std::int64_t>{2, 2}},
+                                        {"strides", std::vector<std::int64_t>{2, 2}}};
   b.input("x", DType::f32, {"N", 1, "H", 16}).initializer("scales", floats({4}, {1, 1, 4, 4}));
   b.node("MaxPool", {"x"}, {"a"}, pool).node("MaxPool", {"a"}, {"b"}, pool).node("Resize", {"b", "", "scales"}, {"c"});
   b.node("Add", {"x", "c"}, {"y"}).output("y");
@@ -190,24 +204,32 @@ TEST_CASE("sizes that no multiple makes equal are an error with a way out", "[on
 TEST_CASE("shape arithmetic becomes expressions", "[onnx]") {
   OnnxBuilder b;
   b.input("x", DType::f32, {"N", 3, "H", 8});
-  b.initializer("zero", ints({0})).initializer("one", ints({1})).initializer("two", ints({2})).initializer("three", ints({3}));
+  b.initializer("zero", ints({0}))
+      .initializer("one", ints({1}))
+      .initializer("two", ints({2}))
+      .initializer("three", ints({3}));
   b.initializer("minus", ints({-1})).initializer("half", floats({}, {0.5F})).initializer("axes", ints({0}));
   b.node("Shape", {"x"}, {"s"});
   SECTION("slices, casts and concatenation, as exporters write a flatten") {
     b.node("Cast", {"s"}, {"s32"}, {{"to", std::int64_t(6)}}).node("Slice", {"s32", "zero", "one", "zero"}, {"n"});
-    b.node("Cast", {"n"}, {"n64"}, {{"to", std::int64_t(7)}}).node("Concat", {"n64", "minus"}, {"to"}, {{"axis", std::int64_t(0)}});
+    b.node("Cast", {"n"}, {"n64"}, {{"to", std::int64_t(7)}})
+        .node("Concat", {"n64", "minus"}, {"to"}, {{"axis", std::int64_t(0)}});
     b.node("Reshape", {"x", "to"}, {"y"}).output("y");
     CHECK(shape_of_output(b.read()) == "f32[N,24*H]");
   }
   SECTION("gather, arithmetic and squeeze") {
     b.initializer("i2", Array::of<std::int64_t>({}, {2})).node("Gather", {"s", "i2"}, {"h"});
     b.node("Add", {"h", "h"}, {"h2"}).node("Unsqueeze", {"h2", "axes"}, {"h2v"});
-    b.node("Concat", {"minus", "h2v"}, {"to"}, {{"axis", std::int64_t(0)}}).node("Reshape", {"x", "to"}, {"y"}).output("y");
+    b.node("Concat", {"minus", "h2v"}, {"to"}, {{"axis", std::int64_t(0)}})
+        .node("Reshape", {"x", "to"}, {"y"})
+        .output("y");
     CHECK(shape_of_output(b.read()) == "f32[12*N,2*H]");
   }
   SECTION("through float and back") {
     b.node("Slice", {"s", "two", "three"}, {"h"}).node("Cast", {"h"}, {"hf"}, {{"to", std::int64_t(1)}});
-    b.node("Mul", {"hf", "half"}, {"hh"}).node("Floor", {"hh"}, {"hfl"}).node("Cast", {"hfl"}, {"hi"}, {{"to", std::int64_t(7)}});
+    b.node("Mul", {"hf", "half"}, {"hh"})
+        .node("Floor", {"hh"}, {"hfl"})
+        .node("Cast", {"hfl"}, {"hi"}, {{"to", std::int64_t(7)}});
     b.node("Slice", {"x", "zero", "hi", "two"}, {"y"}).output("y");
     CHECK(shape_of_output(b.read()) == "f32[N,3,div(H, 2),8]");
   }
@@ -260,7 +282,8 @@ TEST_CASE("slices count from both ends and are clamped", "[onnx]") {
   CHECK(slice(9, std::numeric_limits<std::int64_t>::min(), -4) == floats({2, 3}, {9, 5, 1, 19, 15, 11}));
   CHECK(slice(std::numeric_limits<std::int64_t>::max(), -4, -1) == floats({2, 3}, {9, 8, 7, 19, 18, 17}));
   CHECK(slice(5, 2, 1).shape() == Shape{2, 0});
-  const Array old = folded(9, "Slice", {x}, {{"starts", std::vector<std::int64_t>{1, -2}}, {"ends", std::vector<std::int64_t>{2, 10}}});
+  const Array old = folded(9, "Slice", {x},
+                           {{"starts", std::vector<std::int64_t>{1, -2}}, {"ends", std::vector<std::int64_t>{2, 10}}});
   CHECK(old == floats({1, 2}, {18, 19}));
 }
 
@@ -298,7 +321,8 @@ TEST_CASE("operators as the operator sets define them", "[onnx]") {
   SECTION("Split by number and by sizes") {
     OnnxBuilder b(18);
     b.input("x", DType::f32, {7}).initializer("sizes", ints({1, 4, 2}));
-    b.node("Split", {"x"}, {"a", "b", "c"}, {{"num_outputs", std::int64_t(3)}}).node("Split", {"x", "sizes"}, {"d", "e", "f"});
+    b.node("Split", {"x"}, {"a", "b", "c"}, {{"num_outputs", std::int64_t(3)}})
+        .node("Split", {"x", "sizes"}, {"d", "e", "f"});
     for (const char* name : {"a", "b", "c", "d", "e", "f"}) b.output(name);
     const auto out = interpret(b.read(), std::vector<Array>{counting({7})});
     CHECK(out[2] == floats({1}, {6}));
@@ -315,7 +339,9 @@ TEST_CASE("operators as the operator sets define them", "[onnx]") {
     CHECK(folded(7, "Upsample", {x}, {{"scales", std::vector<float>{1, 1, 1, 2}}}) == want);
     CHECK(folded(9, "Upsample", {x, scales}) == want);
     CHECK(folded(10, "Resize", {x, scales}) == want);
-    CHECK(folded(13, "Resize", {x, none, scales}, {{"coordinate_transformation_mode", std::string("asymmetric")}, {"nearest_mode", std::string("floor")}}) == want);
+    CHECK(folded(13, "Resize", {x, none, scales},
+                 {{"coordinate_transformation_mode", std::string("asymmetric")},
+                  {"nearest_mode", std::string("floor")}}) == want);
     CHECK(folded(18, "Resize", {x, none, none, ints({4})}, {{"axes", list({3})}}).shape() == Shape{1, 1, 1, 4});
   }
   SECTION("auto_pad") {
@@ -329,7 +355,9 @@ TEST_CASE("operators as the operator sets define them", "[onnx]") {
   SECTION("ConvTranspose with an output shape") {
     OnnxBuilder b;
     b.input("x", DType::f32, {1, 1, 3, 3}).initializer("w", counting({1, 2, 3, 3}));
-    b.node("ConvTranspose", {"x", "w"}, {"y"}, {{"strides", list({3, 2})}, {"output_shape", list({10, 8})}, {"output_padding", list({1, 1})}}).output("y");
+    b.node("ConvTranspose", {"x", "w"}, {"y"},
+           {{"strides", list({3, 2})}, {"output_shape", list({10, 8})}, {"output_padding", list({1, 1})}})
+        .output("y");
     CHECK(shape_of_output(b.read()) == "f32[1,2,10,8]");
   }
   SECTION("Where, comparisons, logic") {
@@ -338,14 +366,16 @@ TEST_CASE("operators as the operator sets define them", "[onnx]") {
     CHECK(folded(13, "Where", {folded(13, "Not", {c}), floats({}, {7}), counting({3})}) == floats({3}, {0, 1, 7}));
   }
   SECTION("old broadcasting") {
-    const Array y = folded(6, "Add", {counting({2, 2, 2}), floats({2}, {10, 20})}, {{"broadcast", std::int64_t(1)}, {"axis", std::int64_t(1)}});
+    const Array y = folded(6, "Add", {counting({2, 2, 2}), floats({2}, {10, 20})},
+                           {{"broadcast", std::int64_t(1)}, {"axis", std::int64_t(1)}});
     CHECK(y == floats({2, 2, 2}, {10, 11, 22, 23, 14, 15, 26, 27}));
   }
   SECTION("Tile, Expand, Flatten, DepthToSpace") {
     CHECK(folded(13, "Tile", {counting({1, 2}), ints({2, 2})}) == floats({2, 4}, {0, 1, 0, 1, 0, 1, 0, 1}));
     CHECK(folded(13, "Expand", {counting({2, 1}), ints({2})}) == floats({2, 2}, {0, 0, 1, 1}));
     CHECK(folded(13, "Flatten", {counting({2, 3, 4})}, {{"axis", std::int64_t(-1)}}).shape() == Shape{6, 4});
-    CHECK(folded(13, "DepthToSpace", {counting({1, 4, 1, 1})}, {{"blocksize", std::int64_t(2)}}) == floats({1, 1, 2, 2}, {0, 1, 2, 3}));
+    CHECK(folded(13, "DepthToSpace", {counting({1, 4, 1, 1})}, {{"blocksize", std::int64_t(2)}}) ==
+          floats({1, 1, 2, 2}, {0, 1, 2, 3}));
   }
   SECTION("variadic ones") {
     CHECK(folded(13, "Sum", {counting({2}), counting({2}), counting({2})}) == floats({2}, {0, 3}));
@@ -356,7 +386,11 @@ TEST_CASE("operators as the operator sets define them", "[onnx]") {
 
 TEST_CASE("dropout hands its operand on and drops nothing", "[onnx]") {
   OnnxBuilder b(13);
-  b.input("x", DType::f32, {2, 2}).node("Dropout", {"x"}, {"d", "mask"}).node("Relu", {"d"}, {"y"}).output("y").output("mask");
+  b.input("x", DType::f32, {2, 2})
+      .node("Dropout", {"x"}, {"d", "mask"})
+      .node("Relu", {"d"}, {"y"})
+      .output("y")
+      .output("mask");
   const Graph graph = b.read();
   const auto out = interpret(graph, std::vector<Array>{floats({2, 2}, {1, -1, 2, -2})});
   CHECK(out[0] == floats({2, 2}, {1, 0, 2, 0}));
@@ -385,7 +419,8 @@ TEST_CASE("functions of the model and branches that are decided are read in plac
     auto* attribute = b.model.mutable_graph()->mutable_node(1)->add_attribute();
     attribute->set_name(name);
     attribute->set_type(::onnx::AttributeProto::GRAPH);
-    OnnxBuilder::add_node(*attribute->mutable_g()->add_node(), name[0] == 't' ? "Abs" : "Neg", {"f"}, {"inner"}, {}, "");
+    OnnxBuilder::add_node(*attribute->mutable_g()->add_node(), name[0] == 't' ? "Abs" : "Neg", {"f"}, {"inner"}, {},
+                          "");
     attribute->mutable_g()->add_output()->set_name("inner");
   }
   const Graph graph = b.read();
@@ -404,7 +439,8 @@ TEST_CASE("external data is read from beside the model, and from nowhere else", 
   tensor->set_data_location(::onnx::TensorProto::EXTERNAL);
   const auto set = [&](const std::string& location, const std::string& offset) {
     tensor->clear_external_data();
-    for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{{"location", location}, {"offset", offset}, {"length", "8"}}) {
+    for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{
+             {"location", location}, {"offset", offset}, {"length", "8"}}) {
       auto* entry = tensor->add_external_data();
       entry->set_key(key);
       entry->set_value(value);
@@ -419,5 +455,6 @@ TEST_CASE("external data is read from beside the model, and from nowhere else", 
   set("../weights.bin", "5");
   CHECK(contains(error_of([&] { read_model(b.write(directory.path()), operators); }, ErrorCode::corrupt), "inside"));
   set("none.bin", "0");
-  CHECK(contains(error_of([&] { read_model(b.write(directory.path()), operators); }, ErrorCode::not_found), "none.bin"));
+  CHECK(
+      contains(error_of([&] { read_model(b.write(directory.path()), operators); }, ErrorCode::not_found), "none.bin"));
 }

@@ -7,8 +7,8 @@
 #include "base/file.hpp"
 #include "graph/compile.hpp"
 #include "graph/weights.hpp"
-#include "tests/graph/model_builder.hpp"
 #include "runtime/model.hpp"
+#include "tests/graph/model_builder.hpp"
 
 namespace heddle::graph {
 namespace {
@@ -47,7 +47,7 @@ TEST_CASE("a package is written whole and replaced whole") {
   CHECK(plan::from_json(read_file(target / "manifest.json")).modules[0].target == "t");
   CHECK(entries(directory.path() / "deep") == 1);
   // Readable by others as far as the umask lets it.
-  struct stat status {};
+  struct stat status{};
   REQUIRE(::stat(target.c_str(), &status) == 0);
   CHECK((status.st_mode & 0500) == 0500);
   const auto mask = ::umask(0);

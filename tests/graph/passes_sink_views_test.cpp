@@ -86,7 +86,8 @@ TEST_CASE("sink_views: views of inputs, and views that others read, stay") {
   CHECK(ops(sunk(m.graph)) == Names{"reshape", "relu"});
 
   ModelBuilder n;
-  const int b = n.op("reshape", {n.op("matmul", {n.input("x", "f32[8,6]"), n.constant("f32[6,12]")})}, {{"shape", {96}}});
+  const int b =
+      n.op("reshape", {n.op("matmul", {n.input("x", "f32[8,6]"), n.constant("f32[6,12]")})}, {{"shape", {96}}});
   n.output(n.op("relu", {b}), "y");
   n.output(b, "z");
   CHECK(ops(sunk(n.graph)) == Names{"matmul", "reshape", "relu"});

@@ -42,12 +42,14 @@ const Node& only(const Graph& graph, std::string_view op) {
 }
 
 /// The pass keeps the graph sound, its inputs and outputs by name and type, and what it computes.
-Graph checked(const Graph& graph, Graph (*pass)(const Graph&), const SymbolValues& symbols = {}, double tolerance = 2e-6) {
+Graph checked(const Graph& graph, Graph (*pass)(const Graph&), const SymbolValues& symbols = {},
+              double tolerance = 2e-6) {
   Graph result = pass(graph);
   result.check();
   REQUIRE(result.inputs.size() == graph.inputs.size());
   REQUIRE(result.outputs.size() == graph.outputs.size());
-  for (std::size_t i = 0; i < graph.inputs.size(); ++i) CHECK(result.value(result.inputs[i]).name == graph.value(graph.inputs[i]).name);
+  for (std::size_t i = 0; i < graph.inputs.size(); ++i)
+    CHECK(result.value(result.inputs[i]).name == graph.value(graph.inputs[i]).name);
   for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
     CHECK(result.value(result.outputs[i]).name == graph.value(graph.outputs[i]).name);
     CHECK(result.value(result.outputs[i]).type.str() == graph.value(graph.outputs[i]).type.str());
@@ -75,7 +77,8 @@ TEST_CASE("fold_constants computes what is known and leaves the rest", "[passes]
 }
 
 TEST_CASE("fold_constants transposes weights of any rank like the operator does", "[passes]") {
-  for (const std::vector<std::int64_t>& perm : std::vector<std::vector<std::int64_t>>{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 0, 3, 2}, {2, 3, 0, 1}, {0, 2, 3, 1}}) {
+  for (const std::vector<std::int64_t>& perm :
+       std::vector<std::vector<std::int64_t>>{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 0, 3, 2}, {2, 3, 0, 1}, {0, 2, 3, 1}}) {
     ModelBuilder m;
     const int w = m.op("transpose", {m.constant("f32[3,1,37,41]")}, {{"perm", perm}});
     m.output(m.op("relu", {w}), "y");
@@ -128,7 +131,9 @@ TEST_CASE("canonicalise has one form for one meaning", "[passes]") {
   std::map<std::string, int> want;
   SECTION("sub of a constant is add") { m.output(m.op("sub", {x, c(3)}), "y"), want = {{"add", 1}}; }
   SECTION("division by a power of two is a product") { m.output(m.op("div", {x, c(8)}), "y"), want = {{"mul", 1}}; }
-  SECTION("other divisions stay: the product would round twice") { m.output(m.op("div", {x, c(6)}), "y"), want = {{"div", 1}}; }
+  SECTION("other divisions stay: the product would round twice") {
+    m.output(m.op("div", {x, c(6)}), "y"), want = {{"div", 1}};
+  }
   SECTION("squares") { m.output(m.op("pow", {x, c(2)}), "y"), want = {{"mul", 1}}; }
   SECTION("cubes") { m.output(m.op("pow", {x, c(3)}), "y"), want = {{"mul", 2}}; }
   SECTION("neutral constants") {
@@ -137,9 +142,7 @@ TEST_CASE("canonicalise has one form for one meaning", "[passes]") {
   SECTION("a neutral constant of more dimensions broadcasts") {
     m.output(m.op("add", {x, m.constant(filled_with({2, 1, 1, 1}, 0))}), "y"), want = {{"add", 1}};
   }
-  SECTION("constants come last") {
-    m.output(m.op("add", {c(5), x}), "y"), want = {{"add", 1}};
-  }
+  SECTION("constants come last") { m.output(m.op("add", {c(5), x}), "y"), want = {{"add", 1}}; }
   SECTION("transposes compose and cancel") {
     const int t = m.op("transpose", {m.op("transpose", {x}, {{"perm", {1, 2, 0}}})}, {{"perm", {2, 0, 1}}});
     m.output(m.op("neg", {t}), "y"), want = {{"neg", 1}};
@@ -159,14 +162,18 @@ TEST_CASE("canonicalise has one form for one meaning", "[passes]") {
     m.output(m.op("relu", {m.op("clip", {x}, {{"min", -0.5}})}), "y"), want = {{"relu", 1}};
   }
   SECTION("bounds that do not overlap") {
-    m.output(m.op("clip", {m.op("clip", {x}, {{"min", 0.5}, {"max", 0.75}})}, {{"min", -1}, {"max", 0}}), "y"), want = {{"clip", 1}};
+    m.output(m.op("clip", {m.op("clip", {x}, {{"min", 0.5}, {"max", 0.75}})}, {{"min", -1}, {"max", 0}}), "y"),
+        want = {{"clip", 1}};
   }
   SECTION("things that do nothing") {
-    const int same = m.op("cast", {m.op("slice", {x}, {{"starts", {0}}, {"ends", {4}}, {"axes", {1}}})}, {{"to", "f32"}});
-    m.output(m.op("neg", {m.op("concat", {m.op("expand", {same}, {{"shape", {"N", 4, 6}}})}, {{"axis", 1}})}), "y"), want = {{"neg", 1}};
+    const int same =
+        m.op("cast", {m.op("slice", {x}, {{"starts", {0}}, {"ends", {4}}, {"axes", {1}}})}, {{"to", "f32"}});
+    m.output(m.op("neg", {m.op("concat", {m.op("expand", {same}, {{"shape", {"N", 4, 6}}})}, {{"axis", 1}})}), "y"),
+        want = {{"neg", 1}};
   }
   SECTION("a backward slice of everything is no nothing") {
-    m.output(m.op("slice", {x}, {{"starts", {5}}, {"ends", {-1}}, {"axes", {2}}, {"steps", {-1}}}), "y"), want = {{"slice", 1}};
+    m.output(m.op("slice", {x}, {{"starts", {5}}, {"ends", {-1}}, {"axes", {2}}, {"steps", {-1}}}), "y"),
+        want = {{"slice", 1}};
   }
   SECTION("a matrix to be transposed is transposed at once") {
     m.output(m.op("matmul", {x, m.constant("f32[5,6]")}, {{"transpose_b", true}}), "y"), want = {{"matmul", 1}};
@@ -184,12 +191,15 @@ TEST_CASE("canonicalise has one form for one meaning", "[passes]") {
 TEST_CASE("batch norms and constants a channel go into convolutions", "[passes]") {
   const auto norm = [](ModelBuilder& m, int x, int channels) {
     const std::string type = fmt::format("f32[{}]", channels);
-    return m.op("batch_norm", {x, m.constant(type), m.constant(type), m.constant(type), m.constant(filled_with({channels}, 0.7))}, {{"epsilon", 1e-3}});
+    return m.op("batch_norm",
+                {x, m.constant(type), m.constant(type), m.constant(type), m.constant(filled_with({channels}, 0.7))},
+                {{"epsilon", 1e-3}});
   };
   const auto fold = [](const Graph& g) { return fold_affine(expand_batch_norm(g)); };
   SECTION("conv, batch_norm") {
     ModelBuilder m({{"H", {1, 9}}});
-    const int y = m.op("conv", {m.input("x", "f32[1,6,H,5]"), m.constant("f32[4,3,3,3]"), m.constant("f32[4]")}, {{"pads", {1, 1, 1, 1}}, {"group", 2}});
+    const int y = m.op("conv", {m.input("x", "f32[1,6,H,5]"), m.constant("f32[4,3,3,3]"), m.constant("f32[4]")},
+                       {{"pads", {1, 1, 1, 1}}, {"group", 2}});
     const int n = norm(m, y, 4);
     m.graph.value(n).origin = "normalised";
     m.output(m.op("relu", {n}), "y");
@@ -199,7 +209,8 @@ TEST_CASE("batch norms and constants a channel go into convolutions", "[passes]"
   }
   SECTION("conv_transpose with groups, batch_norm, then mul and add") {
     ModelBuilder m;
-    const int y = m.op("conv_transpose", {m.input("x", "f32[2,4,3,5]"), m.constant("f32[4,3,2,2]")}, {{"strides", {2, 2}}, {"group", 2}});
+    const int y = m.op("conv_transpose", {m.input("x", "f32[2,4,3,5]"), m.constant("f32[4,3,2,2]")},
+                       {{"strides", {2, 2}}, {"group", 2}});
     const int z = m.op("add", {m.op("mul", {norm(m, y, 6), m.constant("f32[6,1,1]")}), m.constant("f32[1,6,1,1]")});
     m.output(z, "y");
     const Graph result = checked(m.graph, fold);
@@ -208,7 +219,9 @@ TEST_CASE("batch norms and constants a channel go into convolutions", "[passes]"
   SECTION("matmul, its scale and its bias") {
     ModelBuilder m;
     const int y = m.op("matmul", {m.input("x", "f32[2,3,8]"), m.constant("f32[8,5]")});
-    m.output(m.op("add", {m.op("mul", {m.op("add", {y, m.constant("f32[5]")}), m.constant(scalar(0.3))}), m.constant("f32[1,5]")}), "y");
+    m.output(m.op("add", {m.op("mul", {m.op("add", {y, m.constant("f32[5]")}), m.constant(scalar(0.3))}),
+                          m.constant("f32[1,5]")}),
+             "y");
     const Graph result = checked(m.graph, fold);
     CHECK(result.nodes.size() == 1);
     CHECK(result.nodes[0].inputs.size() == 3);
@@ -250,7 +263,8 @@ TEST_CASE("pads go into the window behind them", "[passes]") {
   const int x = m.input("x", "f32[1,3,6,7]");
   const Json pads = {0, 0, 1, 0, 0, 0, 2, 1};
   SECTION("conv") {
-    m.output(m.op("conv", {m.op("pad", {x}, {{"pads", pads}}), m.constant("f32[4,3,3,3]")}, {{"pads", {1, 1, 0, 0}}}), "y");
+    m.output(m.op("conv", {m.op("pad", {x}, {{"pads", pads}}), m.constant("f32[4,3,3,3]")}, {{"pads", {1, 1, 0, 0}}}),
+             "y");
     const Graph result = checked(m.graph, fold_pads);
     CHECK(result.nodes.size() == 1);
     CHECK(result.nodes[0].attributes.at("pads") == Json({2, 1, 2, 1}));
@@ -261,7 +275,8 @@ TEST_CASE("pads go into the window behind them", "[passes]") {
   }
   SECTION("max_pool: only what never wins") {
     m.output(m.op("max_pool", {m.op("pad", {x}, {{"pads", pads}})}, {{"kernel_shape", {3, 3}}}), "y");
-    m.output(m.op("max_pool", {m.op("pad", {x}, {{"pads", pads}, {"value", "-inf"}})}, {{"kernel_shape", {3, 3}}}), "z");
+    m.output(m.op("max_pool", {m.op("pad", {x}, {{"pads", pads}, {"value", "-inf"}})}, {{"kernel_shape", {3, 3}}}),
+             "z");
     CHECK(count(checked(m.graph, fold_pads), "pad") == 1);
   }
   SECTION("neither another value, nor channels, nor a mirror image") {
@@ -279,7 +294,9 @@ TEST_CASE("a layer norm spelled out becomes one operator", "[passes]") {
   const Json last = {{"axes", {-1}}, {"keepdims", true}};
   const int d = m.op("sub", {x, m.op("reduce_mean", {x}, last)});
   const auto c = [&](double v) { return m.constant(scalar(v)); };
-  const auto root = [&](int square) { return m.op("sqrt", {m.op("add", {m.op("reduce_mean", {square}, last), c(1e-5)})}); };
+  const auto root = [&](int square) {
+    return m.op("sqrt", {m.op("add", {m.op("reduce_mean", {square}, last), c(1e-5)})});
+  };
   SECTION("as PP-OCR writes it") {
     const int y = m.op("div", {d, root(m.op("pow", {d, c(2)}))});
     m.output(m.op("add", {m.op("mul", {y, m.constant("f32[8]")}), m.constant("f32[8]")}), "y");
@@ -313,8 +330,12 @@ TEST_CASE("activations spelled out become one operator", "[passes]") {
   const auto mul = [&](int a, int b) { return m.op("mul", {a, b}); };
   std::string want;
   const int gate = m.op("clip", {m.op("add", {x, c(3)})}, {{"min", 0}, {"max", 6}});
-  SECTION("hard_swish with a division at the end") { m.output(m.op("div", {mul(x, gate), c(6)}), "y"), want = "hard_swish"; }
-  SECTION("hard_swish with a division inside") { m.output(mul(m.op("div", {gate, c(6)}), x), "y"), want = "hard_swish"; }
+  SECTION("hard_swish with a division at the end") {
+    m.output(m.op("div", {mul(x, gate), c(6)}), "y"), want = "hard_swish";
+  }
+  SECTION("hard_swish with a division inside") {
+    m.output(mul(m.op("div", {gate, c(6)}), x), "y"), want = "hard_swish";
+  }
   SECTION("hard_swish with a factor") { m.output(mul(mul(x, c(1.0F / 6)), gate), "y"), want = "hard_swish"; }
   SECTION("hard_swish from hard_sigmoid") {
     m.output(mul(x, m.op("hard_sigmoid", {x}, {{"alpha", 1.0F / 6}, {"beta", 0.5}})), "y"), want = "hard_swish";
@@ -332,11 +353,13 @@ TEST_CASE("activations spelled out become one operator", "[passes]") {
   }
   SECTION("gelu by tanh") {
     const int cubic = m.op("add", {x, mul(m.op("pow", {x, c(3)}), c(0.044715F))});
-    m.output(mul(mul(x, c(0.5)), m.op("add", {m.op("tanh", {mul(cubic, c(0.7978845834732056))}), c(1)})), "y"), want = "gelu";
+    m.output(mul(mul(x, c(0.5)), m.op("add", {m.op("tanh", {mul(cubic, c(0.7978845834732056))}), c(1)})), "y"),
+        want = "gelu";
   }
   SECTION("gelu by tanh, the cube as products") {
     const int cubic = m.op("add", {x, mul(mul(mul(x, x), x), c(0.044715F))});
-    m.output(mul(mul(x, c(0.5)), m.op("add", {m.op("tanh", {mul(cubic, c(0.7978845834732056))}), c(1)})), "y"), want = "gelu";
+    m.output(mul(mul(x, c(0.5)), m.op("add", {m.op("tanh", {mul(cubic, c(0.7978845834732056))}), c(1)})), "y"),
+        want = "gelu";
   }
   const Graph result = checked(m.graph, fuse_activations, {}, 2e-5);
   CHECK(result.nodes.size() == 2);
@@ -348,7 +371,8 @@ TEST_CASE("what only looks like an activation stays", "[passes]") {
   const int x = m.input("x", "f32[3,40]"), z = m.input("z", "f32[3,40]");
   const auto c = [&](double v) { return m.constant(scalar(v)); };
   m.output(m.op("mul", {x, m.op("sigmoid", {z})}), "another_gate");
-  m.output(m.op("div", {m.op("mul", {x, m.op("clip", {m.op("add", {x, c(3)})}, {{"min", 0}, {"max", 6}})}), c(5)}), "another_number");
+  m.output(m.op("div", {m.op("mul", {x, m.op("clip", {m.op("add", {x, c(3)})}, {{"min", 0}, {"max", 6}})}), c(5)}),
+           "another_number");
   const int shared = m.op("sigmoid", {x});
   m.output(m.op("mul", {x, shared}), "shared_gate");
   m.output(shared, "gate");
@@ -382,7 +406,8 @@ TEST_CASE("every pass keeps the meaning of random graphs", "[passes]") {
         case 8: values.push_back(m.op("mul", {a, m.op("sigmoid", {a})})); break;
         case 9: values.push_back(m.op("transpose", {a}, {{"perm", {0, 1, 3, 2}}})); break;
         case 10:
-          values.push_back(m.op("batch_norm", {a, m.constant("f32[4]"), m.constant("f32[4]"), m.constant("f32[4]"), m.constant(filled_with({4}, 0.5))}));
+          values.push_back(m.op("batch_norm", {a, m.constant("f32[4]"), m.constant("f32[4]"), m.constant("f32[4]"),
+                                               m.constant(filled_with({4}, 0.5))}));
           break;
         case 11: values.push_back(m.op("sub", {a, number})); break;
         case 12: values.push_back(m.op("identity", {a})); break;
@@ -392,7 +417,8 @@ TEST_CASE("every pass keeps the meaning of random graphs", "[passes]") {
     m.output(values.back(), "y");
     m.output(m.op("neg", {values[pick(values.size())]}), "z");
     Graph now = compact(m.graph);
-    for (auto* pass : {fold_constants, eliminate_common, canonicalise, fuse_layer_norm, fuse_activations, expand_batch_norm, fold_affine, fold_pads}) {
+    for (auto* pass : {fold_constants, eliminate_common, canonicalise, fuse_layer_norm, fuse_activations,
+                       expand_batch_norm, fold_affine, fold_pads}) {
       INFO("seed " << seed);
       now = checked(now, pass, {{"N", 2}}, 2e-5);
     }

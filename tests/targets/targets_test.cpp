@@ -26,8 +26,8 @@ TEST_CASE("Targets have distinct names and agree with their machine and with Hal
     CHECK(target.machine.l2_bytes < target.machine.l3_bytes);
     CHECK_FALSE(target.features.empty());
   }
-  for (const char* name : {"x86-64-linux", "x86-64-linux-avx2", "x86-64-linux-avx512", "x86-64-linux-avx512_zen4",
-                           "arm-64-linux"})
+  for (const char* name :
+       {"x86-64-linux", "x86-64-linux-avx2", "x86-64-linux-avx512", "x86-64-linux-avx512_zen4", "arm-64-linux"})
     CHECK(names.contains(name));
 }
 
@@ -49,9 +49,9 @@ TEST_CASE("find_target knows names and the host") {
   const Target host = find_target("cpu");
   CHECK(find_target("host").name == host.name);
   CHECK(host.architecture == targets::host_processor().architecture);
-  CHECK_THROWS_WITH(find_target("x86-64-linux-avx521"),
-                    Contains("no target 'x86-64-linux-avx521'") && Contains("or 'x86-64-linux-avx512'") &&
-                        Contains("arm-64-linux"));
+  CHECK_THROWS_WITH(find_target("x86-64-linux-avx521"), Contains("no target 'x86-64-linux-avx521'") &&
+                                                            Contains("or 'x86-64-linux-avx512'") &&
+                                                            Contains("arm-64-linux"));
   try {
     find_target("riscv");
     FAIL("found a target that does not exist");

@@ -12,8 +12,8 @@ using namespace heddle::tools;
 
 namespace {
 
-/// Times as machines give them: a few percent of noise that is skewed to the right, a slow drift that both schedules see,
-/// and now and then an interruption.
+/// Times as machines give them: a few percent of noise that is skewed to the right, a slow drift that both schedules
+/// see, and now and then an interruption.
 struct Machine {
   std::mt19937_64 random;
   double drift = 0;
@@ -71,9 +71,12 @@ TEST_CASE("a shift below the smallest that is named stays unnamed however many s
 
 TEST_CASE("recorded samples of one kernel in two processes differ, of one process do not") {
   // A 1x1 convolution's times in us: page placement differed between the processes.
-  const std::vector<double> one = {40.1, 39.8, 40.0, 40.3, 39.9, 40.2, 41.0, 40.0, 39.9, 40.1, 40.4, 39.7, 40.0, 40.2, 39.9, 40.1};
-  const std::vector<double> again = {40.0, 40.1, 39.9, 40.2, 40.0, 40.1, 40.3, 40.0, 40.0, 39.9, 40.2, 40.0, 39.8, 40.1, 40.3, 40.0};
-  const std::vector<double> other = {43.0, 42.7, 43.1, 43.0, 42.9, 43.2, 43.3, 42.8, 43.0, 43.1, 43.0, 42.9, 43.2, 43.0, 42.8, 43.1};
+  const std::vector<double> one = {40.1, 39.8, 40.0, 40.3, 39.9, 40.2, 41.0, 40.0,
+                                   39.9, 40.1, 40.4, 39.7, 40.0, 40.2, 39.9, 40.1};
+  const std::vector<double> again = {40.0, 40.1, 39.9, 40.2, 40.0, 40.1, 40.3, 40.0,
+                                     40.0, 39.9, 40.2, 40.0, 39.8, 40.1, 40.3, 40.0};
+  const std::vector<double> other = {43.0, 42.7, 43.1, 43.0, 42.9, 43.2, 43.3, 42.8,
+                                     43.0, 43.1, 43.0, 42.9, 43.2, 43.0, 42.8, 43.1};
   CHECK(compare_paired(one, again).verdict == Verdict::no_difference);
   const Comparison c = compare_paired(one, other);
   CHECK(c.verdict == Verdict::first_is_faster);
