@@ -1,14 +1,15 @@
 #include "generators/lower.hpp"
 
-#include <cctype>
 #include <exception>
 #include <mutex>
-#include <unordered_map>
+#include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include "dsl/halide_error.hpp"
+#include "generators/rename.hpp"
 
 namespace heddle {
 namespace {
@@ -50,64 +51,6 @@ void use_up_short_names() {
   });
 }
 
-/// "blur_out$7.stride.1" -> "blur_out.stride.1"
-std::string without_numbers(const std::string& text) {
-  std::string clean;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '$') {
-      while (i + 1 < text.size() && std::isdigit(static_cast<unsigned char>(text[i + 1])) != 0) ++i;
-      continue;
-    }
-    clean += text[i];
-  }
-  return clean;
-}
-
-/// Takes out of a module what depends on how many names the process made before: the names of the functions that Halide
-/// made for parallel loops, which are called after a Func, and those of Funcs in error messages.
-class Rename : public hi::IRMutator {
- public:
-  explicit Rename(const std::unordered_map<std::string, std::string>& names) : names_(names) {}
-  using IRMutator::visit;
-  Halide::Expr visit(const hi::Variable* op) override {
-    const auto renamed = names_.find(op->name);
-    return renamed == names_.end() ? Halide::Expr(op) : hi::Variable::make(op->type, renamed->second);
-  }
-  Halide::Expr visit(const hi::Call* op) override {
-    const bool outer = in_error_;
-    in_error_ = in_error_ || op->name.starts_with("halide_error");
-    const Halide::Expr mutated = IRMutator::visit(op);
-    in_error_ = outer;
-    const hi::Call* call = mutated.as<hi::Call>();
-    const auto renamed = names_.find(op->name);
-    return renamed == names_.end() ? mutated : hi::Call::make(call->type, renamed->second, call->args, call->call_type);
-  }
-  Halide::Expr visit(const hi::StringImm* op) override {
-    return in_error_ ? hi::StringImm::make(without_numbers(op->value)) : Halide::Expr(op);
-  }
-
- private:
-  const std::unordered_map<std::string, std::string>& names_;
-  bool in_error_ = false;
-};
-
-void rename_tasks(Halide::Module& module, const std::string& symbol) {
-  std::unordered_map<std::string, std::string> names;
-  for (auto& f : module.functions())
-    if (f.name != symbol) {
-      const std::string task = fmt::format("{}_task{}", symbol, names.size() / 2);
-      // The body that starts the loop names the function with `::` before it.
-      names["::" + f.name] = "::" + task;
-      names[f.name] = task;
-    }
-  Rename rename(names);
-  for (auto& f : module.functions()) {
-    f.body = rename.mutate(f.body);
-    const auto renamed = names.find(f.name);
-    if (renamed != names.end()) f.name = renamed->second;
-  }
-}
-
 }  // namespace
 
 void with_halide(const KernelRequest& request, const std::function<void()>& f) {
@@ -139,7 +82,7 @@ Halide::Module lower(const KernelRequest& request, const std::string& symbol) {
   Halide::Module module = Halide::Pipeline(pipeline.outputs)
                               .compile_to_module(pipeline.arguments(), symbol, halide_target(request),
                                                  Halide::LinkageType::ExternalPlusArgv);
-  rename_tasks(module, symbol);
+  normalise_names(module, symbol);
   return module;
 }
 

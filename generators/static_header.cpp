@@ -187,6 +187,12 @@ class Header {
     return out;
   }
 
+  static std::string in_comment(std::string_view text) {
+    std::string safe(text);
+    for (std::size_t at = 0; (at = safe.find("*/", at)) != std::string::npos;) safe.insert(at + 1, " ");
+    return safe;
+  }
+
   std::string unused() const {
     std::string out;
     for (const auto& symbol : symbols_) out += fmt::format("  (void){};\n", symbol);

@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
 
 #include "generators/shims/kernel_table.h"
 
@@ -234,14 +237,27 @@ static const heddle_kernel_table table = {
 static char features[8192]; /* with a space before and after each */
 static pthread_once_t detected = PTHREAD_ONCE_INIT;
 
+#if defined(__aarch64__)
+static void detect(void) {
+  /* Bits of the Linux ABI. /proc/cpuinfo is another machine's where an emulator runs the program. */
+  static const struct {
+    int bit;
+    const char* name;
+  } bits[] = {{1, "asimd"}, {8, "atomics"}, {9, "fphp"}, {10, "asimdhp"}, {20, "asimddp"}, {22, "sve"}};
+  const unsigned long capabilities = getauxval(AT_HWCAP);
+  char* end = features;
+  *end++ = ' ';
+  for (size_t i = 0; i < sizeof bits / sizeof bits[0]; ++i)
+    if ((capabilities >> bits[i].bit & 1) != 0) end += sprintf(end, "%s ", bits[i].name);
+}
+#else
 static void detect(void) {
   FILE* file = fopen("/proc/cpuinfo", "r");
   if (file == NULL) return;
-  char line[8192];
+  char line[sizeof features];
   while (fgets(line, sizeof line, file) != NULL) {
-    if (strncmp(line, "flags", 5) != 0 && strncmp(line, "Features", 8) != 0) continue;
     const char* colon = strchr(line, ':');
-    if (colon == NULL) continue;
+    if (strncmp(line, "flags", 5) != 0 || colon == NULL) continue;
     snprintf(features, sizeof features, "%s", colon + 1);
     for (char* c = features; *c != '\0'; ++c)
       if (*c == '\n' || *c == '\t') *c = ' ';
@@ -249,6 +265,7 @@ static void detect(void) {
   }
   fclose(file);
 }
+#endif
 
 static bool runs_here(const char* wanted) {
   for (const char* end; (end = strchr(wanted, ' ')) != NULL; wanted = end + 1) {

@@ -7,7 +7,7 @@
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "generators/static_library.hpp"
-#include "support.hpp"
+#include "tests/generators/support.hpp"
 
 using namespace heddle;
 using namespace heddle::test;

@@ -4,7 +4,7 @@
 
 #include "graph/interpret.hpp"
 #include "graph/passes/passes.hpp"
-#include "model_builder.hpp"
+#include "tests/graph/model_builder.hpp"
 
 namespace heddle::graph {
 namespace {

@@ -87,6 +87,11 @@ def test_macros(tree):
     assert [(v.path, v.line) for v in found] == [("ops/a.cpp", 2), ("tests/main.cpp", 2)]
 
 
+def test_programs_in_strings_are_text(tree):
+    found = tree({"tests/a_test.cpp": 'auto s = R"(\n#define A\n)";\nauto t = R"x()"\n#define B\n)x";\n#define C\n'})
+    assert [(v.line, v.message.split(":")[0]) for v in found] == [(7, "macro C")]
+
+
 def test_unfinished_work_and_headers(tree):
     found = tree({"ops/a.hpp": "// TODO: the rest\n", "strange/a.cpp": "int x;\n"})
     assert {(v.path, v.message.split(":")[0]) for v in found} == {

@@ -71,6 +71,7 @@ MACROS = {
 LONG_FILE = 600  # lines; a warning, not an error
 
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+RAW_STRING = re.compile(r'R"(?P<mark>[^\s()\\]{0,16})\(.*?\)(?P=mark)"', re.DOTALL)
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?P<kind>[<"])(?P<path>[^>"]+)[>"]')
 DEFINE = re.compile(r"^\s*#\s*define\s+(?P<name>\w+)")
 
@@ -124,6 +125,8 @@ def check_include(root: Path, path: str, line: int, kind: str, included: str) ->
 
 def check_file(root: Path, path: str) -> list[Violation]:
     text = (root / path).read_text(encoding="utf-8", errors="replace")
+    # Programs that tests write out are text here, not code of ours; lines keep their numbers.
+    text = RAW_STRING.sub(lambda match: '""' + "\n" * match[0].count("\n"), text)
     lines = text.splitlines()
     folder = path.split("/", 1)[0]
     found: list[Violation] = []
