@@ -29,17 +29,27 @@ SymbolValues solve_symbols(const plan::Package& package, const plan::Function& m
                               heddle::to_string(given), expected.size(), to_string(expected)));
     for (std::size_t d = 0; d < expected.size(); ++d) {
       const auto names = expected[d].symbols();
-      if (names.size() != 1) continue;
-      // Linear in one symbol (W, or 32*w where the width is a multiple of 32) tells the symbol.
+      if (names.size() == 1 && expected[d] == Extent::symbol(*names.begin()))
+        symbols.try_emplace(*names.begin(), given[d]);
+    }
+  }
+
+  // Linear in one symbol tells it too: 32*w, where the width is a multiple of 32.
+  for (std::size_t i = 0; i < main.inputs.size(); ++i) {
+    const std::vector<Extent>& expected = value(i).shape;
+    for (std::size_t d = 0; d < expected.size(); ++d) {
+      const auto names = expected[d].symbols();
+      if (names.size() != 1 || symbols.contains(*names.begin())) continue;
       const std::string& name = *names.begin();
+      const std::int64_t given = shapes[i][d];
       const std::int64_t start = expected[d].evaluate({{name, 0}});
       const std::int64_t step = expected[d].evaluate({{name, 1}}) - start;
       if (step == 0 || !(expected[d] == Extent(step) * Extent::symbol(name) + Extent(start))) continue;
-      if ((given[d] - start) % step != 0)
+      if ((given - start) % step != 0)
         throw Error(ErrorCode::invalid_argument,
                     fmt::format("input '{}': dimension {} is {}, but must be {}a multiple of {}", value(i).name, d,
-                                given[d], start == 0 ? "" : fmt::format("{} more than ", start), step));
-      symbols.try_emplace(name, (given[d] - start) / step);
+                                given, start == 0 ? "" : fmt::format("{} more than ", start), step));
+      symbols.try_emplace(name, (given - start) / step);
     }
   }
 

@@ -1,0 +1,145 @@
+// Every family on every case of the operators that it takes, against the double reference: symbolic extents for all
+// bindings (1 and odd ones among them), and fixed ones channels last, as models lay them out.
+//
+// HEDDLE_SEED chooses the random inputs, HEDDLE_CASE one case: "conv" or "conv:3".
+#include <fmt/format.h>
+
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <set>
+#include <thread>
+
+#include "ops/catalog.hpp"
+#include "schedules/family.hpp"
+#include "tests/support/inputs.hpp"
+#include "tests/support/run.hpp"
+
+namespace heddle {
+namespace {
+
+Machine wide() {
+  Machine m;
+  m.vector_bytes = 64;
+  m.vector_registers = 32;
+  return m;
+}
+
+struct Job {
+  const Operator* op;
+  std::size_t index;
+  Case test;
+};
+
+std::string run(const Case& test, const Workload& workload, const Machine& machine, std::vector<SymbolValues> bindings,
+                std::mt19937_64& random) {
+  const Choice choice = choose(workload, machine);
+  try {
+    const testing::Kernel kernel(workload, choice.implementation);
+    if (bindings.empty()) bindings.emplace_back();
+    for (const auto& symbols : bindings) {
+      const auto inputs = testing::draw_inputs(test, symbols, testing::Extremes::none, random);
+      const std::string difference = testing::compare(workload, inputs, kernel.run(inputs, symbols), symbols);
+      if (!difference.empty())
+        return fmt::format("{}\n  {}\n{}", difference, choice.source, choice.implementation.print());
+    }
+  } catch (const std::exception& e) {
+    return fmt::format("{}\n  {}\n{}", e.what(), choice.source, choice.implementation.print());
+  }
+  return "";
+}
+
+/// Data and result channels last; a convolution's input with the border that its padding needs.
+Workload channels_last_form(const Operator& op, const Case& test) {
+  Composition c = Workload::of(op, test.attributes, test.inputs, {}, 2).composition();
+  for (auto& input : c.inputs)
+    if (!input.constant && input.type.rank() >= 3) input.type.layout.order = channels_last(input.type.rank());
+  const auto pads = test.attributes.value("pads", std::vector<std::int64_t>{});
+  TensorType& x = c.inputs[0].type;
+  if (op.name() == "conv" && static_cast<int>(pads.size()) == 2 * (x.rank() - 2)) {
+    x.layout.border.resize(x.shape.size());
+    for (std::size_t d = 0; d < pads.size() / 2; ++d) x.layout.border[d + 2] = {pads[d], pads[d + pads.size() / 2]};
+  }
+  Layout out;
+  out.order = channels_last(Workload(c).output_types()[0].rank());
+  if (out.order.size() >= 3) c.output_layouts = {out};
+  return Workload(std::move(c));
+}
+
+std::string check(const Job& job) {
+  auto random = testing::generator_for(testing::seed(), job.op->name(), job.index);
+  std::string form = "as it is";
+  std::string failure;
+  try {
+    const Workload plain = Workload::of(*job.op, job.test.attributes, job.test.inputs, testing::ranges_of(job.test), 2);
+    failure = run(job.test, plain, wide(), job.test.bindings, random);
+    const bool spatial = job.op->kind() == OperatorKind::window && job.test.inputs[0].rank() == 4;
+    if (failure.empty() && (spatial || random() % 4 == 0)) {
+      const Case fixed =
+          job.test.bindings.empty() ? job.test : testing::bind(job.test, *job.op, job.test.bindings.back());
+      const Workload workload =
+          spatial ? channels_last_form(*job.op, fixed) : Workload::of(*job.op, fixed.attributes, fixed.inputs, {}, 1);
+      form = "fixed: " + workload.text();
+      failure = run(fixed, workload, random() % 2 == 0 ? wide() : Machine{}, {}, random);
+    }
+  } catch (const std::exception& e) {
+    failure = e.what();
+  }
+  if (failure.empty()) return "";
+  return fmt::format("{} {}, {}: {}\n  again: HEDDLE_SEED={} HEDDLE_CASE={}:{} test_schedules", job.op->name(),
+                     job.test.attributes.dump(), form, failure, testing::seed(), job.op->name(), job.index);
+}
+
+TEST_CASE("every operator agrees with its reference under the schedule that is chosen for it") {
+  const char* only = std::getenv("HEDDLE_CASE");
+  std::vector<Job> jobs;
+  for (const Operator* op : catalog()) {
+    const auto cases = op->cases();
+    // Elementwise functions differ in an expression only: one case each exercises the schedule.
+    const std::size_t count = op->kind() == OperatorKind::elementwise ? 1 : cases.size();
+    for (std::size_t i = 0; i < std::min(count, cases.size()); ++i)
+      if (only == nullptr || only == op->name() || only == fmt::format("{}:{}", op->name(), i))
+        jobs.push_back({op, i, cases[i]});
+  }
+  REQUIRE_FALSE(jobs.empty());
+  std::vector<std::string> failures(jobs.size());
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < jobs.size(); i = next++) failures[i] = check(jobs[i]);
+  };
+  std::thread second(work);
+  work();
+  second.join();
+  for (const auto& failure : failures)
+    if (!failure.empty()) FAIL_CHECK(failure);
+}
+
+TEST_CASE("families have names of their own and knobs that survive JSON") {
+  std::set<std::string> names;
+  for (const Family& family : families()) CHECK(names.insert(family.name).second);
+  const Operators operators;
+  const Workload product = Workload::of(operators.get("matmul"), Json::object(),
+                                        {TensorType::parse("f32[128,768]"), TensorType::parse("f32[768,768]")});
+  for (const Family& family : families()) {
+    if (!family.matches(product, wide())) continue;
+    const Json knobs = family.rule(product, wide());
+    CHECK(family.make(product, wide(), knobs) == family.make(product, wide(), Json::parse(knobs.dump())));
+    CHECK_FALSE(family.candidates(product, wide()).empty());
+  }
+  CHECK(choose(product, wide()).source == "family matmul_packed (rows=8, tasks=1, vectors=3)");
+}
+
+TEST_CASE("register tiles leave a register free, or they would spill") {
+  const Operators operators;
+  for (const char* shape : {"f32[1,64]", "f32[7,64]", "f32[128,64]", "f32[1000,64]"}) {
+    const Workload w = Workload::of(operators.get("matmul"), Json::object(),
+                                    {TensorType::parse(shape), TensorType::parse("f32[64,768]")});
+    for (const Machine& machine : {wide(), Machine{}}) {
+      const Json knobs = families()[2].rule(w, machine);
+      CHECK(knobs["vectors"].get<int>() * (knobs["rows"].get<int>() + 1) < machine.vector_registers);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace heddle
