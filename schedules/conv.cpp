@@ -216,10 +216,20 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
   } else {
     loops(s["out"], across.tile, across.tail, down.tile, down.tail);
   }
-  s["acc"].compute_at("out", "xo").bound_extent("co", lanes).vectorize("co").unroll("x").unroll("y");
+  // The input has no channels beyond the last: where the vector does not divide them, loads are predicated.
+  const bool whole = co % lanes == 0;
+  const auto vectors = [&](Stage stage) {
+    if (whole) stage.vectorize("co");
+    else stage.vectorize("co", lanes, Tail::GuardWithIf);
+    stage.unroll("x").unroll("y");
+  };
+  Stage acc = s["acc"].compute_at("out", "xo");
+  if (whole) acc.bound_extent("co", lanes);
+  vectors(acc);
   const auto& taps = w.input_type("w").shape;
   Stage update = s["acc"].update(0);
-  update.reorder("co", "x", "y", "kx", "ky").vectorize("co").unroll("x").unroll("y");
+  update.reorder("co", "x", "y", "kx", "ky");
+  vectors(update);
   if (taps[2].value() * taps[3].value() <= 25) update.unroll("kx").unroll("ky");
   schedule_padding(s, roles, m);
   return implementation;
