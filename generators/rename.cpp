@@ -63,7 +63,8 @@ class Rename : public hi::IRGraphMutator {
     const Halide::Expr mutated = IRGraphMutator::visit(op);
     const std::string* name = renamed(op->name);
     const hi::Load* load = mutated.as<hi::Load>();
-    return name ? hi::Load::make(load->type, *name, load->index, load->image, load->param, load->predicate, load->alignment)
+    return name ? hi::Load::make(load->type, *name, load->index, load->image, load->param, load->predicate,
+                                 load->alignment)
                 : mutated;
   }
   Halide::Expr visit(const hi::Let* op) override {
@@ -82,7 +83,8 @@ class Rename : public hi::IRGraphMutator {
     const hi::Stmt mutated = IRGraphMutator::visit(op);
     const std::string* name = renamed(op->name);
     const hi::Store* store = mutated.as<hi::Store>();
-    return name ? hi::Store::make(*name, store->value, store->index, store->param, store->predicate, store->alignment) : mutated;
+    return name ? hi::Store::make(*name, store->value, store->index, store->param, store->predicate, store->alignment)
+                : mutated;
   }
   hi::Stmt visit(const hi::Allocate* op) override {
     const hi::Stmt mutated = IRGraphMutator::visit(op);
