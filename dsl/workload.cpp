@@ -274,6 +274,9 @@ Pipeline Workload::instantiate(const std::string& variant, const std::vector<Pac
     values[i].func = func;
     pipeline.inputs.push_back(param);
     pipeline.operands.emplace(info.role, param);
+    // Halide's order: the last logical dimension first. A packed operand's dimensions are blocks, which have no names.
+    if (packing_of(packings, info.role) == nullptr)
+      pipeline.operand_dimensions[info.role] = {info.dimensions.rbegin(), info.dimensions.rend()};
   }
   for (std::size_t i = 0; i < types_.size(); ++i) {
     values[i].type = types_[i];

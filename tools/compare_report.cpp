@@ -23,7 +23,8 @@ std::string verdict(const ComparisonReport::Entry& first, const ComparisonReport
                          range(1 - c.interval.high, 1 - c.interval.low));
     case Verdict::no_difference: break;
   }
-  return fmt::format("no difference from {}: within noise ({})", first.name,
+  const bool noise = c.interval.low <= 1 && 1 <= c.interval.high;
+  return fmt::format("no difference from {}: {} ({})", first.name, noise ? "within noise" : "too small to count",
                      range(c.interval.low - 1, c.interval.high - 1));
 }
 

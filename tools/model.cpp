@@ -112,6 +112,7 @@ graph::Compiled compile_model(const ModelOptions& options) {
   Progress progress;
   graph::CompileOptions compile = compile_options(options);
   compile.progress = [&](const std::string& phase, int done, int total) { progress.update(phase, done, total); };
+  compile.provenance["source"] = std::filesystem::path(options.model).filename().string();
   progress.update("reading", 0, 1);
   const Operators operators = load_operators(options);
   return graph::compile(graph::read_model(options.model, operators, read_options(options)), compile);
