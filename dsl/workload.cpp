@@ -407,13 +407,11 @@ Tolerance Workload::tolerance() const {
 
 Extent Workload::flops() const {
   Extent total = 0;
-  std::size_t next = inputs_.size();
   for (const auto& node : composition_.nodes) {
     std::vector<TensorType> in;
     for (const int operand : node.operands) in.push_back(types_[static_cast<std::size_t>(operand)]);
     const auto out = node.op->infer(node.attributes, in);
     total = total + node.op->flops(node.attributes, in, out);
-    next += out.size();
   }
   return total;
 }

@@ -46,12 +46,6 @@ bool direct_matches(const Workload& w, const Machine& m) {
   return groups(w) == 1 || (extent_of(w, "co").value() / groups(w)) % m.lanes(4) == 0;
 }
 
-/// Accumulators, one vector of each weight and a spare must fit the registers; a tile one over spills and halves the
-/// speed, so the bound leaves one register free.
-bool fits_registers(std::int64_t vectors, std::int64_t pixels, const Machine& m) {
-  return vectors * pixels + vectors + 1 <= m.vector_registers;
-}
-
 std::vector<DirectKnobs> direct_candidates(const Workload& w, const Machine& m) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t co = extent_of(w, "co").value();
@@ -75,12 +69,7 @@ DirectKnobs direct_rule(const Workload& w, const Machine& m) {
   double best_score = -1;
   for (const DirectKnobs& k : direct_candidates(w, m)) {
     const double useful = tile_efficiency(co, k.vectors * lanes) * tile_efficiency(width, k.pixels);
-    // The FMA units need 2 x 4 independent accumulators in flight; loads (weights + broadcasts) must not outnumber
-    // FMAs.
-    const double chains = std::min(1.0, static_cast<double>(k.vectors * k.pixels) / 8.0);
-    const double fmas = static_cast<double>(k.vectors * k.pixels);
-    const double loads = static_cast<double>(k.vectors + k.pixels);
-    const double score = useful * chains * fmas / (fmas + 0.15 * loads);
+    const double score = useful * register_tile_rate(k.vectors, k.pixels);
     if (score > best_score + 1e-9) {
       best_score = score;
       best = k;

@@ -43,8 +43,7 @@ std::vector<Knobs> candidates(const Workload& w, const Machine& m) {
     if (vectors > 1 && (vectors - 1) * lanes >= n) continue;
     if (vectors > 4 && rows > 2) continue;  // wide panels serve matrix-vector products only
     for (std::int64_t r = std::min<std::int64_t>(rows, 28); r >= 1; --r)
-      if (vectors * r + vectors + 1 <= m.vector_registers)
-        all.push_back({vectors, r, task_count(w.composition().threads)});
+      if (fits_registers(vectors, r, m)) all.push_back({vectors, r, task_count(w.composition().threads)});
   }
   return all;
 }
@@ -57,9 +56,7 @@ Knobs rule(const Workload& w, const Machine& m) {
   double best_score = -1;
   for (const Knobs& k : candidates(w, m)) {
     const double useful = tile_efficiency(n, k.vectors * lanes) * tile_efficiency(rows, k.rows);
-    const double fmas = static_cast<double>(k.vectors * k.rows);
-    const double loads = static_cast<double>(k.vectors + k.rows);
-    const double score = useful * std::min(1.0, fmas / 8.0) * fmas / (fmas + 0.15 * loads);
+    const double score = useful * register_tile_rate(k.vectors, k.rows);
     if (score > best_score + 1e-9) {
       best_score = score;
       best = k;
@@ -73,7 +70,6 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k, bool pa
   const std::int64_t block = k.vectors * lanes;
   const std::int64_t n = extent_of(w, "n").value();
   const Extent rows = extent_of(w, "m");
-  const auto roles = stage_roles(w);
   Implementation implementation;
   if (packed) {
     implementation.packings = {{"b", {{"n", block}}}};
@@ -137,8 +133,6 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k, bool pa
   if (whole_panels) update.vectorize("n", lanes).unroll("n").unroll("m");
   else update.vectorize("n", lanes, Tail::GuardWithIf);
   if (const auto depth = w.anchor_inputs()[0].shape.back().constant(); depth && *depth % 2 == 0) update.unroll("k", 2);
-  if (!packed && has_role(roles, "b_panel"))
-    s["b_panel"].compute_root().reorder("n", "k").vectorize("n", lanes, Tail::GuardWithIf);
   return implementation;
 }
 

@@ -69,6 +69,16 @@ double tile_efficiency(std::int64_t extent, std::int64_t tile) {
   return static_cast<double>(extent) / static_cast<double>(tiles * tile);
 }
 
+bool fits_registers(std::int64_t vectors, std::int64_t broadcasts, const Machine& machine) {
+  return vectors * broadcasts + vectors + 1 <= machine.vector_registers;
+}
+
+double register_tile_rate(std::int64_t vectors, std::int64_t broadcasts) {
+  const double fmas = static_cast<double>(vectors * broadcasts);
+  const double loads = static_cast<double>(vectors + broadcasts);
+  return std::min(1.0, fmas / 8.0) * fmas / (fmas + 0.15 * loads);
+}
+
 std::int64_t task_count(int threads) { return threads <= 1 ? 1 : 4 * static_cast<std::int64_t>(threads); }
 
 std::int64_t chunk(std::int64_t extent, std::int64_t pieces) {

@@ -84,6 +84,15 @@ Tiling tile_loop(const Extent& extent, std::int64_t tile, const Workload& worklo
 /// Share of a split's iterations that are useful: 12 of 14 for extent 12 in tiles of 7.
 double tile_efficiency(std::int64_t extent, std::int64_t tile);
 
+/// A register tile of `vectors` x `broadcasts` accumulators, fed by `vectors` loads and `broadcasts` scalars a step, as
+/// in convolutions and matrix products. Accumulators, the loaded vectors and a spare must fit: a tile one over spills
+/// and halves the speed.
+bool fits_registers(std::int64_t vectors, std::int64_t broadcasts, const Machine& machine);
+
+/// Share of the FMA rate that such a tile can reach: the units need 2 x 4 independent accumulators in flight, and loads
+/// compete with FMAs for issue slots.
+double register_tile_rate(std::int64_t vectors, std::int64_t broadcasts);
+
 /// About how many pieces a loop should be cut into so that `threads` threads end together.
 std::int64_t task_count(int threads);
 
