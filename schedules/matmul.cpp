@@ -2,8 +2,9 @@
 //
 // matmul_packed: b is known beforehand and packed in panels of `vectors` vectors of columns; a register tile of
 // `vectors` x `rows` accumulators; the panel stays in L2 while the rows pass (column block outermost). 98-99 % of FMA
-// peak where the tile divides the extents. matmul_plain: b is made at run time. Where its columns are not adjacent in
-// memory, each batch's panel is transposed once.
+// peak where the tile divides the extents.
+//
+// matmul_plain: b is made at run time and read as it lies.
 #include <fmt/format.h>
 
 #include "schedules/families.hpp"
