@@ -47,6 +47,21 @@ set_target_properties(xxhash::xxhash PROPERTIES
   INTERFACE_INCLUDE_DIRECTORIES "${HEDDLE_XXHASH_INCLUDE_DIR}"
   INTERFACE_COMPILE_OPTIONS "-DXXH_INLINE_ALL=")
 
+find_package(SPIRV-Tools REQUIRED)
+
+# Neither driver is linked: a program with Heddle's runtime starts where there is none. volk's functions come from the
+# loader at run time; OpenCL's are found by runtime/opencl.
+find_path(HEDDLE_VOLK_INCLUDE_DIR volk.h REQUIRED)
+find_path(HEDDLE_OPENCL_INCLUDE_DIR CL/cl.h REQUIRED)
+add_library(volk::volk INTERFACE IMPORTED GLOBAL)
+set_target_properties(volk::volk PROPERTIES
+  INTERFACE_INCLUDE_DIRECTORIES "${HEDDLE_VOLK_INCLUDE_DIR}"
+  INTERFACE_COMPILE_OPTIONS "-DVK_NO_PROTOTYPES")
+add_library(opencl::headers INTERFACE IMPORTED GLOBAL)
+set_target_properties(opencl::headers PROPERTIES
+  INTERFACE_INCLUDE_DIRECTORIES "${HEDDLE_OPENCL_INCLUDE_DIR}"
+  INTERFACE_COMPILE_OPTIONS "-DCL_TARGET_OPENCL_VERSION=300")
+
 # Programs that Heddle runs: the linker for kernels, and what inspects or executes the linked code.
 find_program(HEDDLE_LLD NAMES ld.lld-19 ld.lld REQUIRED)
 find_program(HEDDLE_OBJDUMP NAMES llvm-objdump-19 llvm-objdump REQUIRED)

@@ -46,6 +46,12 @@ Halide::Expr Operand::at(const std::vector<Halide::Expr>& logical_index) const {
   return func(std::vector<Halide::Expr>(logical_index.rbegin(), logical_index.rend()));
 }
 
+Halide::Expr Operand::nearest(std::vector<Halide::Expr> logical_index) const {
+  for (std::size_t d = 0; d < readable.size() && d < logical_index.size(); ++d)
+    logical_index[d] = Halide::clamp(logical_index[d], 0, readable[d] - 1);
+  return at(logical_index);
+}
+
 Halide::Expr Operand::broadcast(const std::vector<Halide::Expr>& logical_index) const {
   const std::size_t rank = type.shape.size();
   if (logical_index.size() < rank)

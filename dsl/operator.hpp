@@ -93,7 +93,14 @@ struct Operand {
   TensorType type;
   std::vector<Halide::Expr> extents;  ///< logical order
 
+  /// Elements along each dimension that memory holds from element 0 on: more than `extents` where packing pads.
+  std::vector<Halide::Expr> readable;
+
   Halide::Expr at(const std::vector<Halide::Expr>& logical_index) const;
+
+  /// As `at`, and some element of the same row where an index lies outside: a tile of a result may reach beyond its
+  /// end.
+  Halide::Expr nearest(std::vector<Halide::Expr> logical_index) const;
 
   /// The element that broadcasts to `logical_index` of a result with at least this operand's rank (NumPy's rule).
   Halide::Expr broadcast(const std::vector<Halide::Expr>& logical_index) const;

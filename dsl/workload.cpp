@@ -281,7 +281,16 @@ Pipeline Workload::instantiate(const std::string& variant, const std::vector<Pac
   for (std::size_t i = 0; i < types_.size(); ++i) {
     values[i].type = types_[i];
     for (const auto& extent : types_[i].shape) values[i].extents.push_back(to_expr(extent, pipeline.symbols));
+    values[i].readable = values[i].extents;
   }
+  for (std::size_t i = 0; i < inputs_.size(); ++i)
+    if (const Packing* packing = packing_of(packings, inputs_[i].role))
+      for (const auto& d : packed_dimensions(inputs_[i], *packing))
+        if (d.part == PackedDimension::Part::quotient) {
+          const auto logical = static_cast<std::size_t>(d.logical);
+          values[i].readable[logical] =
+              to_expr(ceil_div(types_[i].shape[logical], d.block) * Extent(d.block), pipeline.symbols);
+        }
 
   const std::set<int> results(composition_.outputs.begin(), composition_.outputs.end());
   std::size_t next = inputs_.size();

@@ -1,15 +1,13 @@
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <thread>
 #include <unordered_map>
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "base/cache_directory.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "generators/kernel.hpp"
@@ -19,19 +17,47 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// An entry is one line of header and the object. The header repeats the key, so that a file under a wrong name is not
-// taken for the kernel, and holds the object's checksum.
-std::string header(const std::string& key, const std::string& object) {
-  return fmt::format("heddle kernel {} {} {}\n", key, sha256(object), object.size());
+// An entry is one line of header and the kernel as MessagePack. The header repeats the key, so that a file under a
+// wrong name is not taken for the kernel, and holds the checksum of what follows.
+std::string header(const std::string& key, const std::string& body) {
+  return fmt::format("heddle kernel 2 {} {} {}\n", key, sha256(body), body.size());
 }
 
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
+Json::binary_t binary(const std::string& bytes) { return Json::binary_t({bytes.begin(), bytes.end()}); }
+std::string text(const Json& json) {
+  const auto& bytes = json.get_binary();
+  return {bytes.begin(), bytes.end()};
 }
 
-/// The object of an intact entry, or nothing.
-std::optional<std::string> read_entry(const fs::path& path, const std::string& key) {
+std::string pack(const CompiledKernel& kernel) {
+  Json entries = Json::array();
+  for (const auto& e : kernel.device.entries) {
+    Json shared = Json::array();
+    for (const auto& s : e.shared) shared.push_back(Json::array({s.constant, s.element_bytes, s.elements}));
+    entries.push_back(
+        Json::array({e.name, binary(e.code), e.uniform_block, e.access, e.block_constants, std::move(shared)}));
+  }
+  const auto bytes = Json::to_msgpack(Json::array(
+      {std::string(to_string(kernel.device.api)), binary(kernel.device.source), entries, binary(kernel.object)}));
+  return {bytes.begin(), bytes.end()};
+}
+
+CompiledKernel unpack(const std::string& body) {
+  CompiledKernel kernel;
+  const Json json = Json::from_msgpack(body);
+  kernel.device.api = device_api_from_string(json.at(0).get<std::string>());
+  kernel.device.source = text(json.at(1));
+  for (const Json& e : json.at(2)) {
+    targets::DeviceEntry entry{e.at(0), text(e.at(1)), e.at(2), e.at(3), e.at(4), {}};
+    for (const Json& s : e.at(5)) entry.shared.push_back({s.at(0), s.at(1), s.at(2)});
+    kernel.device.entries.push_back(std::move(entry));
+  }
+  kernel.object = text(json.at(3));
+  return kernel;
+}
+
+/// The kernel of an intact entry, or nothing.
+std::optional<CompiledKernel> read_entry(const fs::path& path, const std::string& key) {
   std::string bytes;
   try {
     bytes = read_file(path);
@@ -40,8 +66,13 @@ std::optional<std::string> read_entry(const fs::path& path, const std::string& k
   }
   const std::size_t end = bytes.find('\n');
   if (end != std::string::npos) {
-    std::string object = bytes.substr(end + 1);
-    if (bytes.compare(0, end + 1, header(key, object)) == 0) return object;
+    const std::string body = bytes.substr(end + 1);
+    try {
+      if (bytes.compare(0, end + 1, header(key, body)) == 0) return unpack(body);
+    } catch (const Json::exception&) {
+      // Whoever wrote it had other ideas of what a kernel is, and its checksum covers them.
+    } catch (const Error&) {
+    }
   }
   spdlog::warn("the kernel cache's entry '{}' is damaged; compiling it anew", path.string());
   return std::nullopt;
@@ -56,28 +87,24 @@ bool is_entry(const fs::path& path) {
 
 }  // namespace
 
-fs::path KernelCache::default_directory() {
-  if (const auto given = variable("HEDDLE_CACHE"); !given.empty()) return given;
-  if (const auto caches = variable("XDG_CACHE_HOME"); !caches.empty()) return fs::path(caches) / "heddle";
-  if (const auto home = variable("HOME"); !home.empty()) return fs::path(home) / ".cache" / "heddle";
-  return fs::temp_directory_path() / fmt::format("heddle-{}", ::getuid());
-}
+fs::path KernelCache::default_directory() { return cache_directory(); }
 
 KernelCache::KernelCache(fs::path directory, std::uint64_t most_bytes)
     : directory_(std::move(directory)), most_bytes_(most_bytes) {}
 
-std::string KernelCache::get(const KernelRequest& request) {
+CompiledKernel KernelCache::get(const KernelRequest& request) {
   const std::string key = kernel_key(request);
   const fs::path path = directory_ / key.substr(0, 2) / (key + ".o");
-  if (auto object = read_entry(path, key)) {
+  if (auto kernel = read_entry(path, key)) {
     ++hits_;
     std::error_code ignored;
     fs::last_write_time(path, fs::file_time_type::clock::now(), ignored);  // evicted last
-    return std::move(*object);
+    return std::move(*kernel);
   }
   ++misses_;
-  std::string object = compile_object(request);
-  const std::string entry = header(key, object) + object;
+  CompiledKernel kernel = compile_kernel(request);
+  const std::string body = pack(kernel);
+  const std::string entry = header(key, body) + body;
   try {
     write_file(path, entry);
     make_room(entry.size());
@@ -85,7 +112,7 @@ std::string KernelCache::get(const KernelRequest& request) {
     if (!warned_.exchange(true))
       spdlog::warn("kernels are not cached: {}; set HEDDLE_CACHE to a directory that can be written", error.what());
   }
-  return object;
+  return kernel;
 }
 
 void KernelCache::make_room(std::uint64_t written) {
@@ -129,10 +156,10 @@ void KernelCache::make_room(std::uint64_t written) {
   }
 }
 
-std::vector<std::string> compile_all(const std::vector<KernelRequest>& requests, KernelCache& cache, int jobs,
-                                     const std::function<void(int, int)>& progress) {
+std::vector<CompiledKernel> compile_all(const std::vector<KernelRequest>& requests, KernelCache& cache, int jobs,
+                                        const std::function<void(int, int)>& progress) {
   std::vector<std::string> keys(requests.size());
-  std::unordered_map<std::string, std::string> objects;
+  std::unordered_map<std::string, CompiledKernel> kernels;
   std::vector<const KernelRequest*> distinct;
   const auto explain = [](const KernelRequest& request, const Error& error) {
     return error.within(fmt::format("kernel '{}' for {}", request.workload->name(), request.target.name));
@@ -143,7 +170,7 @@ std::vector<std::string> compile_all(const std::vector<KernelRequest>& requests,
     } catch (const Error& error) {
       throw explain(requests[i], error);
     }
-    if (objects.try_emplace(keys[i]).second) distinct.push_back(&requests[i]);
+    if (kernels.try_emplace(keys[i]).second) distinct.push_back(&requests[i]);
   }
 
   std::mutex mutex;
@@ -160,10 +187,10 @@ std::vector<std::string> compile_all(const std::vector<KernelRequest>& requests,
         request = distinct[next++];
       }
       try {
-        std::string object = cache.get(*request);
+        CompiledKernel kernel = cache.get(*request);
         const std::string key = kernel_key(*request);
         const std::lock_guard lock(mutex);
-        objects[key] = std::move(object);
+        kernels[key] = std::move(kernel);
         ++done;
         if (progress && !failure) progress(done, total);
       } catch (const Error& error) {
@@ -183,8 +210,8 @@ std::vector<std::string> compile_all(const std::vector<KernelRequest>& requests,
   }
   if (failure) std::rethrow_exception(failure);
 
-  std::vector<std::string> results;
-  for (const auto& key : keys) results.push_back(objects.at(key));
+  std::vector<CompiledKernel> results;
+  for (const auto& key : keys) results.push_back(kernels.at(key));
   return results;
 }
 

@@ -10,6 +10,7 @@
 #include "base/file.hpp"
 #include "generators/fingerprint.hpp"
 #include "generators/lower.hpp"
+#include "targets/gpu/passes.hpp"
 
 namespace Halide::Internal {
 // Exported by the library that is pinned here, but declared in none of its installed headers; the public form prints to
@@ -21,17 +22,53 @@ namespace heddle {
 namespace {
 
 /// Raised when the code for equal pipelines changes for a reason that is in this folder: other flags, other names.
-constexpr int generator_version = 1;
+constexpr int generator_version = 2;
+
+/// What the code for a device depends on beside the pipeline.
+std::string device_key(const Target& target) {
+  if (!target.is_gpu()) return "";
+  const Gpu& gpu = *target.machine.gpu;
+  return fmt::format("device {} {} passes {} code {} block {} shared {} subgroup {} processors {} edge {}\n",
+                     to_string(gpu.api), target.name, targets::gpu_passes_version, targets::device_code_version,
+                     gpu.block_threads, gpu.shared_bytes, gpu.subgroup, gpu.processors, gpu.tile_edge);
+}
 
 std::string compute_key(const KernelRequest& request) {
   std::string form;
   with_halide(request, [&] {
     form = canonical_form(request.workload->instantiate(request.implementation, request.schedule_file));
   });
-  return sha256(fmt::format("generator {}\nHalide {}.{}.{}\ntarget {} {}\nasserts {}\n{}\n{}\n{}", generator_version,
+  return sha256(fmt::format("generator {}\nHalide {}.{}.{}\ntarget {} {}\n{}asserts {}\n{}\n{}\n{}", generator_version,
                             HALIDE_VERSION_MAJOR, HALIDE_VERSION_MINOR, HALIDE_VERSION_PATCH, request.target.name,
-                            halide_target(request).to_string(), request.asserts, request.workload->text(),
-                            request.implementation.print(), form));
+                            halide_target(request).to_string(), device_key(request.target), request.asserts,
+                            request.workload->text(), request.implementation.print(), form));
+}
+
+/// The request's code: what runs on the processor, and what is sent to a device.
+struct Code {
+  Halide::Module host;
+  targets::DeviceCode device;
+};
+
+Code lower_apart(const KernelRequest& request) {
+  const std::string symbol = kernel_symbol(request);
+  Code code{lower(request, symbol), {}};
+  if (request.target.is_gpu())
+    code.device = targets::extract_device_code(code.host, request.target.machine.gpu->api, symbol);
+  return code;
+}
+
+std::string device_text(const KernelRequest& request, DeviceApi api) {
+  if (!request.target.is_gpu() || request.target.machine.gpu->api != api)
+    throw Error(ErrorCode::invalid_argument, fmt::format("a kernel for {} has no code for {}: compile with --target {}",
+                                                         request.target.name, to_string(api), to_string(api)));
+  const targets::DeviceCode code = lower_apart(request).device;
+  std::string text = code.source;
+  for (const auto& entry : code.entries)
+    if (!entry.code.empty())
+      text += fmt::format("; {} {}, buffers {}\n{}\n", kernel_symbol(request), entry.name, entry.access,
+                          targets::disassemble(entry.code));
+  return text;
 }
 
 /// An output that Halide only writes to files.
@@ -71,8 +108,8 @@ std::string kernel_key(const KernelRequest& request) {
   for (const auto& node : request.workload->composition().nodes)
     operators += fmt::format("{} ", static_cast<const void*>(node.op));
   const std::string question =
-      fmt::format("{}\n{}\n{}\n{}\n{}", operators, request.workload->text(), request.implementation.print(),
-                  halide_target(request).to_string(), request.target.name);
+      fmt::format("{}\n{}\n{}\n{}\n{}\n{}", operators, request.workload->text(), request.implementation.print(),
+                  halide_target(request).to_string(), request.target.name, device_key(request.target));
   {
     const std::lock_guard lock(mutex);
     const auto found = known.find(question);
@@ -87,14 +124,15 @@ std::string kernel_key(const KernelRequest& request) {
 
 std::string kernel_symbol(const KernelRequest& request) { return "k_" + kernel_key(request).substr(0, 16); }
 
-std::string compile_object(const KernelRequest& request) {
-  const std::string symbol = kernel_symbol(request);
-  std::string object;
+CompiledKernel compile_kernel(const KernelRequest& request) {
+  CompiledKernel kernel;
   with_halide(request, [&] {
-    const Halide::Buffer<std::uint8_t> bytes = lower(request, symbol).compile_to_buffer();
-    object.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size_in_bytes());
+    Code code = lower_apart(request);
+    const Halide::Buffer<std::uint8_t> bytes = code.host.compile_to_buffer();
+    kernel.object.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size_in_bytes());
+    kernel.device = std::move(code.device);
   });
-  return object;
+  return kernel;
 }
 
 std::string show_kernel(const KernelRequest& request, KernelStage stage) {
@@ -107,7 +145,11 @@ std::string show_kernel(const KernelRequest& request, KernelStage stage) {
       text = Halide::Internal::print_loop_nest(outputs);
       return;
     }
-    const Halide::Module module = lower(request, kernel_symbol(request));
+    if (stage == KernelStage::opencl || stage == KernelStage::spirv) {
+      text = device_text(request, stage == KernelStage::opencl ? DeviceApi::opencl : DeviceApi::vulkan);
+      return;
+    }
+    const Halide::Module module = lower_apart(request).host;
     if (stage == KernelStage::stmt) {
       std::ostringstream out;
       out << module;

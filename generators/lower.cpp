@@ -10,6 +10,7 @@
 
 #include "dsl/halide_error.hpp"
 #include "generators/rename.hpp"
+#include "targets/gpu/passes.hpp"
 
 namespace heddle {
 namespace {
@@ -79,9 +80,10 @@ Halide::Target halide_target(const KernelRequest& request) {
 Halide::Module lower(const KernelRequest& request, const std::string& symbol) {
   use_up_short_names();
   const Pipeline pipeline = request.workload->instantiate(request.implementation, request.schedule_file);
-  Halide::Module module = Halide::Pipeline(pipeline.outputs)
-                              .compile_to_module(pipeline.arguments(), symbol, halide_target(request),
-                                                 Halide::LinkageType::ExternalPlusArgv);
+  Halide::Pipeline scheduled(pipeline.outputs);
+  if (request.target.is_gpu()) targets::add_gpu_passes(scheduled, *request.target.machine.gpu);
+  Halide::Module module = scheduled.compile_to_module(pipeline.arguments(), symbol, halide_target(request),
+                                                      Halide::LinkageType::ExternalPlusArgv);
   normalise_names(module, symbol);
   return module;
 }

@@ -30,6 +30,13 @@ void check(const StaticLibraryRequest& request) {
       std::isdigit(static_cast<unsigned char>(request.name[0])) != 0)
     fail(ErrorCode::invalid_argument, "the name becomes a C function's: letters, digits and '_', no digit first");
   if (request.targets.empty()) fail(ErrorCode::invalid_argument, "it needs at least one target");
+  for (const Target& target : request.targets)
+    if (target.is_gpu())
+      fail(ErrorCode::unsupported,
+           fmt::format(
+               "kernels for {} are launched by the runtime of packages, which a static library goes without; take "
+               "a processor's target, or compile a model that holds the operator with --target {}",
+               target.name, target.name));
   if (request.implementations.size() != request.targets.size())
     fail(ErrorCode::internal, "one implementation a target is needed");
   for (std::size_t i = 1; i < request.targets.size(); ++i) {

@@ -19,8 +19,17 @@ struct Conv {
     Attributes() : group(1) {}
   };
   struct Stages {
-    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, padded), (Halide::Func, acc), (Halide::Func, out));
+    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, padded), (Halide::Func, x_tile), (Halide::Func, w_tile),
+                             (Halide::Func, acc), (Halide::Func, out));
   };
+
+  /// tiled: an implicit matrix product. x_tile holds what each output position reads at each tap, zeros for padding,
+  /// and w_tile the weights, both in the accumulator's type with positions and output channels innermost; the bias is
+  /// added at the end. They can be asked for positions and channels beyond the ends, so that whole tiles of `acc` can
+  /// be computed and only `out` needs guards.
+  static std::vector<std::string> variants(const Attributes&, std::span<const TensorType>) {
+    return {"direct", "tiled"};
+  }
 
   static Window window(const Attributes& a, const TensorType& w) {
     std::vector<std::int64_t> kernel;
@@ -71,7 +80,12 @@ struct Conv {
     return out;
   }
 
+  static bool is_depthwise(const Attributes& at, const Operand& w) {
+    return at.group > 1 && w.type.shape[1] == Extent(1);
+  }
+
   static void define(const Attributes& at, Algorithm& a, Stages& s) {
+    if (a.variant == "tiled") return define_tiled(at, a, s);
     const Operand& w = a.in[1];
     const Window sliding = window(at, w.type);
     const WindowInput x(s.padded, a.in[0], sliding, a.out[0], 0, "ci");
@@ -80,7 +94,7 @@ struct Conv {
 
     // One input channel a group needs no reduction over ci: the input's channel then follows co, densely if there is
     // one output channel a group too.
-    const bool depthwise = at.group > 1 && w.type.shape[1] == Extent(1);
+    const bool depthwise = is_depthwise(at, w);
     const auto taps = spatial_names(sliding.rank(), "k");
     std::vector<Reduction::Dimension> reduced;
     if (!depthwise) reduced.push_back({"ci", w.extents[1]});
@@ -107,6 +121,72 @@ struct Conv {
     s.acc(arguments) += Halide::cast(type, w.at(weight)) * Halide::cast(type, x.at(n, channel, position, tap));
     s.out(a.arguments()) =
         type.is_float() ? Halide::cast(a.in[0].func.type(), s.acc(arguments)) : Expr(s.acc(arguments));
+  }
+
+  static void define_tiled(const Attributes& at, Algorithm& a, Stages& s) {
+    const Operand& x = a.in[0];
+    const Operand& w = a.in[1];
+    const Window sliding = window(at, w.type);
+    const Halide::Var n = a.loops[0], co = a.loops[1], ci("ci"), group("group");
+    const std::vector<Halide::Var> position(a.loops.begin() + 2, a.loops.end());
+    const Halide::Type type = accumulator(x.func.type());
+    const bool depthwise = is_depthwise(at, w);
+    const Extent outputs = floor_div(w.type.shape[0], at.group);
+    const Expr in_group = at.group == 1 ? Expr(0) : outputs == Extent(1) ? Expr(co) : co / a.extent(outputs);
+
+    const auto names = spatial_names(sliding.rank(), "k");
+    std::vector<Halide::Var> taps(names.begin(), names.end());
+    std::vector<Reduction::Dimension> reduced;
+    if (!depthwise) reduced.push_back({"ci", w.extents[1]});
+    for (std::size_t d = sliding.rank(); d-- > 0;) reduced.push_back({names[d], w.extents[d + 2]});
+    const Reduction r = a.reduce(reduced);
+
+    // What positions beyond the end read does not matter: it need only lie in x.
+    std::vector<Expr> read = {n, depthwise ? in_group : at.group == 1 ? Expr(ci) : group * w.extents[1] + ci};
+    Expr inside;
+    for (std::size_t d = 0; d < sliding.rank(); ++d) {
+      const int stride = static_cast<int>(sliding.strides[d]), dilation = static_cast<int>(sliding.dilations[d]);
+      const Expr at_d = position[d] * stride + taps[d] * dilation - static_cast<int>(sliding.before[d]);
+      read.push_back(at_d);
+      if (!reads_outside(sliding, d, x.type.shape[d + 2], a.out[0].shape[d + 2])) continue;
+      const Expr within = at_d >= 0 && at_d < x.extents[d + 2];
+      inside = inside.defined() ? inside && within : within;
+    }
+    const Expr value = Halide::cast(type, x.nearest(read));
+
+    std::vector<Halide::Var> x_arguments(position.rbegin(), position.rend());
+    x_arguments.insert(x_arguments.end(), {n, depthwise ? co : ci});
+    x_arguments.insert(x_arguments.end(), taps.rbegin(), taps.rend());
+    std::vector<Expr> x_index(x_arguments.begin(), x_arguments.end());
+    if (!depthwise) x_index[sliding.rank() + 1] = r["ci"];
+    for (std::size_t d = 0; d < sliding.rank(); ++d) x_index[x_index.size() - 1 - d] = r[names[d]];
+    if (at.group > 1 && !depthwise) {
+      x_arguments.push_back(group);
+      x_index.push_back(in_group);
+    }
+    s.x_tile(x_arguments) = inside.defined() ? Halide::select(inside, value, Halide::cast(type, 0)) : value;
+
+    std::vector<Halide::Var> w_arguments = {co};
+    std::vector<Expr> weight = {co, depthwise ? Expr(0) : Expr(ci)}, w_index = {co};
+    weight.insert(weight.end(), taps.begin(), taps.end());
+    if (!depthwise) {
+      w_arguments.push_back(ci);
+      w_index.push_back(r["ci"]);
+    }
+    for (std::size_t d = sliding.rank(); d-- > 0;) {
+      w_arguments.push_back(taps[d]);
+      w_index.push_back(r[names[d]]);
+    }
+    s.w_tile(w_arguments) = Halide::cast(type, w.nearest(weight));
+
+    std::vector<Halide::Var> arguments = {co};
+    arguments.insert(arguments.end(), position.rbegin(), position.rend());
+    arguments.push_back(n);
+    s.acc(arguments) = Halide::cast(type, 0);
+    s.acc(arguments) += s.w_tile(w_index) * s.x_tile(x_index);
+    Expr result = s.acc(arguments);
+    if (a.in.size() > 2) result += Halide::cast(type, a.in[2].at({co}));
+    s.out(a.arguments()) = type.is_float() ? Halide::cast(x.func.type(), result) : result;
   }
 
   static void reference(const Attributes& a, std::span<const Array> in, Array& out) {

@@ -17,8 +17,16 @@ struct Matmul {
     Attributes() : transpose_a(false), transpose_b(false) {}
   };
   struct Stages {
-    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, acc), (Halide::Func, out));
+    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, a_tile), (Halide::Func, b_tile), (Halide::Func, acc),
+                             (Halide::Func, out));
   };
+
+  /// tiled: a_tile and b_tile are the operands in the accumulator's type, m and n innermost, and c is added at the end.
+  /// They can be asked for elements beyond the ends, so that whole tiles of `acc` can be computed and only `out` needs
+  /// guards.
+  static std::vector<std::string> variants(const Attributes&, std::span<const TensorType>) {
+    return {"direct", "tiled"};
+  }
 
   /// {..., b1, b} before the matrix's own two.
   static std::vector<std::string> with_batches(int rank, const char* rows, const char* columns) {
@@ -95,16 +103,39 @@ struct Matmul {
   static void define(const Attributes& at, Algorithm& a, Stages& s) {
     const Operand& left = a.in[0];
     const Operand& right = a.in[1];
-    const Expr m = a.loops[a.loops.size() - 2], n = a.loops.back();
+    const Halide::Var m = a.loops[a.loops.size() - 2], n = a.loops.back();
     const Reduction r = a.reduce({{"k", left.extents[left.extents.size() - (at.transpose_a ? 2 : 1)]}});
-    const Expr k = r["k"];
     const Halide::Type type = accumulator(left.func.type());
-    s.acc(a.arguments()) = a.in.size() > 2 ? Halide::cast(type, a.in[2].broadcast(a.index())) : Halide::cast(type, 0);
-    s.acc(a.arguments()) +=
-        Halide::cast(type, left.at(at.transpose_a ? index(a, left, k, m) : index(a, left, m, k))) *
-        Halide::cast(type, right.at(at.transpose_b ? index(a, right, n, k) : index(a, right, k, n)));
-    s.out(a.arguments()) =
-        type.is_float() ? Halide::cast(left.func.type(), s.acc(a.arguments())) : Expr(s.acc(a.arguments()));
+    const auto left_index = [&](const Expr& k) { return at.transpose_a ? index(a, left, k, m) : index(a, left, m, k); };
+    const auto right_index = [&](const Expr& k) {
+      return at.transpose_b ? index(a, right, n, k) : index(a, right, k, n);
+    };
+    const auto zero = Halide::cast(type, 0);
+    const auto c = [&] { return Halide::cast(type, a.in[2].broadcast(a.index())); };
+    const bool has_c = a.in.size() > 2;
+    Expr result;
+    if (a.variant == "tiled") {
+      const Halide::Var k("k");
+      std::vector<Halide::Var> rows = {m, k}, columns = {n, k};
+      rows.insert(rows.end(), a.loops.rbegin() + 2, a.loops.rend());
+      columns.insert(columns.end(), a.loops.rbegin() + 2, a.loops.rend());
+      s.a_tile(rows) = Halide::cast(type, left.nearest(left_index(k)));
+      s.b_tile(columns) = Halide::cast(type, right.nearest(right_index(k)));
+      const auto at_k = [&](const std::vector<Halide::Var>& variables) {
+        std::vector<Expr> arguments(variables.begin(), variables.end());
+        arguments[1] = r["k"];
+        return arguments;
+      };
+      s.acc(a.arguments()) = zero;
+      s.acc(a.arguments()) += s.a_tile(at_k(rows)) * s.b_tile(at_k(columns));
+      result = has_c ? s.acc(a.arguments()) + c() : Expr(s.acc(a.arguments()));
+    } else {
+      s.acc(a.arguments()) = has_c ? c() : zero;
+      s.acc(a.arguments()) +=
+          Halide::cast(type, left.at(left_index(r["k"]))) * Halide::cast(type, right.at(right_index(r["k"])));
+      result = s.acc(a.arguments());
+    }
+    s.out(a.arguments()) = type.is_float() ? Halide::cast(left.func.type(), result) : result;
   }
 
   template <class T, class Read>

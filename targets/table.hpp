@@ -9,6 +9,8 @@ Target x86_64_avx2();
 Target x86_64_avx512();
 Target x86_64_avx512_zen4();
 Target arm_64();
+Target opencl();
+Target vulkan();
 
 /// What all targets ask of Halide: `no_runtime` and `user_context`, so that kernels get everything from the process
 /// that loads them, and C names.

@@ -10,7 +10,7 @@
 
 namespace heddle {
 
-/// One instruction set that packages can be compiled for. Each is one file in targets/.
+/// One instruction set or kind of device that packages can be compiled for. Each is one file in targets/.
 struct Target {
   std::string name;                   ///< "x86-64-linux-avx512": what --target takes and packages are named by
   Halide::Target halide;              ///< with no_runtime and user_context
@@ -18,9 +18,16 @@ struct Target {
   std::string architecture;           ///< as `uname -m` says
   std::vector<std::string> features;  ///< that a processor must have, by the runtime's names
   int rank = 0;                       ///< a higher one is preferred where several run
+
+  bool is_gpu() const { return machine.gpu.has_value(); }
+  /// The folder of a package that its files lie in: cpu, opencl or vulkan.
+  std::string folder() const { return is_gpu() ? std::string(to_string(machine.gpu->api)) : "cpu"; }
 };
 
 std::span<const Target> all_targets();  ///< one a file in targets/
+
+/// The processor target whose code drives a GPU target's kernels, and runs what the device cannot.
+Target companion_target(const Target& gpu);
 
 /// "cpu" or "host" is the best that this machine runs, with its measured caches. Throws Error{not_found} with the names
 /// there are.

@@ -24,7 +24,7 @@ Halide::Target linux_target(Halide::Target::Arch architecture, std::vector<Halid
 std::span<const Target> all_targets() {
   static const std::array table = {
       targets::x86_64(), targets::x86_64_avx2(), targets::x86_64_avx512(), targets::x86_64_avx512_zen4(),
-      targets::arm_64(),
+      targets::arm_64(), targets::opencl(),      targets::vulkan(),
   };
   return table;
 }
@@ -33,7 +33,7 @@ Target host_target() {
   const targets::HostProcessor host = targets::host_processor();
   const Target* best = nullptr;
   for (const Target& target : all_targets()) {
-    const bool runs = target.architecture == host.architecture &&
+    const bool runs = !target.machine.gpu && target.architecture == host.architecture &&
                       std::ranges::all_of(target.features, [&](const auto& f) { return host.features.contains(f); });
     if (runs && (!best || target.rank > best->rank)) best = &target;
   }
@@ -44,6 +44,12 @@ Target host_target() {
   Target measured = *best;
   targets::measure_caches(measured.machine);
   return measured;
+}
+
+Target companion_target(const Target& gpu) {
+  for (const Target& target : all_targets())
+    if (!target.is_gpu() && target.architecture == gpu.architecture && target.features == gpu.features) return target;
+  throw Error(ErrorCode::internal, fmt::format("target '{}' has no processor target beside it", gpu.name));
 }
 
 Target find_target(std::string_view name) {

@@ -20,9 +20,10 @@ extern "C" {
 
 struct halide_parallel_task_t;
 struct halide_semaphore_t;
+struct halide_buffer_t;
 
 /* Raised whenever the struct below or the meaning of a member changes. */
-enum { HEDDLE_KERNEL_TABLE_VERSION = 1 };
+enum { HEDDLE_KERNEL_TABLE_VERSION = 2 };
 
 /* What kernels may call. `user_context` is the pointer that the kernel was called with. None of these throws or
  * unwinds; all may be called from several threads of one call at once. */
@@ -45,6 +46,19 @@ typedef struct heddle_kernel_table {
   /* The first message of a call explains its error code. */
   void (*error)(void* user_context, const char* message);
   void (*print)(void* user_context, const char* text);
+
+  /* Of kernels for devices. Nothing here runs on a device: launches are recorded, see runtime/gpu/recorder.hpp.
+   * `buffer->device` is an address as the runtime makes them; a crop or slice is an addition to it, which shims.c does.
+   *
+   * device_allocate: gives an intermediate its place (does nothing if it has one); device_release takes it back.
+   * launch: one entry of the kernel's device code. `arguments`: one each, of `sizes` bytes (ending with 0);
+   * those with is_buffer are halide_buffer_t*, the others point to scalars.
+   * copy: data would have to go between host and device in the middle of a kernel; `to_device` says which way. */
+  int (*device_allocate)(void* user_context, struct halide_buffer_t* buffer);
+  int (*device_release)(void* user_context, struct halide_buffer_t* buffer);
+  int (*device_copy)(void* user_context, struct halide_buffer_t* buffer, int to_device);
+  int (*launch)(void* user_context, const char* kernel, const char* entry, const int* blocks, const int* threads,
+                int shared_bytes, const size_t* sizes, void* const* arguments, const int8_t* is_buffer);
 } heddle_kernel_table;
 
 /* Exported by every module; called once after it is loaded, before any kernel. The table must outlive the module.

@@ -2,7 +2,7 @@
  * visibility. They forward to the table that heddle_module_init receives; see kernel_table.h.
  *
  * Not provided, so that linking with `-z defs` names them instead of a run failing: memoize (halide_memoization_*),
- * tracing, Halide's profiler, debug_to_file and device functions. */
+ * tracing, Halide's profiler, debug_to_file and the devices that are not targets. */
 
 /* Before the header below, which includes it: memcpy is not ours to hide. */
 #include <inttypes.h>
@@ -75,6 +75,112 @@ int halide_can_use_target_features(int count, const uint64_t* features) {
   (void)count;
   (void)features;
   return 1;
+}
+
+/* Devices. Halide's generated code allocates, copies and launches through these alone; an interface is only a name to
+ * it. Buffers of a kernel arrive with an address on the device, so nothing is copied. */
+
+static const struct halide_device_interface_t device_interface;
+
+const struct halide_device_interface_t* halide_opencl_device_interface(void) { return &device_interface; }
+const struct halide_device_interface_t* halide_vulkan_device_interface(void) { return &device_interface; }
+
+int halide_device_malloc(void* user_context, struct halide_buffer_t* buffer,
+                         const struct halide_device_interface_t* interface) {
+  if (buffer->device != 0) return 0; /* called again on buffers that have memory */
+  const int failed = table->device_allocate(user_context, buffer);
+  if (failed == 0) buffer->device_interface = interface;
+  return failed;
+}
+
+int halide_device_free(void* user_context, struct halide_buffer_t* buffer) {
+  const int failed = buffer->device != 0 ? table->device_release(user_context, buffer) : 0;
+  buffer->device = 0;
+  buffer->device_interface = NULL;
+  return failed;
+}
+
+void halide_device_free_as_destructor(void* user_context, void* buffer) {
+  halide_device_free(user_context, (struct halide_buffer_t*)buffer);
+}
+
+/* Only intermediates have both, and what they hold on the host is what the kernel itself wrote there. */
+int halide_device_and_host_malloc(void* user_context, struct halide_buffer_t* buffer,
+                                  const struct halide_device_interface_t* interface) {
+  return halide_device_malloc(user_context, buffer, interface);
+}
+int halide_device_and_host_free(void* user_context, struct halide_buffer_t* buffer) {
+  return halide_device_free(user_context, buffer);
+}
+void halide_device_and_host_free_as_destructor(void* user_context, void* buffer) {
+  halide_device_free(user_context, (struct halide_buffer_t*)buffer);
+}
+
+int halide_copy_to_device(void* user_context, struct halide_buffer_t* buffer,
+                          const struct halide_device_interface_t* interface) {
+  const int failed = halide_device_malloc(user_context, buffer, interface);
+  if (failed != 0 || (buffer->flags & halide_buffer_flag_host_dirty) == 0) return failed;
+  return table->device_copy(user_context, buffer, 1);
+}
+
+int halide_copy_to_host(void* user_context, struct halide_buffer_t* buffer) {
+  if ((buffer->flags & halide_buffer_flag_device_dirty) == 0) return 0;
+  return table->device_copy(user_context, buffer, 0);
+}
+
+int halide_device_crop(void* user_context, const struct halide_buffer_t* from, struct halide_buffer_t* to) {
+  (void)user_context;
+  int64_t elements = 0;
+  for (int d = 0; d < from->dimensions; ++d)
+    elements += (int64_t)(to->dim[d].min - from->dim[d].min) * from->dim[d].stride;
+  to->device = from->device + (uint64_t)(elements * ((from->type.bits + 7) / 8));
+  to->device_interface = from->device_interface;
+  return 0;
+}
+
+int halide_device_release_crop(void* user_context, struct halide_buffer_t* buffer) {
+  (void)user_context;
+  buffer->device = 0;
+  buffer->device_interface = NULL;
+  return 0;
+}
+
+/* Instead of its code a kernel passes its name: the runtime has loaded the code beforehand. The state is the name. */
+static int initialize_kernels(void** state, const char* name) {
+  *state = (void*)name;
+  return 0;
+}
+
+static int launch(void* user_context, void* state, const char* entry, int blocks_x, int blocks_y, int blocks_z,
+                  int threads_x, int threads_y, int threads_z, int shared_bytes, size_t sizes[], void* arguments[],
+                  int8_t is_buffer[]) {
+  const int blocks[3] = {blocks_x, blocks_y, blocks_z}, threads[3] = {threads_x, threads_y, threads_z};
+  return table->launch(user_context, (const char*)state, entry, blocks, threads, shared_bytes, sizes, arguments,
+                       is_buffer);
+}
+
+int halide_opencl_initialize_kernels(void* user_context, void** state, const char* code, int size) {
+  (void)user_context, (void)size;
+  return initialize_kernels(state, code);
+}
+int halide_vulkan_initialize_kernels(void* user_context, void** state, const char* code, int size) {
+  (void)user_context, (void)size;
+  return initialize_kernels(state, code);
+}
+void halide_opencl_finalize_kernels(void* user_context, void* state) { (void)user_context, (void)state; }
+void halide_vulkan_finalize_kernels(void* user_context, void* state) { (void)user_context, (void)state; }
+
+int halide_opencl_run(void* user_context, void* state, const char* entry, int blocks_x, int blocks_y, int blocks_z,
+                      int threads_x, int threads_y, int threads_z, int shared_bytes, size_t sizes[], void* arguments[],
+                      int8_t is_buffer[]) {
+  return launch(user_context, state, entry, blocks_x, blocks_y, blocks_z, threads_x, threads_y, threads_z, shared_bytes,
+                sizes, arguments, is_buffer);
+}
+int halide_vulkan_run(void* user_context, void* state, const char* entry, int blocks_x, int blocks_y, int blocks_z,
+                      int threads_x, int threads_y, int threads_z, int shared_bytes, size_t sizes[], void* arguments[],
+                      int8_t is_buffer[]) {
+  return launch(user_context, state, entry, blocks_x, blocks_y, blocks_z, threads_x, threads_y, threads_z, shared_bytes,
+                sizes, arguments, is_buffer);
 }
 
 /* Locks of atomic() updates that have no atomic instruction: held for a few instructions, hence spinning. */
