@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <mutex>
 #include <new>
@@ -9,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "heddle/heddle.h"
+#include "runtime/gpu/device_module.hpp"
 #include "runtime/session.hpp"
 
 using heddle::Error;
@@ -16,13 +18,21 @@ using heddle::ErrorCode;
 
 namespace {
 
+using heddle::DeviceApi;
 using heddle::DType;
 using heddle::runtime::HostTensor;
+using heddle::runtime::gpu::DeviceInfo;
 
 static_assert(static_cast<int>(ErrorCode::internal) == HEDDLE_INTERNAL);
 static_assert(static_cast<int>(ErrorCode::corrupt) == HEDDLE_CORRUPT);
 static_assert(static_cast<int>(DType::boolean) == HEDDLE_BOOLEAN);
 static_assert(static_cast<int>(DType::i64) == HEDDLE_I64);
+static_assert(static_cast<int>(DeviceApi::opencl) == HEDDLE_OPENCL);
+static_assert(static_cast<int>(DeviceApi::vulkan) == HEDDLE_VULKAN);
+static_assert(static_cast<int>(DeviceInfo::Kind::cpu) == HEDDLE_KIND_CPU);
+static_assert(static_cast<int>(DeviceInfo::Kind::integrated) == HEDDLE_KIND_INTEGRATED);
+static_assert(static_cast<int>(DeviceInfo::Kind::discrete) == HEDDLE_KIND_DISCRETE);
+static_assert(static_cast<int>(DeviceInfo::Kind::other) == HEDDLE_KIND_OTHER);
 
 thread_local std::string last_error;
 
@@ -58,15 +68,44 @@ T& given(T* pointer, const char* what) {
   return *pointer;
 }
 
+void check_size(std::size_t size) {
+  if (size < sizeof(std::size_t))
+    throw Error(ErrorCode::invalid_argument, "the struct's size is not set: begin with its HEDDLE_*_INIT value");
+}
+
 /// A struct that may come from a program compiled with an older or newer header: the members that it has, the rest as
 /// `defaults` says.
 template <class T>
 T sized(const T* options, T defaults) {
   if (options == nullptr) return defaults;
-  if (options->size < sizeof(std::size_t))
-    throw Error(ErrorCode::invalid_argument, "the options' size is not set: begin with their HEDDLE_*_INIT value");
+  check_size(options->size);
   std::memcpy(&defaults, options, std::min(options->size, sizeof(T)));
   return defaults;
+}
+
+/// The devices that this thread has asked for; what results point to.
+std::array<std::vector<DeviceInfo>, 2>& listed_devices() {
+  thread_local std::array<std::vector<DeviceInfo>, 2> lists;
+  return lists;
+}
+
+DeviceApi api_of(heddle_device_api api) {
+  if (api != HEDDLE_OPENCL && api != HEDDLE_VULKAN)
+    throw Error(ErrorCode::invalid_argument, fmt::format("{} is no device API", static_cast<int>(api)));
+  return static_cast<DeviceApi>(api);
+}
+
+void describe(const DeviceInfo& device, heddle_device_info* info) {
+  const std::size_t size = given(info, "the place for the info").size;
+  check_size(size);
+  const heddle_device_info full = {std::min(size, sizeof(heddle_device_info)),
+                                   static_cast<heddle_device_api>(device.api),
+                                   static_cast<heddle_device_kind>(device.kind),
+                                   device.index,
+                                   device.name.c_str(),
+                                   device.driver.c_str(),
+                                   device.memory_bytes};
+  std::memcpy(info, &full, full.size);
 }
 
 /// Info of one input or output, with memory for what the C struct points to.
@@ -159,13 +198,37 @@ size_t heddle_dtype_size(heddle_dtype dtype) {
   return static_cast<unsigned int>(dtype) > HEDDLE_BOOLEAN ? 0 : heddle::size_of(static_cast<DType>(dtype));
 }
 
+heddle_status heddle_device_count(heddle_device_api api, size_t* count) {
+  return guarded([&] {
+    given(count, "the place for the count");
+    heddle::runtime::gpu::DeviceList found = heddle::runtime::gpu::list_devices(api_of(api));
+    if (found.devices.empty()) last_error = found.reason;
+    std::vector<DeviceInfo>& list = listed_devices()[static_cast<std::size_t>(api)];
+    list = std::move(found.devices);
+    *count = list.size();
+  });
+}
+
+heddle_status heddle_device(heddle_device_api api, size_t index, heddle_device_info* info) {
+  return guarded([&] {
+    api_of(api);
+    const std::vector<DeviceInfo>& list = listed_devices()[static_cast<std::size_t>(api)];
+    if (index >= list.size())
+      throw Error(
+          ErrorCode::invalid_argument,
+          fmt::format("there is no device {}: heddle_device_count found {} in this thread", index, list.size()));
+    describe(list[index], info);
+  });
+}
+
 heddle_status heddle_model_load(const char* path, const heddle_load_options* options, heddle_model** model) {
   return guarded([&] {
     given(path, "the path");
     heddle_model*& result = given(model, "the place for the model");
     const heddle_load_options chosen = sized(options, heddle_load_options HEDDLE_LOAD_OPTIONS_INIT);
     auto loaded = std::make_unique<heddle_model>();
-    loaded->model = heddle::runtime::Model::load(path, {.target = chosen.target == nullptr ? "" : chosen.target});
+    loaded->model = heddle::runtime::Model::load(path, {.target = chosen.target == nullptr ? "" : chosen.target,
+                                                        .device = chosen.device == nullptr ? "" : chosen.device});
     const heddle::plan::Function& main = loaded->model->main();
     for (const int v : main.inputs) loaded->inputs.emplace_back(main.values[static_cast<std::size_t>(v)]);
     for (const int v : main.outputs) loaded->outputs.emplace_back(main.values[static_cast<std::size_t>(v)]);
@@ -181,6 +244,14 @@ const char* heddle_model_name(const heddle_model* model) {
 
 const char* heddle_model_target(const heddle_model* model) {
   return model == nullptr ? "" : model->model->module().target.c_str();
+}
+
+heddle_status heddle_model_device(const heddle_model* model, heddle_device_info* info) {
+  return guarded([&] {
+    const auto* device = given(model, "the model").model->device();
+    if (device == nullptr) throw Error(ErrorCode::not_found, "the model runs on the CPU");
+    describe(device->device().info(), info);
+  });
 }
 
 size_t heddle_model_input_count(const heddle_model* model) { return model == nullptr ? 0 : model->inputs.size(); }

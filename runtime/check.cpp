@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "runtime/gpu/sides.hpp"
 #include "runtime/host/host.hpp"
 #include "runtime/model.hpp"
 
@@ -37,6 +38,7 @@ class Checker {
     }
     // Functions may be called, but none can be inside itself: every call has its place in the arena.
     check_calls(module_.functions.front());
+    check_device();
   }
 
  private:
@@ -131,6 +133,11 @@ class Checker {
       case StepKind::host: host_operator(step.name); break;
       case StepKind::copy: count(1, 1); break;
       case StepKind::fill_border: count(0, 1); break;
+      case StepKind::upload:
+      case StepKind::download:
+        count(1, 0);
+        if (!module_.device) contradict("it copies to or from a device, and the module is for none");
+        break;
       case StepKind::call: check_function(step, 0, step.inputs.size(), step.outputs.size()); break;
       case StepKind::branch:
         if (step.inputs.empty()) contradict("a branch needs a condition");
@@ -142,6 +149,41 @@ class Checker {
           contradict("a loop needs a trip count or a condition");
         check_function(step, 0, step.inputs.size(), step.outputs.size() + 1);
         break;
+    }
+  }
+
+  /// Only main has steps on the device: a program recorded for it cannot branch on what the host will find.
+  void check_device() {
+    const auto of_device = [](const plan::Step& step) {
+      return step.on_device || step.kind == StepKind::upload || step.kind == StepKind::download;
+    };
+    for (const plan::Function& function : module_.functions)
+      for (const plan::Step& step : function.steps) {
+        if (!of_device(step)) continue;
+        if (!module_.device) contradict("a step is on a device, and the module is for none");
+        if (step.on_device && step.kind != StepKind::kernel) contradict("a step on the device is no kernel");
+        if (&function != &module_.functions.front())
+          throw Error(
+              ErrorCode::unsupported,
+              fmt::format("step '{}' of function '{}' runs on a device, and this runtime does that only outside "
+                          "of branches, loops and calls; compile the model for cpu",
+                          step.label, function.name));
+      }
+    std::set<std::pair<std::string, std::string>> entries;
+    for (const plan::DeviceKernel& kernel : module_.device_kernels) {
+      if (!kernels_.contains(kernel.kernel)) contradict(fmt::format("there is no kernel '{}'", kernel.kernel));
+      if (!entries.emplace(kernel.kernel, kernel.entry).second)
+        contradict(fmt::format("kernel '{}' has two entries '{}'", kernel.kernel, kernel.entry));
+    }
+    if (!module_.device) return;
+    const plan::Function& main = module_.functions.front();
+    gpu::Sides sides(main);
+    for (std::size_t s = 0; s < main.steps.size(); ++s) {
+      try {
+        sides.step(main.steps[s]);
+      } catch (const Error& error) {
+        throw error.within(fmt::format("step {} '{}'", s, main.steps[s].label));
+      }
     }
   }
 

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
+#include "runtime/gpu/device_module.hpp"
 
 namespace heddle::runtime {
 namespace {
@@ -17,9 +18,11 @@ namespace {
 using plan::StepKind;
 using plan::Storage;
 
-constexpr std::uint64_t arena_alignment = 64;
+constexpr std::uint64_t host_alignment = 64;
 
-std::uint64_t align(std::uint64_t bytes) { return (bytes + arena_alignment - 1) / arena_alignment * arena_alignment; }
+std::uint64_t align(std::uint64_t bytes, std::uint64_t alignment = host_alignment) {
+  return (bytes + alignment - 1) / alignment * alignment;
+}
 
 halide_type_t halide_type(DType type) {
   switch (type) {
@@ -129,7 +132,7 @@ BoundFunction::BoundFunction(const Model& model, const plan::Function& function,
       }
       steps_.push_back(std::move(bound));
     } catch (const Error& error) {
-      throw error.within(fmt::format("step {} '{}'", s, step.label.empty() ? step.name : step.label));
+      throw error.within(step_name(s));
     }
   }
 }
@@ -138,9 +141,12 @@ BoundFunction::~BoundFunction() = default;
 
 void BoundFunction::bind_values(const SymbolValues& symbols, std::uint64_t arena_offset) {
   const std::vector<plan::Lifetime> lives = plan::lifetimes(function_, symbols);
-  const plan::Placement placement = plan::place(lives, arena_alignment);
-  const std::uint64_t begin = align(arena_offset);
-  arena_end_ = begin + align(placement.arena_bytes);
+  // A value has the same offset on the device, whose buffers begin at multiples of its own.
+  const std::uint64_t alignment =
+      model_.device() == nullptr ? host_alignment : model_.device()->device().info().alignment;
+  const plan::Placement placement = plan::place(lives, alignment);
+  const std::uint64_t begin = align(arena_offset, alignment);
+  arena_end_ = begin + align(placement.arena_bytes, alignment);
   values_.resize(function_.values.size());
   for (std::size_t v = 0; v < values_.size(); ++v) {
     const plan::Value& from = function_.values[v];
@@ -166,6 +172,7 @@ void BoundFunction::bind_values(const SymbolValues& symbols, std::uint64_t arena
       throw error.within(fmt::format("value '{}'", from.name));
     }
   }
+  if (model_.device() != nullptr) place_on_device();
   // What a caller hands over is dense; a value of another layout would read beyond it.
   for (const auto* list : {&function_.inputs, &function_.outputs})
     for (const int v : *list) {
@@ -190,6 +197,23 @@ void BoundFunction::bind_values(const SymbolValues& symbols, std::uint64_t arena
     dense.border_after.clear();
     output_copies_.push_back({v, o, CopyPlan(values_[v].view, dense)});
   }
+}
+
+void BoundFunction::place_on_device() {
+  for (std::size_t v = 0; v < values_.size(); ++v) {
+    const plan::Value& value = function_.values[v];
+    if (value.storage == Storage::arena) values_[v].device = {arena_memory, values_[v].arena_offset};
+    if (value.storage != Storage::constant) continue;
+    if (const gpu::Address* at = model_.device()->constant(value.file_offset))
+      values_[v].device = {constant_memory() + at->memory, at->offset};
+  }
+  for (std::size_t i = 0; i < function_.inputs.size(); ++i)
+    values_[static_cast<std::size_t>(function_.inputs[i])].device = {input_memory(i), 0};
+  for (std::size_t o = function_.outputs.size(); o-- > 0;) {
+    const auto v = static_cast<std::size_t>(function_.outputs[o]);
+    if (function_.values[v].storage == Storage::output) values_[v].device = {output_memory(o), 0};
+  }
+  for (Value& value : values_) value.device = values_[value.root].device;
 }
 
 void BoundFunction::bind_kernel(Step& bound, const SymbolValues& symbols) {
@@ -230,6 +254,10 @@ void BoundFunction::bind_kernel(Step& bound, const SymbolValues& symbols) {
     buffer.type = halide_type(function_.values[v].dtype);
     buffer.dimensions = static_cast<std::int32_t>(argument->dimensions.size());
     buffer.dim = first;
+    if (step.on_device)
+      buffer.device =
+          gpu::Address{values_[v].device.memory, values_[v].device.offset + static_cast<std::uint64_t>(offset * size)}
+              .encoded();
     bound.buffers.push_back(buffer);
     bound.buffer_offsets.push_back(offset * size);
   }
@@ -358,6 +386,7 @@ void BoundFunction::resolve(const Memory& memory) {
   for (const auto& step : steps_) {
     const auto inputs = step->plan->inputs.size();
     for (std::size_t b = 0; b < step->buffers.size(); ++b) {
+      if (step->plan->on_device) break;
       const plan::Argument& argument = b < inputs ? step->plan->inputs[b] : step->plan->outputs[b - inputs];
       std::byte* host = values_[static_cast<std::size_t>(argument.value)].base + step->buffer_offsets[b];
       step->buffers[b].host = reinterpret_cast<std::uint8_t*>(host);
@@ -396,35 +425,61 @@ void BoundFunction::run(KernelCall& call, std::span<StepTime> times) const {
     times[s] = {.start_ns = last - begin, .duration_ns = now - last};
     last = now;
   }
+  copy_outputs();
+}
+
+void BoundFunction::copy_outputs() const {
   for (const OutputCopy& output : output_copies_)
     output.copy.run(values_[output.value].view.data, outputs_[output.output]);
+}
+
+void BoundFunction::run_kernel(Step& step, KernelCall& call) const {
+  step.context = &call;
+  const int code = step.entry(step.arguments.data());
+  if (code == 0) return;
+  const std::string reason = call.message();
+  call.clear();
+  if (call.recorder != nullptr) call.recorder->check();
+  throw Error(
+      code == halide_error_code_out_of_memory ? ErrorCode::out_of_memory : ErrorCode::internal,
+      fmt::format("kernel '{}' failed with code {}{}{}", step.plan->name, code, reason.empty() ? "" : ": ", reason));
+}
+
+void BoundFunction::record(std::size_t index, KernelCall& call) const {
+  Step& step = *steps_[index];
+  try {
+    // The kernel marks what it has written, so that Halide's callers copy it back. Ours know.
+    for (halide_buffer_t& buffer : step.buffers) buffer.flags = 0;
+    run_kernel(step, call);
+  } catch (const Error& error) {
+    throw error.within(step_name(index));
+  }
+}
+
+std::string BoundFunction::step_name(std::size_t index) const {
+  const plan::Step& step = function_.steps[index];
+  return fmt::format("step {} '{}'", index, step.label.empty() ? step.name : step.label);
 }
 
 void BoundFunction::run_step(std::size_t index, KernelCall& call) const {
   const Step& step = *steps_[index];
   try {
     switch (step.plan->kind) {
-      case StepKind::kernel: {
-        steps_[index]->context = &call;
-        // Halide's signature is not const, but an argument list is only read.
-        const int code = step.entry(const_cast<void**>(step.arguments.data()));
-        if (code == 0) return;
-        const std::string reason = call.message();
-        call.clear();
-        throw Error(code == halide_error_code_out_of_memory ? ErrorCode::out_of_memory : ErrorCode::internal,
-                    fmt::format("kernel '{}' failed with code {}{}{}", step.plan->name, code,
-                                reason.empty() ? "" : ": ", reason));
-      }
+      case StepKind::kernel:
+        if (step.plan->on_device) break;
+        return run_kernel(*steps_[index], call);
       case StepKind::host: return step.host(step.inputs, step.outputs);
       case StepKind::copy: return step.copy.run(step.inputs[0].data, step.outputs[0].data);
       case StepKind::fill_border: return step.border.run(step.outputs[0].data);
       case StepKind::call: return step.functions[0]->run(call, {});
       case StepKind::branch: return step.functions[step.inputs[0].data[0] != std::byte{0} ? 0 : 1]->run(call, {});
       case StepKind::loop: return run_loop(step, call);
+      case StepKind::upload:
+      case StepKind::download: break;
     }
+    throw Error(ErrorCode::internal, "a step on a device is run without it");
   } catch (const Error& error) {
-    throw error.within(
-        fmt::format("step {} '{}'", index, step.plan->label.empty() ? step.plan->name : step.plan->label));
+    throw error.within(step_name(index));
   }
 }
 
@@ -455,6 +510,11 @@ void BoundFunction::run_loop(const Step& step, KernelCall& call) const {
     if (static_cast<std::uint64_t>(step.iteration) * step.body_bytes[o + 1] != stacked)
       throw Error(ErrorCode::unsupported, "a loop ended early: an output's size would depend on the data");
   }
+}
+
+BoundFunction::Allocation BoundFunction::allocation(std::size_t value) const {
+  const Value& of = values_[value];
+  return {.value = of.root, .bytes = values_[of.root].bytes, .host = of.base, .first = of.first, .device = of.device};
 }
 
 std::int64_t BoundFunction::flops(std::size_t step) const { return steps_[step]->flops; }

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "runtime/async_tasks.hpp"
+#include "runtime/gpu/recorder.hpp"
 
 namespace heddle::runtime {
 namespace {
@@ -38,6 +39,35 @@ void error(void* user_context, const char* message) { call_of(user_context).fail
 
 void print(void*, const char* text) { std::fputs(text, stderr); }
 
+/// The call's recorder; nullptr, and a message, for a kernel that is to run on the processor and asks for a device.
+gpu::Recorder* recorder_of(void* user_context) {
+  KernelCall& call = call_of(user_context);
+  if (call.recorder == nullptr) call.fail("the kernel is one for a device and was called as one for the processor");
+  return call.recorder;
+}
+
+int device_allocate(void* user_context, halide_buffer_t* buffer) {
+  gpu::Recorder* recorder = recorder_of(user_context);
+  return recorder != nullptr ? recorder->allocate(*buffer) : halide_error_code_device_malloc_failed;
+}
+int device_release(void* user_context, halide_buffer_t* buffer) {
+  gpu::Recorder* recorder = recorder_of(user_context);
+  return recorder != nullptr ? recorder->release(*buffer) : halide_error_code_device_free_failed;
+}
+int device_copy(void* user_context, halide_buffer_t*, int to_device) {
+  call_of(user_context)
+      .fail(to_device != 0 ? "a stage on the device reads what a stage on the host has computed"
+                           : "a stage on the host reads what a stage on the device has computed");
+  return halide_error_code_copy_to_device_failed;
+}
+int launch(void* user_context, const char* kernel, const char* entry, const int* blocks, const int* threads,
+           int shared_bytes, const std::size_t* sizes, void* const* arguments, const std::int8_t* is_buffer) {
+  gpu::Recorder* recorder = recorder_of(user_context);
+  if (recorder == nullptr) return halide_error_code_device_run_failed;
+  return recorder->launch(kernel, entry, std::span<const int, 3>(blocks, 3), std::span<const int, 3>(threads, 3),
+                          shared_bytes, sizes, arguments, is_buffer);
+}
+
 constexpr heddle_kernel_table functions = {.allocate = allocate,
                                            .release = release,
                                            .parallel_for = parallel_for,
@@ -46,7 +76,11 @@ constexpr heddle_kernel_table functions = {.allocate = allocate,
                                            .semaphore_release = post,
                                            .semaphore_try_acquire = try_acquire,
                                            .error = error,
-                                           .print = print};
+                                           .print = print,
+                                           .device_allocate = device_allocate,
+                                           .device_release = device_release,
+                                           .device_copy = device_copy,
+                                           .launch = launch};
 
 }  // namespace
 

@@ -8,12 +8,17 @@
 
 namespace heddle::runtime {
 
+namespace gpu {
+class Recorder;
+}
+
 /// What a kernel's user_context points to: the pool, the memory and the place for messages of one run of a session.
 struct KernelCall {
   Pool* pool = nullptr;
   Pool::Settings settings;
-  Scratch* scratch = nullptr;  ///< of the thread that runs the session
-  bool poison = false;         ///< scratch memory starts as NaNs
+  Scratch* scratch = nullptr;         ///< of the thread that runs the session
+  bool poison = false;                ///< scratch memory starts as NaNs
+  gpu::Recorder* recorder = nullptr;  ///< of kernels for a device: they launch nothing, what they would is recorded
 
   /// Keeps the first message since clear(); later ones are consequences of it. Safe from any thread.
   void fail(const char* text) noexcept;

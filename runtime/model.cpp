@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "runtime/cpu.hpp"
+#include "runtime/gpu/device_module.hpp"
 #include "runtime/kernel_call.hpp"
 
 namespace heddle::runtime {
@@ -31,11 +32,28 @@ void verify(const plan::File& file, const MappedFile& mapped) {
 }
 
 /// What keeps this processor from running a module; empty if nothing does.
-std::string obstacle(const plan::Module& module) {
+std::string processor_obstacle(const plan::Module& module) {
   if (module.architecture != cpu_architecture())
     return fmt::format("is for {}, not {}", module.architecture, cpu_architecture());
   const auto missing = missing_features(module.features);
   return missing.empty() ? "" : fmt::format("needs {}", fmt::join(missing, ", "));
+}
+
+/// The same for a module for a device; if there is one that can run it, `chosen` becomes it.
+std::string device_obstacle(const plan::Module& module, const LoadOptions& options,
+                            std::unique_ptr<gpu::DeviceInfo>& chosen) {
+  try {
+    auto info = std::make_unique<gpu::DeviceInfo>(options.opened ? options.opened->info()
+                                                                 : gpu::choose_device(*module.device, options.device));
+    if (info->api != *module.device)
+      return fmt::format("is for {}, and {} was opened by {}", heddle::to_string(*module.device), info->name,
+                         heddle::to_string(info->api));
+    std::string reason = gpu::obstacle(module, *info);
+    if (reason.empty()) chosen = std::move(info);
+    return reason;
+  } catch (const Error& error) {
+    return fmt::format("has no device: {}", error.what());
+  }
 }
 
 }  // namespace
@@ -68,6 +86,7 @@ std::shared_ptr<const Model> Model::load(const fs::path& directory, const LoadOp
       verify(file, MappedFile(directory / file.path));
       model->open_kernels(fs::absolute(directory) / file.path);
     }
+    if (module.device) model->open_device(directory, options);
   } catch (const Error& error) {
     throw error.within(fmt::format("package '{}'", directory.string()));
   }
@@ -93,23 +112,55 @@ const plan::File& Model::listed(const std::string& path) const {
 void Model::choose_module(const LoadOptions& options) {
   std::string reasons;
   std::vector<std::string> names;
+  const bool wants_device = !options.device.empty() || options.opened;
+  const auto consider = [&](const plan::Module& module) {
+    std::string reason = processor_obstacle(module);
+    std::unique_ptr<gpu::DeviceInfo> device;
+    // The best of several is taken, and a device is looked for only where one is needed: that takes time.
+    if (reason.empty() && module.device && (module_ == nullptr || module.rank > module_->rank))
+      reason = device_obstacle(module, options, device);
+    if (!reason.empty()) {
+      reasons += fmt::format("\n  {} {}", module.target, reason);
+    } else if (module_ == nullptr || module.rank > module_->rank) {
+      module_ = &module;
+      device_info_ = std::move(device);
+    }
+  };
   for (const plan::Module& module : package_.modules) {
     names.push_back(module.target);
-    if (!options.target.empty() && module.target != options.target) continue;
-    if (const std::string reason = obstacle(module); !reason.empty())
-      reasons += fmt::format("\n  {} {}", module.target, reason);
-    else if (module_ == nullptr || module.rank > module_->rank) module_ = &module;
+    if (module.device || (wants_device && options.target.empty())) continue;
+    if (options.target.empty() || options.target == "cpu" || options.target == module.target) consider(module);
   }
+  if (module_ != nullptr) return;
+  for (const plan::Module& module : package_.modules)
+    if (module.device && (options.target.empty() || options.target == module.target)) consider(module);
   if (module_ != nullptr) return;
   if (package_.modules.empty())
     throw Error(ErrorCode::corrupt, "the manifest lists no modules; compile the package again");
   if (reasons.empty())
     throw Error(ErrorCode::not_found,
-                fmt::format("the package has no module for target '{}'{}; it has {}", options.target,
-                            did_you_mean(options.target, names), fmt::join(names, ", ")));
-  throw Error(
-      ErrorCode::unsupported,
-      fmt::format("this processor can run none of the package's modules; compile with a --target for it:{}", reasons));
+                options.target.empty()
+                    ? fmt::format("the package has no module for a device; it has {}: compile with --target opencl or "
+                                  "vulkan",
+                                  fmt::join(names, ", "))
+                    : fmt::format("the package has no module for target '{}'{}; it has {}", options.target,
+                                  did_you_mean(options.target, names), fmt::join(names, ", ")));
+  throw Error(ErrorCode::unsupported,
+              fmt::format("this machine can run none of the package's modules{}; compile with a --target for it:{}",
+                          options.target.empty() ? "" : " that were asked for", reasons));
+}
+
+std::string Model::read(const fs::path& directory, const std::string& path) const {
+  const plan::File& file = listed(path);
+  const MappedFile mapped(directory / file.path);
+  verify(file, mapped);
+  return std::string(mapped.text());
+}
+
+void Model::open_device(const fs::path& directory, const LoadOptions& options) {
+  device_ = std::make_unique<gpu::DeviceModule>(options.opened ? options.opened : gpu::open_device(*device_info_),
+                                                *module_, std::span(weights_.data(), weights_.size()),
+                                                [&](const std::string& path) { return read(directory, path); });
 }
 
 void Model::open_kernels(const fs::path& path) {

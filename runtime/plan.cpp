@@ -23,13 +23,15 @@ constexpr std::array<std::pair<Storage, const char*>, 6> storage_names = {{{Stor
                                                                            {Storage::arena, "arena"},
                                                                            {Storage::alias, "alias"},
                                                                            {Storage::heap, "heap"}}};
-constexpr std::array<std::pair<StepKind, const char*>, 7> step_names = {{{StepKind::kernel, "kernel"},
+constexpr std::array<std::pair<StepKind, const char*>, 9> step_names = {{{StepKind::kernel, "kernel"},
                                                                          {StepKind::host, "host"},
                                                                          {StepKind::copy, "copy"},
                                                                          {StepKind::fill_border, "fill_border"},
                                                                          {StepKind::branch, "branch"},
                                                                          {StepKind::loop, "loop"},
-                                                                         {StepKind::call, "call"}}};
+                                                                         {StepKind::call, "call"},
+                                                                         {StepKind::upload, "upload"},
+                                                                         {StepKind::download, "download"}}};
 constexpr std::array<std::pair<Precondition::Kind, const char*>, 2> precondition_names = {
     {{Precondition::Kind::at_least, "at_least"}, {Precondition::Kind::multiple_of, "multiple_of"}}};
 
@@ -58,6 +60,7 @@ Json write(const Argument& argument);
 Json write(const Step& step);
 Json write(const Precondition& precondition);
 Json write(const Kernel& kernel);
+Json write(const DeviceKernel& entry);
 Json write(const Function& function);
 Json write(const Module& module);
 Json write(const Symbol& symbol);
@@ -103,6 +106,7 @@ Json write(const Step& step) {
   if (!step.symbols.empty()) j["symbols"] = step.symbols;
   if (!step.attributes.empty()) j["attributes"] = step.attributes;
   if (!step.functions.empty()) j["functions"] = step.functions;
+  if (step.on_device) j["on_device"] = true;
   return j;
 }
 
@@ -114,11 +118,22 @@ Json write(const Precondition& p) {
 }
 
 Json write(const Kernel& kernel) {
-  return {{"name", kernel.name},
-          {"workload", kernel.workload},
-          {"implementation", kernel.implementation},
-          {"source", kernel.source},
-          {"preconditions", write_all(kernel.preconditions)}};
+  Json j = {{"name", kernel.name},
+            {"workload", kernel.workload},
+            {"implementation", kernel.implementation},
+            {"source", kernel.source},
+            {"preconditions", write_all(kernel.preconditions)}};
+  if (!kernel.obstacle.empty()) j["obstacle"] = kernel.obstacle;
+  return j;
+}
+
+Json write(const DeviceKernel& entry) {
+  Json shared = Json::array();
+  for (const auto& s : entry.shared) shared.push_back(Json::array({s.constant, s.element_bytes, s.elements}));
+  return {{"kernel", entry.kernel}, {"entry", entry.entry},
+          {"file", entry.file},     {"uniform_block", entry.uniform_block},
+          {"access", entry.access}, {"block_constants", entry.block_constants},
+          {"shared", shared}};
 }
 
 Json write(const Function& function) {
@@ -130,14 +145,19 @@ Json write(const Function& function) {
 }
 
 Json write(const Module& module) {
-  return {{"target", module.target},
-          {"file", module.file},
-          {"architecture", module.architecture},
-          {"features", module.features},
-          {"rank", module.rank},
-          {"functions", write_all(module.functions)},
-          {"kernels", write_all(module.kernels)},
-          {"weights", module.weights}};
+  Json j = {{"target", module.target},
+            {"file", module.file},
+            {"architecture", module.architecture},
+            {"features", module.features},
+            {"rank", module.rank},
+            {"functions", write_all(module.functions)},
+            {"kernels", write_all(module.kernels)},
+            {"weights", module.weights}};
+  if (module.device) {
+    j["device"] = std::string(to_string(*module.device));
+    j["device_kernels"] = write_all(module.device_kernels);
+  }
+  return j;
 }
 
 Json write(const Symbol& symbol) { return {{"name", symbol.name}, {"min", symbol.min}, {"max", symbol.max}}; }
@@ -195,6 +215,11 @@ class Field {
     const std::int64_t value = too_large ? 0 : json_.get<std::int64_t>();
     if (too_large || value < min || value > max) fail(fmt::format("is {}, outside {} to {}", json_.dump(), min, max));
     return value;
+  }
+
+  bool boolean() const {
+    if (!json_.is_boolean()) fail("is neither true nor false");
+    return json_.get<bool>();
   }
 
   int small(int min, int max = std::numeric_limits<int>::max()) const { return static_cast<int>(integer(min, max)); }
@@ -310,6 +335,7 @@ Step read_step(const Field& j) {
   if (j.has("symbols")) step.symbols = read_texts(j["symbols"]);
   if (j.has("attributes")) step.attributes = j["attributes"].text();
   if (j.has("functions")) step.functions = read_texts(j["functions"]);
+  if (j.has("on_device")) step.on_device = j["on_device"].boolean();
   step.flops = j["flops"].extent();
   step.bytes = j["bytes"].extent();
   return step;
@@ -320,8 +346,12 @@ Precondition read_precondition(const Field& j) {
 }
 
 Kernel read_kernel(const Field& j) {
-  return {j["name"].text(), j["workload"].text(), j["implementation"].text(), j["source"].text(),
-          j["preconditions"].list(read_precondition)};
+  return {j["name"].text(),
+          j["workload"].text(),
+          j["implementation"].text(),
+          j["source"].text(),
+          j["preconditions"].list(read_precondition),
+          j.has("obstacle") ? j["obstacle"].text() : ""};
 }
 
 Function read_function(const Field& j) {
@@ -329,15 +359,43 @@ Function read_function(const Field& j) {
           j["steps"].list(read_step)};
 }
 
+DeviceKernel read_device_kernel(const Field& j) {
+  DeviceKernel entry;
+  entry.kernel = j["kernel"].text();
+  entry.entry = j["entry"].text();
+  entry.file = j["file"].text();
+  entry.uniform_block = j["uniform_block"].boolean();
+  entry.access = j["access"].text();
+  if (entry.access.find_first_not_of("rwb") != std::string::npos) j["access"].fail("holds other letters than r, w, b");
+  for (std::size_t d = 0; d < entry.block_constants.size(); ++d)
+    entry.block_constants[d] = j["block_constants"].element(d, entry.block_constants.size()).small(0);
+  entry.shared = j["shared"].list([](const Field& s) {
+    return DeviceKernel::Shared{s.element(0, 3).small(0), s.element(1, 3).integer(1), s.element(2, 3).integer(0)};
+  });
+  return entry;
+}
+
+std::optional<DeviceApi> read_device(const Field& j) {
+  if (!j.has("device")) return std::nullopt;
+  try {
+    return device_api_from_string(j["device"].text());
+  } catch (const Error& error) {
+    j["device"].fail(fmt::format("is not known: {}", error.what()));
+  }
+}
+
 Module read_module(const Field& j) {
-  return {j["target"].text(),
-          j["file"].text(),
-          j["architecture"].text(),
-          read_texts(j["features"]),
-          j["rank"].small(std::numeric_limits<int>::min()),
-          j["functions"].list(read_function),
-          j["kernels"].list(read_kernel),
-          j["weights"].text()};
+  Module module = {j["target"].text(),
+                   j["file"].text(),
+                   j["architecture"].text(),
+                   read_texts(j["features"]),
+                   j["rank"].small(std::numeric_limits<int>::min()),
+                   j["functions"].list(read_function),
+                   j["kernels"].list(read_kernel),
+                   j["weights"].text()};
+  module.device = read_device(j);
+  if (module.device) module.device_kernels = j["device_kernels"].list(read_device_kernel);
+  return module;
 }
 
 Symbol read_symbol(const Field& j) {

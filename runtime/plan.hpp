@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "base/array.hpp"
+#include "base/device_api.hpp"
 #include "base/dtype.hpp"
 #include "base/extent.hpp"
 
@@ -49,7 +51,17 @@ struct Argument {
   Extent offset;  ///< elements from the value's allocation start to this view's element at min
 };
 
-enum class StepKind { kernel, host, copy, fill_border, branch, loop, call };
+enum class StepKind {
+  kernel,
+  host,
+  copy,
+  fill_border,
+  branch,
+  loop,
+  call,
+  upload,    ///< of a module for a device: copies a value's bytes from the host's arena to the same place on the device
+  download,  ///< the other way
+};
 
 struct Step {
   StepKind kind = StepKind::kernel;
@@ -60,6 +72,7 @@ struct Step {
   std::vector<std::string> symbols;    ///< kernel: the scalar arguments, in order, before the buffers
   std::string attributes;              ///< host: JSON
   std::vector<std::string> functions;  ///< call: one; branch: then, else; loop: body
+  bool on_device = false;              ///< kernel of a module for a device: runs there, not on the processor
   Extent flops;                        ///< multiply and add count as two
   Extent bytes;                        ///< read and written at least once
 };
@@ -78,6 +91,29 @@ struct Kernel {
   std::string implementation;  ///< variant, packings, schedule
   std::string source;  ///< where the implementation came from: "family conv_direct", "file a.sched", "record 12"
   std::vector<Precondition> preconditions;
+  std::string obstacle = {};  ///< why a module for a device runs it on the processor; empty where it does not
+};
+
+/// An entry of a kernel's device code. A kernel (its host code computes grids and scalars) launches one or more.
+struct DeviceKernel {
+  std::string kernel;  ///< the Kernel that launches it
+  std::string entry;   ///< as the host code and the device code name it
+  std::string file;    ///< OpenCL C of all of the kernel's entries, or the SPIR-V of this one
+  /// Vulkan: descriptor set 0 begins with a uniform block of the scalars at binding 0, then the buffers; without
+  /// scalars, with the buffers.
+  bool uniform_block = false;
+  /// One character a buffer, in the order of the arguments: 'r' read, 'w' written, 'b' both.
+  std::string access;
+  /// Vulkan: specialisation constants for the block's extents; 0: fixed in the code.
+  std::array<int, 3> block_constants = {0, 0, 0};
+  /// Vulkan: arrays in shared memory. `constant`: the specialisation constant for the number of elements, whose size
+  /// then comes with the launch; 0: fixed.
+  struct Shared {
+    int constant = 0;
+    std::int64_t element_bytes = 4;
+    std::int64_t elements = 0;
+  };
+  std::vector<Shared> shared;
 };
 
 struct Function {
@@ -102,6 +138,10 @@ struct Module {
   std::vector<Function> functions;    ///< the first is `main`; layouts and packings may differ by target
   std::vector<Kernel> kernels;
   std::string weights;  ///< "cpu/x86-64-linux-avx512.weights"
+  /// For a device: the kernels marked on_device run there, the arena exists there and, where steps of the host touch
+  /// it, on the host too; constants lie on the device.
+  std::optional<DeviceApi> device = {};
+  std::vector<DeviceKernel> device_kernels = {};
 };
 
 struct File {

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "runtime/gpu/device_module.hpp"
 #include "runtime/symbols.hpp"
 
 namespace heddle::runtime {
@@ -73,6 +74,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
   inputs_.resize(model_->main().inputs.size());
   outputs_.resize(model_->main().outputs.size());
   if (options_.profile) times_.resize(model_->main().steps.size());
+  if (model_->device() != nullptr) workspace_.emplace(model_->device()->device());
 }
 
 Session::~Session() = default;
@@ -137,7 +139,30 @@ void Session::select_plan(const SymbolValues& symbols) {
   plan->symbols = symbols;
   plan->main = std::make_unique<BoundFunction>(*model_, model_->main(), symbols);
   if (plans_.size() == most_plans) plans_.pop_back();
+  if (workspace_) plan->replay = record(*plan->main);
   plans_.insert(plans_.begin(), std::move(plan));
+}
+
+std::unique_ptr<gpu::Replay> Session::record(const BoundFunction& main) {
+  const auto make = [&] {
+    return std::make_unique<gpu::Replay>(*model_->device(), main, *workspace_, call_, options_.profile);
+  };
+  try {
+    return make();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::out_of_memory) throw;
+  }
+  // Other shapes' plans may hold what is missing; they can be made again.
+  plans_.clear();
+  workspace_->clear();
+  try {
+    return make();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::out_of_memory) throw;
+    throw Error(ErrorCode::out_of_memory,
+                fmt::format("{}\n  use smaller inputs or fewer sessions and models at a time, or another device or cpu",
+                            error.what()));
+  }
 }
 
 Session::Plan& Session::current() const {
@@ -155,23 +180,29 @@ void Session::place_outputs() {
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("output '{}' has shape {} for these inputs, but memory for {} was given", value.name,
                               heddle::to_string(output.shape), heddle::to_string(output.given->shape)));
-    const bool direct = output.given && aligned(output.given->data);
+    const bool direct = output.given && (aligned(output.given->data) || !works_on(model_->main().outputs[o]));
     output.address =
         direct ? static_cast<std::byte*>(output.given->data) : ensure(output.own, bytes_of(value.dtype, output.shape));
   }
 }
 
+bool Session::works_on(int value) const {
+  const Plan& plan = current();
+  return plan.replay == nullptr || plan.replay->host_uses(static_cast<std::size_t>(value));
+}
+
 void Session::resolve() {
   Plan& plan = current();
-  ensure(arena_, plan.main->arena_end());
+  std::byte* arena = plan.replay != nullptr ? plan.replay->arena() : nullptr;
+  if (arena == nullptr) arena = ensure(arena_, plan.main->arena_end());
   addresses_.clear();
-  addresses_.push_back(arena_.data());
+  addresses_.push_back(arena);
   for (const Input& input : inputs_) addresses_.push_back(input.address);
   for (const Output& output : outputs_) addresses_.push_back(output.address);
   if (plan.resolved == addresses_) return;
   const std::span<std::byte* const> all = addresses_;
   plan.main->resolve(
-      {.arena = arena_.data(), .inputs = all.subspan(1, inputs_.size()), .outputs = all.subspan(1 + inputs_.size())});
+      {.arena = arena, .inputs = all.subspan(1, inputs_.size()), .outputs = all.subspan(1 + inputs_.size())});
   plan.resolved = addresses_;
 }
 
@@ -190,9 +221,10 @@ void Session::run() {
     select_plan(solve_symbols(model_->package(), model_->main(), shapes));
     shapes_known_ = true;
   }
-  for (Input& input : inputs_) {
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    Input& input = inputs_[i];
     const std::size_t bytes = bytes_of(input.tensor->dtype, input.tensor->shape);
-    if (bytes > 0 && aligned(input.tensor->data)) {
+    if (bytes > 0 && (aligned(input.tensor->data) || !works_on(model_->main().inputs[i]))) {
       input.address = static_cast<std::byte*>(input.tensor->data);
     } else {
       input.address = ensure(input.copy, bytes);
@@ -203,21 +235,44 @@ void Session::run() {
   resolve();
 
   if (options_.poison) {
-    std::memset(arena_.data(), 0xFF, arena_.size());
+    poison();
     for (std::size_t o = 0; o < outputs_.size(); ++o)
       std::memset(outputs_[o].address, 0xFF, bytes_of(output_value(o).dtype, outputs_[o].shape));
   }
   {
     const Pinned pinned(options_.pin);
-    const Pool::Caller caller(pool_);
     const FloatMode mode(options_.flush);
-    pool_.wake(call_.settings);
-    current().main->run(call_, times_);
+    Plan& plan = current();
+    // A thread that only waits for a device leaves the processors to others.
+    std::optional<Pool::Caller> caller;
+    if (plan.replay == nullptr || plan.replay->host_kernels()) {
+      caller.emplace(pool_);
+      pool_.wake(call_.settings);
+    }
+    if (plan.replay == nullptr) {
+      plan.main->run(call_, times_);
+    } else {
+      try {
+        plan.replay->run(call_, times_);
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::device) throw;
+        throw Error(
+            ErrorCode::device,
+            fmt::format("{}\n  inputs and earlier outputs are as they were; free the model and its sessions and "
+                        "load it again to try once more, on another device or on cpu",
+                        error.what()));
+      }
+    }
   }
   for (Output& output : outputs_)
     if (output.given && output.given->data != output.address)
       std::memcpy(output.given->data, output.address, bytes_of(output.given->dtype, output.shape));
   ran_ = true;
+}
+
+void Session::poison() {
+  if (arena_.size() > 0) std::memset(arena_.data(), 0xFF, arena_.size());
+  if (current().replay != nullptr) current().replay->poison();
 }
 
 HostTensor Session::output(std::size_t index) const {
@@ -246,7 +301,7 @@ void Session::prepare(const SymbolValues& symbols) {
   }
   place_outputs();
   resolve();
-  if (options_.poison) std::memset(arena_.data(), 0xFF, arena_.size());
+  if (options_.poison) poison();
 }
 
 void Session::run_step(std::size_t step) {
@@ -256,7 +311,9 @@ void Session::run_step(std::size_t step) {
                 fmt::format("there is no step {}: main has {}", step, model_->main().steps.size()));
   const Pool::Caller caller(pool_);
   const FloatMode mode(options_.flush);
-  current().main->run_step(step, call_);
+  Plan& plan = current();
+  if (plan.replay != nullptr) plan.replay->run_step(step, call_);
+  else plan.main->run_step(step, call_);
 }
 
 Array Session::read(std::size_t value) const {
@@ -264,8 +321,14 @@ Array Session::read(std::size_t value) const {
   if (value >= model_->main().values.size())
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("there is no value {}: main has {}", value, model_->main().values.size()));
-  const TensorView& view = current().main->view(value);
+  const Plan& plan = current();
+  TensorView view = plan.main->view(value);
   Array array(view.dtype, view.shape);
+  std::vector<std::byte> memory;
+  if (plan.replay != nullptr && plan.replay->only_on_device(value)) {
+    memory = plan.replay->read(value);
+    view.data = memory.data() + plan.main->allocation(value).first;
+  }
   copy_elements(view, view_of(array));
   return array;
 }
@@ -298,9 +361,17 @@ void Session::write(std::size_t value, const Array& array) {
     resolve();
   }
   Array copy = array;
-  const TensorView& to = current().main->view(value);
+  TensorView to = current().main->view(value);
+  const std::unique_ptr<gpu::Replay>& replay = current().replay;
+  std::vector<std::byte> memory;
+  if (replay != nullptr) {
+    // Of the memory that a view shows a part of, the rest stays as it is.
+    memory = replay->read(value);
+    to.data = memory.data() + current().main->allocation(value).first;
+  }
   copy_elements(view_of(copy), to);
   BorderPlan(to, written.border_value).run(to.data);
+  if (replay != nullptr) replay->write(value, memory);
 }
 
 SymbolValues Session::symbols() const {

@@ -9,6 +9,7 @@
 
 #include "base/array.hpp"
 #include "runtime/executor.hpp"
+#include "runtime/gpu/replay.hpp"
 #include "runtime/model.hpp"
 #include "runtime/pool.hpp"
 
@@ -30,8 +31,9 @@ struct HostTensor {
   void* data = nullptr;
 };
 
-/// One client of a model: its inputs, outputs, intermediates and the plans of the shapes seen last. Each function may
-/// be called from any thread; they exclude one another. Models are shared by any number of sessions.
+/// One client of a model: its inputs, outputs, intermediates and the plans of the shapes seen last, on a device each
+/// with its recording. Each function may be called from any thread; they exclude one another. Models are shared by any
+/// number of sessions.
 class Session {
  public:
   /// Shapes whose plan is kept.
@@ -52,6 +54,9 @@ class Session {
   /// which is the default. The shape is checked by run(), before anything is written.
   void set_output(std::size_t index, const HostTensor& tensor);
 
+  /// Computes the outputs. The first run with other input shapes makes their plan: Error{invalid_argument} for shapes
+  /// that do not fit, Error{unsupported} for what the device cannot do, Error{out_of_memory}. Error{device}: the device
+  /// failed; inputs, and what earlier runs have written, are as they were.
   void run();
 
   /// After a run: valid until the next one, or until set_output.
@@ -84,12 +89,17 @@ class Session {
   struct Plan {
     SymbolValues symbols;
     std::unique_ptr<BoundFunction> main;
-    std::vector<std::byte*> resolved;  ///< addresses that its arguments hold: arena, inputs, outputs
+    std::unique_ptr<gpu::Replay> replay;  ///< on a device; after main, which it refers to
+    std::vector<std::byte*> resolved;     ///< addresses that its arguments hold: arena, inputs, outputs
   };
 
   const plan::Value& input_value(std::size_t index) const;
   const plan::Value& output_value(std::size_t index) const;
   void select_plan(const SymbolValues& symbols);
+  std::unique_ptr<gpu::Replay> record(const BoundFunction& main);
+  void poison();
+  /// Whether kernels take a value's memory as an argument: it has to be aligned then.
+  bool works_on(int value) const;
   void place_outputs();
   void resolve();
   Plan& current() const;
@@ -115,6 +125,7 @@ class Session {
   };
   std::vector<Input> inputs_;
   std::vector<Output> outputs_;
+  std::optional<gpu::Workspace> workspace_;   ///< of a model on a device
   std::vector<std::unique_ptr<Plan>> plans_;  ///< the latest first
   std::vector<std::byte*> addresses_;         ///< that the current plan is to have
   std::vector<StepTime> times_;

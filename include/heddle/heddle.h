@@ -1,6 +1,8 @@
-/* Heddle's runtime: loads a package that `heddle compile` wrote and runs it on the CPU.
+/* Heddle's runtime: loads a package that `heddle compile` wrote and runs it on the CPU, or on a device by OpenCL or
+ * Vulkan.
  *
- * Link with libheddle_runtime; it needs neither the compiler nor a compiler's libraries. A first program, without its
+ * Link with libheddle_runtime; it needs neither the compiler nor a compiler's libraries, and looks for those of OpenCL
+ * and Vulkan only when a device is asked for. A first program, without its
  * error handling:
  *
  *     heddle_model* model;
@@ -34,6 +36,12 @@
  * time get disjoint threads of the pool, or none. A child of fork() may use sessions made before the fork (their loops
  * then run in one thread) or make new ones, provided that no run was in progress when it forked.
  *
+ * Devices. A package compiled for opencl or vulkan has kernels for any device of that kind; a model loaded for one
+ * keeps its constants there, and its sessions their intermediates. The first run for a combination of input shapes
+ * records the device's work, later ones start all of it at once and wait. Inputs and outputs are memory of the host.
+ * What the device cannot do runs on the CPU in between. A child of fork() cannot use sessions on a device made before
+ * the fork.
+ *
  * Numbers. During a run subnormal floating-point numbers count as zero, unless the session says otherwise; the calling
  * thread's setting is put back afterwards.
  *
@@ -57,7 +65,7 @@ typedef enum heddle_status {
   HEDDLE_CORRUPT = 4,          /* the package is damaged: bytes that do not decode or whose checksum differs */
   HEDDLE_IO = 5,               /* the operating system refused: permissions, a failing disk */
   HEDDLE_OUT_OF_MEMORY = 6,
-  HEDDLE_DEVICE = 7,  /* a device or its driver failed */
+  HEDDLE_DEVICE = 7,  /* a device or its driver failed; inputs and earlier outputs are as they were */
   HEDDLE_INTERNAL = 8 /* a bug of Heddle's; please report it with the message */
 } heddle_status;
 
@@ -93,19 +101,53 @@ const char* heddle_dtype_name(heddle_dtype dtype);
 /* Bytes of one element; 0 for what is no heddle_dtype. */
 size_t heddle_dtype_size(heddle_dtype dtype);
 
+/* ---- Devices ---- */
+
+/* How a device is reached. Each is a target of packages: "opencl", "vulkan". */
+typedef enum heddle_device_api { HEDDLE_OPENCL = 0, HEDDLE_VULKAN = 1 } heddle_device_api;
+
+typedef enum heddle_device_kind {
+  HEDDLE_KIND_CPU = 0,        /* a driver that computes on the processor */
+  HEDDLE_KIND_INTEGRATED = 1, /* shares the processor's memory */
+  HEDDLE_KIND_DISCRETE = 2,   /* has its own */
+  HEDDLE_KIND_OTHER = 3
+} heddle_device_kind;
+
+typedef struct heddle_device_info {
+  size_t size; /* sizeof(heddle_device_info), set by the caller */
+  heddle_device_api api;
+  heddle_device_kind kind;
+  int32_t index;      /* among the API's devices */
+  const char* name;   /* "NVIDIA H100 80GB HBM3" */
+  const char* driver; /* its name and version */
+  uint64_t memory_bytes;
+} heddle_device_info;
+#define HEDDLE_DEVICE_INFO_INIT {sizeof(heddle_device_info), HEDDLE_OPENCL, HEDDLE_KIND_OTHER, 0, NULL, NULL, 0}
+
+/* Looks for the API's devices that can run kernels. None is no error: *count is 0, and heddle_last_error says why. */
+heddle_status heddle_device_count(heddle_device_api api, size_t* count);
+/* One of those that this thread's latest heddle_device_count for the API found. The strings are valid until its next
+ * one. */
+heddle_status heddle_device(heddle_device_api api, size_t index, heddle_device_info* info);
+
 /* ---- Models ---- */
 
 typedef struct heddle_load_options {
-  size_t size; /* sizeof(heddle_load_options) */
-  const char*
-      target; /* which of the package's targets to take ("x86-64-linux-avx2"); NULL: the best for this processor */
+  size_t size;        /* sizeof(heddle_load_options) */
+  const char* target; /* which of the package's targets to take: "x86-64-linux-avx2", "opencl", "vulkan", or "cpu" for
+                         the best one for this processor. NULL: the same as "cpu", and if the package has none, one for
+                         a device; with `device` set, one for a device */
+  const char* device; /* which device: its index, or a part of its name. NULL: the environment variable HEDDLE_DEVICE,
+                         or the best there is, discrete ones first */
 } heddle_load_options;
-#define HEDDLE_LOAD_OPTIONS_INIT {sizeof(heddle_load_options), NULL}
+#define HEDDLE_LOAD_OPTIONS_INIT {sizeof(heddle_load_options), NULL, NULL}
 
-/* Loads the package directory `path`: verifies the checksums of what it uses, picks the kernels for this processor and
- * maps the weights. `options` may be NULL.
- * Errors: not_found, io, corrupt (damaged or tampered with), unsupported (no target of the package runs here; the
- * message lists what each one lacks, or a newer Heddle wrote it). */
+/* Loads the package directory `path`: verifies the checksums of what it uses, picks the kernels for this processor or a
+ * device and maps the weights. For a device it also has the driver compile the kernels, which may take seconds the
+ * first time (the results are kept in HEDDLE_CACHE, or heddle/ in the user's cache directory), and copies the weights
+ * there. `options` may be NULL. Errors: not_found, io, corrupt (damaged or tampered with), unsupported (no target of
+ * the package runs here; the message lists what each one lacks, or a newer Heddle wrote it, or the driver rejects a
+ * kernel), out_of_memory and device. */
 heddle_status heddle_model_load(const char* path, const heddle_load_options* options, heddle_model** model);
 
 /* NULL is fine. Sessions keep what they need: they may outlive the model. */
@@ -114,6 +156,9 @@ void heddle_model_free(heddle_model* model);
 /* Name of the source model, and the target whose kernels were picked. Valid while the model is. */
 const char* heddle_model_name(const heddle_model* model);
 const char* heddle_model_target(const heddle_model* model);
+/* The device that the model was loaded for; not_found if it runs on the CPU. The strings are valid while the model is.
+ */
+heddle_status heddle_model_device(const heddle_model* model, heddle_device_info* info);
 
 /* Type of an input or output. An extent that depends on the inputs is -1 in `extents` and an expression over the
  * model's symbols in `texts`: "W", "div(W + 1, 2)". All pointers are valid while the model is. */
@@ -173,8 +218,8 @@ typedef struct heddle_tensor {
 
 /* Hands over an input. Its shape is copied; its data is not, and must stay valid and unchanged during every later run,
  * until the input is set again. Data aligned to 64 bytes is read in place, other data is copied at the begin of each
- * run. Inputs stay set from run to run. Errors: invalid_argument for an index, dtype or rank that the model does not
- * have. */
+ * run; for a device all data is. Inputs stay set from run to run. Errors: invalid_argument for an index, dtype or rank
+ * that the model does not have. */
 heddle_status heddle_session_set_input(heddle_session* session, size_t index, const heddle_tensor* tensor);
 /* The same by name; not_found names the near ones. */
 heddle_status heddle_session_set_input_by_name(heddle_session* session, const char* name, const heddle_tensor* tensor);
@@ -186,8 +231,8 @@ heddle_status heddle_session_set_output(heddle_session* session, size_t index, c
 
 /* Computes all outputs. The first run for a combination of input shapes prepares it, which takes milliseconds; the
  * plans of the eight latest combinations are kept. Errors: invalid_argument for an input that is not set or shapes that
- * do not fit (naming the input, the dimension, what was expected and what was given), out_of_memory, internal. After an
- * error the outputs have no value. */
+ * do not fit (naming the input, the dimension, what was expected and what was given), unsupported for what the device
+ * cannot do with these shapes, out_of_memory, device, internal. After an error the outputs have no value. */
 heddle_status heddle_session_run(heddle_session* session);
 
 /* An output of the latest run. Shape and data belong to the session (or are the memory given to set_output) and are
