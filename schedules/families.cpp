@@ -11,15 +11,22 @@ namespace heddle {
 std::span<const Family> families() {
   using namespace schedules;
   static const std::array all = {
-      conv_direct(), conv_depthwise(), matmul_packed(), matmul_plain(), rows(), window_channels(), elementwise(), any(),
+      conv_direct(), conv_depthwise(),  matmul_packed(),   matmul_plain(),
+      rows(),        window_channels(), elementwise(),     any(),
+      gpu_matmul(),  gpu_conv(),        gpu_depthwise(),   gpu_rows(),
+      gpu_window(),  gpu_transpose(),   gpu_elementwise(), gpu_any(),
   };
   return all;
+}
+
+bool matches(const Family& family, const Workload& workload, const Machine& machine) {
+  return family.gpu == machine.gpu.has_value() && family.matches(workload, machine);
 }
 
 Choice choose(const Workload& workload, const Machine& machine, const std::optional<std::filesystem::path>& file) {
   if (file) return {Implementation::parse(read_file(*file), file->string()), "file " + file->string(), {}};
   for (const Family& family : families()) {
-    if (!family.matches(workload, machine)) continue;
+    if (!matches(family, workload, machine)) continue;
     const Json knobs = family.rule(workload, machine);
     std::vector<std::string> values;
     for (const auto& [name, value] : knobs.items()) values.push_back(fmt::format("{}={}", name, value.dump()));

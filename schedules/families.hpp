@@ -12,5 +12,13 @@ Family rows();
 Family window_channels();
 Family elementwise();
 Family any();
+Family gpu_rows();
+Family gpu_window();
+Family gpu_transpose();
+Family gpu_elementwise();
+Family gpu_matmul();
+Family gpu_conv();
+Family gpu_depthwise();
+Family gpu_any();
 
 }  // namespace heddle::schedules

@@ -26,6 +26,7 @@ struct ScheduleRequirement {
 struct Family {
   std::string name;  ///< "conv_direct"
   std::string summary;
+  bool gpu = false;  ///< for devices (machine.gpu), not for processors
   std::function<bool(const Workload&, const Machine&)> matches;
   std::function<Json(const Workload&, const Machine&)> rule;
   std::function<std::vector<Json>(const Workload&, const Machine&)> candidates;
@@ -33,7 +34,11 @@ struct Family {
   std::function<std::vector<ScheduleRequirement>(const Workload&, const Machine&, const Json& knobs)> requirements;
 };
 
-std::span<const Family> families();  ///< the most specific first; the last matches everything
+/// The most specific first; the last one for processors and the last one for devices match everything.
+std::span<const Family> families();
+
+/// Whether a family is for this kind of machine and takes the workload.
+bool matches(const Family& family, const Workload& workload, const Machine& machine);
 
 /// What will be compiled for a workload, and why.
 struct Choice {

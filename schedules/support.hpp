@@ -26,6 +26,7 @@ struct TypedFamily {
   std::vector<Knobs> (*candidates)(const Workload&, const Machine&);
   Implementation (*make)(const Workload&, const Machine&, const Knobs&);
   std::vector<ScheduleRequirement> (*requirements)(const Workload&, const Machine&, const Knobs&) = nullptr;
+  bool gpu = false;
 
   Family erase() const {
     const TypedFamily self = *this;
@@ -33,6 +34,7 @@ struct TypedFamily {
     return {
         name,
         summary,
+        gpu,
         matches,
         [self](const Workload& w, const Machine& m) { return reflect::to_json(self.rule(w, m)); },
         [self](const Workload& w, const Machine& m) {
