@@ -1,13 +1,16 @@
 #include "graph/compile.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
+#include <span>
 
 #include <fmt/format.h>
 
 #include "base/error.hpp"
 #include "generators/kernel.hpp"
-#include "graph/groups.hpp"
+#include "graph/kernels.hpp"
+#include "graph/layout.hpp"
 #include "graph/lower.hpp"
 
 namespace heddle::graph {
@@ -17,36 +20,6 @@ using Progress = std::function<void(const std::string& phase, int done, int tota
 
 void report(const Progress& progress, const std::string& phase, std::size_t done, std::size_t total) {
   if (progress) progress(phase, static_cast<int>(done), static_cast<int>(total));
-}
-
-const Node& anchor_of(const Group& group, const Graph& graph) {
-  return graph.nodes[static_cast<std::size_t>(group.nodes[static_cast<std::size_t>(group.anchor)])];
-}
-
-/// The schedule written by hand for a group: by the workload's name, else by the anchor's operator.
-std::optional<std::filesystem::path> schedule_file(const Group& group, const Graph& graph,
-                                                   const CompileOptions& options) {
-  for (const std::string& key : {group.workload->name(), std::string(anchor_of(group, graph).op->name())})
-    if (const auto file = options.schedules.find(key); file != options.schedules.end()) return file->second;
-  return std::nullopt;
-}
-
-/// A file that no group took is a misspelt name, which must not pass unnoticed.
-void check_schedules(const std::vector<Group>& groups, const Graph& graph, const CompileOptions& options) {
-  std::set<std::string> known;
-  for (const Group& group : groups) {
-    if (!group.workload) continue;
-    known.insert(group.workload->name());
-    known.emplace(anchor_of(group, graph).op->name());
-  }
-  for (const auto& [name, file] : options.schedules) {
-    if (name.empty() || known.contains(name)) continue;
-    throw Error(
-        ErrorCode::not_found,
-        fmt::format("no kernel of the model is called '{}'{}: schedules are named by a kernel (conv+relu) or its "
-                    "main operator (conv)",
-                    name, did_you_mean(name, {known.begin(), known.end()})));
-  }
 }
 
 plan::Precondition precondition(const ScheduleRequirement& r) {
@@ -66,88 +39,78 @@ std::string provenance(const CompileOptions& options) {
   return json.dump();
 }
 
-/// One target's choices and the requests to compile them.
-struct TargetWork {
-  std::vector<Choice> choices;
-  std::vector<KernelRequest> requests;  ///< one a kernel group
-  std::vector<std::string> symbols;
-};
-
-/// Chooses and names one kernel; throws where the schedule does not fit the workload.
-void choose_kernel(TargetWork& work, const Target& target, const Workload& workload,
-                   const std::optional<std::filesystem::path>& file) {
-  Choice choice = choose(workload, target.machine, file);
-  KernelRequest request;
-  request.workload = &workload;
-  request.implementation = choice.implementation;
-  request.target = target;
-  if (file) request.schedule_file = file->string();
-  std::string symbol = kernel_symbol(request);
-  work.choices.push_back(std::move(choice));
-  work.requests.push_back(std::move(request));
-  work.symbols.push_back(std::move(symbol));
+/// Adds a file to the package.
+void add_file(Compiled& compiled, const std::string& path, std::string bytes) {
+  compiled.package.files.push_back({path, plan::checksum(bytes), bytes.size()});
+  compiled.files[path] = std::move(bytes);
 }
 
-TargetWork choose_for(const Target& target, const std::vector<Group>& groups, const Graph& graph,
-                      const CompileOptions& options) {
-  TargetWork work;
-  // A file given without a name goes to every kernel that it fits, and has to fit one.
-  const auto for_all = options.schedules.find("");
-  std::optional<Error> misfit;
-  bool fitted = false;
-  for (const Group& group : groups) {
-    if (!group.workload) continue;
-    try {
-      const auto file = schedule_file(group, graph, options);
-      if (!file && for_all != options.schedules.end()) {
-        try {
-          choose_kernel(work, target, *group.workload, for_all->second);
-          fitted = true;
-          continue;
-        } catch (const Error& e) {
-          misfit = e;
-        }
-      }
-      choose_kernel(work, target, *group.workload, file);
-    } catch (const Error& e) {
-      throw e.within(fmt::format("node '{}' for {}", anchor_of(group, graph).name, target.name));
-    }
+/// The path of a file with these bytes that the package has already, or of a new one.
+std::string add_shared_file(Compiled& compiled, const std::string& path, std::string bytes) {
+  for (const plan::Module& module : compiled.package.modules)
+    if (compiled.files.at(module.weights) == bytes) return module.weights;
+  add_file(compiled, path, std::move(bytes));
+  return path;
+}
+
+std::vector<plan::DeviceKernel> add_device_code(Compiled& compiled, const Target& target, const std::string& symbol,
+                                                const targets::DeviceCode& code) {
+  std::vector<plan::DeviceKernel> entries;
+  const std::string stem = target.folder() + "/" + symbol;
+  const bool one_source = code.api == DeviceApi::opencl;
+  if (one_source) add_file(compiled, stem + ".cl", code.source);
+  for (std::size_t i = 0; i < code.entries.size(); ++i) {
+    const targets::DeviceEntry& entry = code.entries[i];
+    plan::DeviceKernel kernel;
+    kernel.kernel = symbol;
+    kernel.entry = entry.name;
+    kernel.file = one_source ? stem + ".cl" : fmt::format("{}.{}.spv", stem, i);
+    kernel.uniform_block = entry.uniform_block;
+    kernel.access = entry.access;
+    kernel.block_constants = entry.block_constants;
+    for (const auto& s : entry.shared) kernel.shared.push_back({s.constant, s.element_bytes, s.elements});
+    if (!one_source) add_file(compiled, kernel.file, entry.code);
+    entries.push_back(std::move(kernel));
   }
-  if (misfit && !fitted) throw misfit->within("no kernel of the model fits the schedule");
-  return work;
+  return entries;
 }
 
-void add_module(Compiled& compiled, const Target& target, TargetWork work, const std::vector<std::string>& objects) {
+void add_module(Compiled& compiled, Compiled::Module built, std::span<const CompiledKernel> objects) {
+  const Target& target = built.target;
   plan::Module module;
   module.target = target.name;
-  module.file = fmt::format("cpu/{}.so", target.name);
-  module.weights = fmt::format("cpu/{}.weights", target.name);
   module.architecture = target.architecture;
   module.features = target.features;
   module.rank = target.rank;
+  if (target.is_gpu()) module.device = target.machine.gpu->api;
   std::set<std::string> seen;
   std::vector<std::string> distinct;
-  std::vector<ChosenKernel> kernels;
-  for (std::size_t k = 0; k < work.choices.size(); ++k) {
-    const Choice& choice = work.choices[k];
-    kernels.push_back({&choice, work.symbols[k]});
-    if (!seen.insert(work.symbols[k]).second) continue;
-    distinct.push_back(objects[k]);
-    plan::Kernel kernel{
-        work.symbols[k], work.requests[k].workload->text(), choice.implementation.print(), choice.source, {}};
-    for (const auto& requirement : choice.requirements) kernel.preconditions.push_back(precondition(requirement));
+  for (std::size_t k = 0; k < built.kernels.size(); ++k) {
+    const ChosenKernel& chosen = built.kernels[k];
+    if (!seen.insert(chosen.symbol).second) continue;
+    distinct.push_back(objects[k].object);
+    plan::Kernel kernel;
+    kernel.name = chosen.symbol;
+    kernel.workload = chosen.request.workload->text();
+    kernel.implementation = chosen.choice.implementation.print();
+    kernel.source = chosen.choice.source;
+    kernel.obstacle = chosen.obstacle;
+    for (const auto& requirement : chosen.choice.requirements)
+      kernel.preconditions.push_back(precondition(requirement));
     module.kernels.push_back(std::move(kernel));
+    if (!chosen.on_device()) continue;
+    auto entries = add_device_code(compiled, target, chosen.symbol, objects[k].device);
+    std::ranges::move(entries, std::back_inserter(module.device_kernels));
   }
-  Compiled::Module built;
-  Weights weights;
-  module.functions.push_back(lower(compiled.graph, compiled.groups, kernels, weights));
-  built.weights = weights.take();
-  built.target = target;
-  built.shared_object = link_module(distinct, target);
-  built.choices = std::move(work.choices);
-  for (const auto& [path, bytes] : {std::pair<const std::string&, const std::string&>{module.file, built.shared_object},
-                                    std::pair<const std::string&, const std::string&>{module.weights, built.weights}})
-    compiled.package.files.push_back({path, plan::checksum(bytes), bytes.size()});
+  // A device's buffers begin at multiples of 256 bytes, a processor's at those of a cache line.
+  Weights weights(target.is_gpu() ? 256 : 64);
+  module.functions.push_back(lower(*built.source, built.kernels, weights));
+  const std::string folder = target.folder();
+  module.file = fmt::format("{}/{}.so", folder, target.is_gpu() ? "host" : target.name);
+  add_file(compiled, module.file, link_module(distinct, target));
+  module.weights = add_shared_file(
+      compiled, target.is_gpu() ? folder + "/weights" : fmt::format("{}/{}.weights", folder, target.name),
+      weights.take());
   compiled.package.modules.push_back(std::move(module));
   compiled.modules.push_back(std::move(built));
 }
@@ -167,25 +130,40 @@ Graph run_passes(const Graph& imported, const Progress& progress) {
   return graph;
 }
 
+GroupedGraph grouped_for(const Graph& passed, bool device, int threads) {
+  GroupedGraph result;
+  result.graph = assign_layouts(passed, device ? Padding::in_kernel : Padding::in_memory);
+  // A device has as many threads as it has: what is compiled for it must not depend on the processor's.
+  result.groups = make_groups(result.graph, device ? 1 : threads);
+  return result;
+}
+
 }  // namespace
 
-Graph prepare(const Graph& imported) { return run_passes(imported, {}); }
+GroupedGraph prepare(const Graph& imported, const Target& target, int threads) {
+  return grouped_for(run_passes(imported, {}), target.is_gpu(), threads);
+}
 
 Compiled compile(const Graph& imported, const CompileOptions& options) {
   if (options.targets.empty()) throw Error(ErrorCode::invalid_argument, "no target to compile for: name at least one");
   Compiled compiled;
-  compiled.graph = run_passes(imported, options.progress);
-  compiled.groups = make_groups(compiled.graph, options.threads);
-  check_schedules(compiled.groups, compiled.graph, options);
-
-  std::vector<TargetWork> work;
+  const Graph passed = run_passes(imported, options.progress);
+  std::map<bool, std::shared_ptr<const GroupedGraph>> sources;  // by whether they are for devices
+  std::vector<Compiled::Module> modules;
   std::vector<KernelRequest> requests;
+  std::set<std::string> names;
   for (const Target& target : options.targets) {
-    report(options.progress, "schedules", work.size(), options.targets.size());
-    work.push_back(choose_for(target, compiled.groups, compiled.graph, options));
-    requests.insert(requests.end(), work.back().requests.begin(), work.back().requests.end());
+    if (!names.insert(target.name).second) continue;  // "cpu" is one of the others
+    report(options.progress, "schedules", modules.size(), options.targets.size());
+    auto& source = sources[target.is_gpu()];
+    if (!source) {
+      source = std::make_shared<GroupedGraph>(grouped_for(passed, target.is_gpu(), options.threads));
+      check_schedule_names(*source, options);
+    }
+    modules.push_back({target, source, choose_kernels(*source, target, options)});
+    for (const ChosenKernel& kernel : modules.back().kernels) requests.push_back(kernel.request);
   }
-  report(options.progress, "schedules", work.size(), options.targets.size());
+  report(options.progress, "schedules", modules.size(), modules.size());
 
   KernelCache cache(options.cache.empty() ? KernelCache::default_directory() : options.cache);
   const auto objects = compile_all(requests, cache, options.jobs, [&](int done, int total) {
@@ -193,17 +171,17 @@ Compiled compile(const Graph& imported, const CompileOptions& options) {
   });
 
   plan::Package& package = compiled.package;
-  package.model = compiled.graph.name;
-  for (const auto& [name, range] : compiled.graph.symbols) package.symbols.push_back({name, range.min, range.max});
+  package.model = passed.name;
+  for (const auto& [name, range] : passed.symbols) package.symbols.push_back({name, range.min, range.max});
   package.provenance = provenance(options);
-  auto next = objects.begin();
-  for (std::size_t t = 0; t < work.size(); ++t) {
-    report(options.progress, "packing", t, work.size());
-    const auto count = static_cast<std::ptrdiff_t>(work[t].requests.size());
-    add_module(compiled, options.targets[t], std::move(work[t]), {next, next + count});
-    next += count;
+  std::span<const CompiledKernel> left = objects;
+  for (std::size_t m = 0; m < modules.size(); ++m) {
+    report(options.progress, "packing", m, modules.size());
+    const std::size_t count = modules[m].kernels.size();
+    add_module(compiled, std::move(modules[m]), left.first(count));
+    left = left.subspan(count);
   }
-  report(options.progress, "packing", work.size(), work.size());
+  report(options.progress, "packing", modules.size(), modules.size());
   return compiled;
 }
 

@@ -2,11 +2,13 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "dsl/workload.hpp"
+#include "generators/kernel.hpp"
 #include "graph/graph.hpp"
 #include "ops/catalog.hpp"
 #include "runtime/plan.hpp"
@@ -36,7 +38,8 @@ struct Pass {
   std::string summary;  ///< before -> after
   std::function<Graph(const Graph&)> run;
 };
-const std::vector<Pass>& passes();  ///< in the order they run
+/// In the order they run: what is the same for every target. Layouts come after, see layout.hpp.
+const std::vector<Pass>& passes();
 
 /// What becomes one step: a kernel's nodes, or a view or host step of one node.
 struct Group {
@@ -51,6 +54,16 @@ std::vector<Group> make_groups(const Graph& graph, int threads);
 std::string print(const std::vector<Group>& groups, const Graph& graph);
 std::string print(const plan::Package& package);  ///< every module's functions: values, then steps
 
+/// The graph as a kind of target computes it, and what it is cut into. Processors and devices lay values out otherwise.
+struct GroupedGraph {
+  Graph graph;
+  std::vector<Group> groups;
+};
+
+/// The imported graph after every pass, laid out and cut for a target. `threads`: that schedules of a processor should
+/// feed; a device's kernels do not depend on it.
+GroupedGraph prepare(const Graph& imported, const Target& target, int threads);
+
 struct CompileOptions {
   std::vector<Target> targets;
   int threads = 2;  ///< that schedules should feed
@@ -62,26 +75,37 @@ struct CompileOptions {
   /// What the caller knows of where the model came from: `source`, `source_sha256`, `command`. Becomes part of the
   /// package's provenance.
   std::map<std::string, std::string> provenance = {};
+  /// Why a kernel is to run on the processor beside the device that the target is for; empty: it may run on the device.
+  /// Asked in addition to what the device's language cannot say.
+  std::function<std::string(const Workload&, const Target&)> keep_on_host = {};
+};
+
+/// A kernel group as one module runs it.
+struct ChosenKernel {
+  Choice choice;
+  /// Its target is the module's or, in a module for a device, that of the processor beside it.
+  KernelRequest request;
+  std::string symbol;
+  std::string obstacle;  ///< why a module for a device runs it on the processor; empty where it does not
+
+  bool on_device() const { return request.target.is_gpu(); }
 };
 
 /// A compiled model before it is written: what `show` prints and write_package stores.
 struct Compiled {
-  Graph graph;  ///< after all passes
-  std::vector<Group> groups;
   plan::Package package;
-  /// Per module: its kernels' requests' texts for `show`, the linked shared object and the packed weights.
+  std::map<std::string, std::string> files;  ///< contents of package.files by path
   struct Module {
     Target target;
-    std::vector<Choice> choices;  ///< one a kernel group, in group order
-    std::string shared_object;
-    std::string weights;
+    std::shared_ptr<const GroupedGraph> source;  ///< shared by the modules of one kind of target
+    std::vector<ChosenKernel> kernels;           ///< one a kernel group, in group order
+
+    const Graph& graph() const { return source->graph; }
+    const std::vector<Group>& groups() const { return source->groups; }
   };
-  std::vector<Module> modules;
+  std::vector<Module> modules;  ///< parallel to package.modules
 };
 Compiled compile(const Graph& imported, const CompileOptions& options);
-
-/// The graph as groups are made from it: after every pass.
-Graph prepare(const Graph& imported);
 
 /// Writes the package directory beside `directory` and renames it into place: a reader never sees half of one. An
 /// existing package is replaced; an existing directory that is not a package is an error.

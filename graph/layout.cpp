@@ -393,6 +393,9 @@ bool is_view(const Graph& graph, const Node& node) {
   return significant_order(seen) == significant_order(out);
 }
 
-Graph assign_layouts(const Graph& graph) { return compact(Borders(Orders(graph).run()).run()); }
+Graph assign_layouts(const Graph& graph, Padding padding) {
+  Graph ordered = Orders(graph).run();
+  return compact(padding == Padding::in_memory ? Borders(std::move(ordered)).run() : ordered);
+}
 
 }  // namespace heddle::graph

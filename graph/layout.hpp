@@ -7,11 +7,17 @@
 // Layouts say how a value lies in memory; algorithms never see them, since they index logically.
 namespace heddle::graph {
 
+/// Where a padded convolution finds the padding.
+enum class Padding {
+  in_memory,  ///< a border around its operand, which the producer's buffer has room for: processors
+  in_kernel,  ///< tested by the kernel, values are dense: on devices a border costs a launch, and the test next to none
+};
+
 /// Gives every value its memory order and border. Before: all row-major. After: channels last between operators that
 /// work best so, views (transposes, reshapes) in whatever order makes them free, borders where a padded convolution
-/// reads, and `copy` nodes (at most one a value and layout) where a consumer needs what its operand is not. The graph's
-/// inputs and outputs stay row-major without border.
-Graph assign_layouts(const Graph& graph);
+/// reads (unless kernels pad), and `copy` nodes (at most one a value and layout) where a consumer needs what its
+/// operand is not. The graph's inputs and outputs stay row-major without border.
+Graph assign_layouts(const Graph& graph, Padding padding = Padding::in_memory);
 
 /// Whether the node only looks at its operand's bytes differently: a transpose or reshape whose result's layout is the
 /// operand's, seen through it. Decided from the values' layouts alone.

@@ -9,6 +9,7 @@
 #include "base/error.hpp"
 #include "graph/groups.hpp"
 #include "graph/layout.hpp"
+#include "graph/transfers.hpp"
 
 namespace heddle::graph {
 namespace {
@@ -40,9 +41,12 @@ plan::Value value_of(const Value& value) {
 
 class Lowering {
  public:
-  Lowering(const Graph& graph, const std::vector<Group>& groups, const std::vector<ChosenKernel>& kernels,
-           Weights& weights)
-      : g_(graph), groups_(groups), kernels_(kernels), weights_(weights), numbers_(graph.values.size(), -1) {
+  Lowering(const GroupedGraph& source, const std::vector<ChosenKernel>& kernels, Weights& weights)
+      : g_(source.graph),
+        groups_(source.groups),
+        kernels_(kernels),
+        weights_(weights),
+        numbers_(source.graph.values.size(), -1) {
     f_.name = "main";
   }
 
@@ -51,17 +55,27 @@ class Lowering {
       const int number = add(v, plan::Storage::input);
       f_.inputs.push_back(number);
     }
-    std::size_t next_kernel = 0;
+    std::vector<const ChosenKernel*> kernels;  // parallel to the groups
+    std::vector<Side> sides;
+    auto next_kernel = kernels_.begin();
     for (const Group& group : groups_) {
-      switch (group.kind) {
-        case Group::Kind::view: add_view(group); break;
-        case Group::Kind::host: add_host(group); break;
-        case Group::Kind::kernel: add_kernel(group, kernels_.at(next_kernel++)); break;
+      const bool kernel = group.kind == Group::Kind::kernel;
+      kernels.push_back(kernel ? &*next_kernel++ : nullptr);
+      const bool on_device = kernel && kernels.back()->on_device();
+      sides.push_back(group.kind == Group::Kind::view ? Side::either : on_device ? Side::device : Side::host);
+    }
+    for (const std::size_t g : order_by_side(groups_, sides)) {
+      switch (groups_[g].kind) {
+        case Group::Kind::view: add_view(groups_[g]); break;
+        case Group::Kind::host: add_host(groups_[g]); break;
+        case Group::Kind::kernel: add_kernel(groups_[g], *kernels[g]); break;
       }
     }
     for (const int v : g_.outputs) f_.outputs.push_back(number(v));
+    crossing_ = crossing_values(f_, holders_);
     place_outputs();
     reuse_operands();
+    add_transfers(f_, holders_);
     return std::move(f_);
   }
 
@@ -72,7 +86,10 @@ class Lowering {
     plan::Value value = value_of(g_.value(v));
     value.storage = storage;
     f_.values.push_back(std::move(value));
-    return numbers_.at(static_cast<std::size_t>(v)) = static_cast<int>(f_.values.size()) - 1;
+    const int number = static_cast<int>(f_.values.size()) - 1;
+    const bool everywhere = storage == plan::Storage::input || storage == plan::Storage::constant;
+    holders_.push_back(everywhere ? -1 : number);
+    return numbers_.at(static_cast<std::size_t>(v)) = number;
   }
 
   /// The plan's value for a graph's value; constants come into being when first used.
@@ -91,6 +108,7 @@ class Lowering {
     const int of = number(group.inputs[0]);
     const int view = add(group.outputs[0], plan::Storage::alias);
     at(view).of = of;
+    holders_[static_cast<std::size_t>(view)] = holders_[static_cast<std::size_t>(of)];
   }
 
   void add_host(const Group& group) {
@@ -135,16 +153,18 @@ class Lowering {
     to.storage = plan::Storage::constant;
     to.file_offset = weights_.add({static_cast<const char*>(packed.data()), packed.bytes()});
     f_.values.push_back(std::move(to));
+    holders_.push_back(-1);
     return found->second = static_cast<int>(f_.values.size()) - 1;
   }
 
   void add_kernel(const Group& group, const ChosenKernel& kernel) {
     const Workload& w = group.workload.value();
-    const auto& packings = kernel.choice->implementation.packings;
+    const auto& packings = kernel.choice.implementation.packings;
     plan::Step step;
     step.kind = plan::StepKind::kernel;
     step.name = kernel.symbol;
     step.label = label(group, g_);
+    step.on_device = kernel.on_device();
     step.symbols = w.symbols();
     step.flops = w.flops();
     step.bytes = w.bytes();
@@ -166,10 +186,11 @@ class Lowering {
       step.outputs.push_back(argument_of(value, outputs[i]));
       if (g_.value(v).type.has_border()) bordered.push_back(value);
     }
+    if (step.on_device) check_bindable(step);
     const auto& nodes = w.composition().nodes;
     const bool elementwise = std::all_of(nodes.begin(), nodes.end(),
                                          [](const auto& n) { return n.op->kind() == OperatorKind::elementwise; });
-    if (elementwise && outputs.size() == 1 && writes_once(kernel.choice->implementation.schedule))
+    if (elementwise && outputs.size() == 1 && writes_once(kernel.choice.implementation.schedule))
       in_place_.insert(static_cast<int>(f_.steps.size()));
     f_.steps.push_back(std::move(step));
     // The arena's bytes are used again and again: a border holds what the last user left there.
@@ -181,6 +202,16 @@ class Lowering {
       fill.outputs.push_back({value, {}, 0});
       f_.steps.push_back(std::move(fill));
     }
+  }
+
+  /// A device's buffers begin at multiples of its alignment, so a view must begin where its allocation does: true
+  /// without borders.
+  void check_bindable(const plan::Step& step) {
+    for (const auto* list : {&step.inputs, &step.outputs})
+      for (const plan::Argument& argument : *list)
+        if (!(argument.offset == Extent(0)) || !(at(argument.value).offset == Extent(0)))
+          throw Error(ErrorCode::internal, fmt::format("'{}' reaches the device's kernel of {} with an offset",
+                                                       at(argument.value).name, step.label));
   }
 
   int root(int number) {
@@ -196,6 +227,8 @@ class Lowering {
       const int made = root(output);
       plan::Value& value = at(made);
       if (value.storage != plan::Storage::arena || !value.border_before.empty()) continue;
+      // What steps of both sides touch needs a place on both.
+      if (crossing_.contains(made)) continue;
       if (made == output) {
         value.storage = plan::Storage::output;
         continue;
@@ -215,6 +248,9 @@ class Lowering {
       for (const auto* list : {&f_.steps[s].inputs, &f_.steps[s].outputs})
         for (const auto& argument : *list) last_use[root(argument.value)] = static_cast<int>(s);
     for (const int output : f_.outputs) last_use[root(output)] = static_cast<int>(f_.steps.size());
+    std::map<int, bool> on_device;  // where a value's step ran
+    for (const plan::Step& step : f_.steps)
+      for (const plan::Argument& out : step.outputs) on_device[out.value] = step.on_device;
     for (const int s : in_place_) {
       const plan::Step& step = f_.steps[static_cast<std::size_t>(s)];
       const plan::Argument& out = step.outputs[0];
@@ -223,6 +259,8 @@ class Lowering {
       for (const plan::Argument& in : step.inputs) {
         const int bytes = root(in.value);
         if (at(bytes).storage != plan::Storage::arena || last_use[bytes] != s) continue;
+        const auto made = on_device.find(holders_[static_cast<std::size_t>(in.value)]);
+        if (made == on_device.end() || made->second != step.on_device) continue;  // only copied to this side
         if (at(bytes).dtype != at(result).dtype || !(at(bytes).elements == at(result).elements)) continue;
         // Every operand over these bytes must be read only where the result is written.
         const bool safe = std::all_of(step.inputs.begin(), step.inputs.end(), [&](const plan::Argument& other) {
@@ -261,13 +299,16 @@ class Lowering {
   std::vector<int> numbers_;
   std::map<std::tuple<int, std::string, std::string>, int> packed_;
   std::set<std::string> names_;
-  std::set<int> in_place_;  ///< steps that may write over an operand
+  std::set<int> in_place_;    ///< steps that may write over an operand
+  std::vector<int> holders_;  ///< see crossing_values
+  std::set<int> crossing_;    ///< values that are needed on both sides
 };
 
 }  // namespace
 
 bool writes_once(const Schedule& schedule) {
-  static const std::set<std::string> splitting = {"split", "tile", "vectorize", "unroll", "parallel", "serial"};
+  static const std::set<std::string> splitting = {"split",    "tile",   "vectorize", "unroll",
+                                                  "parallel", "serial", "gpu_tile"};
   static const std::set<std::string> guarded = {"GuardWithIf", "Predicate", "PredicateStores"};
   static const std::set<std::string> tails = {"GuardWithIf",          "Predicate",       "PredicateLoads",
                                               "PredicateStores",      "RoundUp",         "ShiftInwards",
@@ -285,16 +326,15 @@ bool writes_once(const Schedule& schedule) {
           safe = guarded.contains(text);
         }
       }
-      const bool always_splits = directive.name == "split" || directive.name == "tile";
+      const bool always_splits = directive.name == "split" || directive.name.ends_with("tile");
       if ((splits || always_splits || named) && !safe) return false;
     }
   }
   return true;
 }
 
-plan::Function lower(const Graph& graph, const std::vector<Group>& groups, const std::vector<ChosenKernel>& kernels,
-                     Weights& weights) {
-  return Lowering(graph, groups, kernels, weights).run();
+plan::Function lower(const GroupedGraph& source, const std::vector<ChosenKernel>& kernels, Weights& weights) {
+  return Lowering(source, kernels, weights).run();
 }
 
 }  // namespace heddle::graph

@@ -7,17 +7,10 @@
 
 namespace heddle::graph {
 
-/// A kernel group as one module runs it.
-struct ChosenKernel {
-  const Choice* choice = nullptr;
-  std::string symbol;
-};
-
 /// Groups to the steps of a function: values with their storage, constants packed as the chosen implementations want
-/// them, kernels' arguments, borders filled, results in place where that is safe. `kernels`: one a kernel group, in
-/// order.
-plan::Function lower(const Graph& graph, const std::vector<Group>& groups, const std::vector<ChosenKernel>& kernels,
-                     Weights& weights);
+/// them, kernels' arguments, borders filled, results in place where that is safe, copies between a device and the
+/// processor. `kernels`: one a kernel group, in order.
+plan::Function lower(const GroupedGraph& source, const std::vector<ChosenKernel>& kernels, Weights& weights);
 
 /// The function's steps and values as text.
 std::string print(const plan::Function& function);

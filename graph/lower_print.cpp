@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -39,9 +41,8 @@ std::string print(const plan::Argument& a) {
   return text;
 }
 
-}  // namespace
-
-std::string print(const plan::Function& function) {
+/// Prints a function; of a module for a device also the side that each step runs on, and why.
+std::string print(const plan::Function& function, const plan::Module* module) {
   std::string text = fmt::format("function {}({}) -> {}\n", function.name, fmt::join(function.inputs, ", "),
                                  fmt::join(function.outputs, ", "));
   for (std::size_t i = 0; i < function.values.size(); ++i)
@@ -51,19 +52,36 @@ std::string print(const plan::Function& function) {
     std::vector<std::string> in, out;
     for (const auto& a : step.inputs) in.push_back(print(a));
     for (const auto& a : step.outputs) out.push_back(print(a));
-    text += fmt::format("  {:3} {} = {}({})", i, fmt::join(out, ", "), step.name, fmt::join(in, ", "));
+    const bool transfer = step.kind == plan::StepKind::upload || step.kind == plan::StepKind::download;
+    text += fmt::format("  {:3} ", i);
+    if (module && module->device) text += transfer ? "-      " : step.on_device ? "device " : "host   ";
+    if (!out.empty()) text += fmt::format("{} = ", fmt::join(out, ", "));
+    text += fmt::format("{}({})", step.name, fmt::join(in, ", "));
     if (!step.symbols.empty()) text += fmt::format(" with {}", fmt::join(step.symbols, ", "));
     if (!step.attributes.empty()) text += " " + step.attributes;
-    text += fmt::format("  # {}\n", step.label);
+    text += fmt::format("  # {}", step.label);
+    if (module)
+      for (const plan::Kernel& kernel : module->kernels)
+        if (kernel.name == step.name && !kernel.obstacle.empty())
+          text += fmt::format("; on the host: {}", kernel.obstacle);
+    text += '\n';
   }
   return text;
 }
 
+}  // namespace
+
+std::string print(const plan::Function& function) { return print(function, nullptr); }
+
 std::string print(const plan::Package& package) {
   std::string text;
   for (const plan::Module& module : package.modules) {
-    text += fmt::format("module {}: {} kernels\n", module.target, module.kernels.size());
-    for (const plan::Function& function : module.functions) text += print(function);
+    text += fmt::format("module {}: {} kernels", module.target, module.kernels.size());
+    if (module.device)
+      text += fmt::format(", {} of them on the processor",
+                          std::ranges::count_if(module.kernels, [](const auto& k) { return !k.obstacle.empty(); }));
+    text += '\n';
+    for (const plan::Function& function : module.functions) text += print(function, &module);
   }
   return text;
 }

@@ -49,10 +49,7 @@ void write_package(const Compiled& compiled, const fs::path& directory) {
     const TemporaryDirectory scratch(target.parent_path());
     const fs::path fresh = scratch.path() / "package";
     fs::create_directory(fresh);
-    for (std::size_t m = 0; m < compiled.modules.size(); ++m) {
-      write_file(fresh / compiled.package.modules[m].file, compiled.modules[m].shared_object);
-      write_file(fresh / compiled.package.modules[m].weights, compiled.modules[m].weights);
-    }
+    for (const auto& [path, bytes] : compiled.files) write_file(fresh / path, bytes);
     write_file(fresh / manifest_name, plan::to_json(compiled.package));
     // Exchanging leaves no moment without a package; the old one goes with the scratch directory.
     const int failed = replaces ? ::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE)

@@ -12,14 +12,13 @@
 namespace heddle::graph {
 
 std::uint64_t Weights::add(std::string_view bytes) {
-  constexpr std::uint64_t alignment = 64;
   const std::uint64_t hash = XXH3_64bits(bytes.data(), bytes.size());
   const auto [first, last] = known_.equal_range(hash);
   for (auto entry = first; entry != last; ++entry) {
     const auto [offset, size] = entry->second;
     if (size == bytes.size() && std::memcmp(blob_.data() + offset, bytes.data(), bytes.size()) == 0) return offset;
   }
-  blob_.resize((blob_.size() + alignment - 1) / alignment * alignment, '\0');
+  blob_.resize((blob_.size() + alignment_ - 1) / alignment_ * alignment_, '\0');
   const std::uint64_t offset = blob_.size();
   blob_.append(bytes);
   known_.emplace(hash, std::pair{offset, bytes.size()});

@@ -9,13 +9,17 @@
 
 namespace heddle::graph {
 
-/// The bytes of a module's constants, each at a multiple of 64; equal contents are stored once.
+/// The bytes of a module's constants, each at a multiple of the alignment (64 or a multiple of it); equal contents are
+/// stored once.
 class Weights {
  public:
+  explicit Weights(std::uint64_t alignment = 64) : alignment_(alignment) {}
+
   std::uint64_t add(std::string_view bytes);  ///< offset of the contents
   std::string take() { return std::move(blob_); }
 
  private:
+  std::uint64_t alignment_;
   std::string blob_;
   std::multimap<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> known_;  ///< hash -> offset and size
 };

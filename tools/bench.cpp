@@ -22,12 +22,22 @@ struct Options : ModelOptions {
 };
 
 struct Measured {
-  std::string name, target, schedule;
-  std::vector<double> seconds;
+  std::string name, target, device, schedule;
   double flops = 0, bytes = 0;
+  std::vector<double> seconds;
+  Peak peak;  ///< of the processor; zero where a device works, which it says nothing of
 };
 
-int report(const Measured& m, const Peak& peak, const Options& options) {
+/// Times `once`, between two measurements of what the processor reaches.
+void measure(Measured& m, const Options& options, int least_samples, const std::function<double()>& once) {
+  const bool on_processor = m.device == "cpu";
+  if (on_processor) m.peak = measure_peak(options.thread_count());
+  m.seconds = sample(once, least_samples, options.seconds);
+  if (on_processor) m.peak = best(m.peak, measure_peak(options.thread_count(), false));
+}
+
+int report(const Measured& m, const Options& options) {
+  const Peak& peak = m.peak;
   const double middle = median(m.seconds);
   const double gflops = m.flops / middle * 1e-9;
   const double share = peak.gflops > 0 ? gflops / peak.gflops : 0;
@@ -49,16 +59,21 @@ int report(const Measured& m, const Peak& peak, const Options& options) {
                        {"peak_read_gbs", peak.read_gbps},
                        {"schedule", m.schedule},
                        {"target", m.target},
-                       {"device", "cpu"}};
+                       {"device", m.device}};
     fmt::print("{}\n", json.dump(2));
   } else {
-    fmt::print("{}, {} thread{}, {}\n", m.name, options.thread_count(), options.thread_count() == 1 ? "" : "s",
-               m.target);
+    const bool on_processor = m.device == "cpu";
+    if (on_processor)
+      fmt::print("{}, {} thread{}, {}\n", m.name, options.thread_count(), options.thread_count() == 1 ? "" : "s",
+                 m.target);
+    else fmt::print("{}, {}, {}\n", m.name, m.target, m.device);
     fmt::print("  time      {:.4f} ms median, {:.4f} p10, {:.4f} p90 ({} samples)\n", middle * 1e3,
                quantile(m.seconds, 0.1) * 1e3, quantile(m.seconds, 0.9) * 1e3, m.seconds.size());
-    fmt::print("  compute   {:.1f} GFLOP/s, {:.1f} % of the {:.1f} that FMAs reach here\n", gflops, share * 100,
-               peak.gflops);
-    fmt::print("  memory    {:.1f} GB/s at least, copies reach {:.1f}\n", bandwidth, peak.copy_gbps);
+    fmt::print("  compute   {:.1f} GFLOP/s", gflops);
+    if (on_processor) fmt::print(", {:.1f} % of the {:.1f} that FMAs reach here", share * 100, peak.gflops);
+    fmt::print("\n  memory    {:.1f} GB/s at least", bandwidth);
+    if (on_processor) fmt::print(", copies reach {:.1f}", peak.copy_gbps);
+    fmt::print("\n");
     if (!m.schedule.empty()) fmt::print("  schedule  {}\n", m.schedule);
   }
   if (!valid)
@@ -71,28 +86,25 @@ int report(const Measured& m, const Peak& peak, const Options& options) {
 
 Measured bench_model(const Options& options) {
   const ReadyPackage package(options);
-  const auto model = runtime::Model::load(package.path());
+  const auto model = load_model(package.path(), options);
   auto inputs = load_inputs(options.inputs, *model, true, 1);
   runtime::Session session(model, {.threads = options.thread_count()});
   set_inputs(session, inputs);
   session.run();
-  Measured m{std::filesystem::path(options.model).filename().string(),
-             model->module().target,
-             "by kernel; see `heddle profile`",
-             {},
-             0,
-             0};
+  Measured m;
+  m.name = std::filesystem::path(options.model).filename().string();
+  m.target = model->module().target;
+  m.device = device_name(*model);
+  m.schedule = "by kernel; see `heddle profile`";
   for (std::size_t i = 0; i < model->main().steps.size(); ++i) {
     m.flops += static_cast<double>(session.flops(i));
     m.bytes += static_cast<double>(session.bytes(i));
   }
-  m.seconds = sample(
-      [&] {
-        const auto start = std::chrono::steady_clock::now();
-        session.run();
-        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      },
-      20, options.seconds);
+  measure(m, options, 20, [&] {
+    const auto start = std::chrono::steady_clock::now();
+    session.run();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  });
   return m;
 }
 
@@ -104,20 +116,19 @@ Measured bench_operator(const Options& options) {
     throw Error(ErrorCode::internal,
                 fmt::format("the kernel's result is wrong, so its time means nothing: {}\n  schedule: {}", difference,
                             bench.choice().source));
-  Measured m{fmt::format("{} {}", options.model, options.shape),
-             bench.target().name,
-             bench.choice().source,
-             {},
-             static_cast<double>(bench.flops()),
-             static_cast<double>(bench.bytes())};
-  m.seconds = sample([&] { return bench.time_once(); }, 50, options.seconds);
+  Measured m;
+  m.name = fmt::format("{} {}", options.model, options.shape);
+  m.target = bench.target().name;
+  m.device = bench.device();
+  m.schedule = bench.choice().source;
+  m.flops = static_cast<double>(bench.flops());
+  m.bytes = static_cast<double>(bench.bytes());
+  measure(m, options, 50, [&] { return bench.time_once(); });
   return m;
 }
 
 int run(const Options& options) {
-  const Peak before = measure_peak(options.thread_count());
-  const Measured m = options.shape.empty() ? bench_model(options) : bench_operator(options);
-  return report(m, best(before, measure_peak(options.thread_count(), false)), options);
+  return report(options.shape.empty() ? bench_model(options) : bench_operator(options), options);
 }
 
 }  // namespace

@@ -31,11 +31,17 @@ int run(const Options& options) {
   std::vector<std::unique_ptr<OperatorBench>> benches;
   {
     Progress progress;
-    for (std::size_t i = 0; i < options.names.size(); ++i) {
-      progress.update("compiling", static_cast<int>(i), static_cast<int>(options.names.size()));
-      benches.push_back(std::make_unique<OperatorBench>(request, options, options.names[i]));
+    // Every schedule on every target; a family is for one kind of them, "hand" for all.
+    const auto targets = options.targets.empty() ? std::vector<std::string>{"cpu"} : options.targets;
+    const std::size_t total_entries = targets.size() * options.names.size();
+    for (std::size_t i = 0; i < total_entries; ++i) {
+      progress.update("compiling", static_cast<int>(i), static_cast<int>(total_entries));
+      const std::string& name = options.names[i % options.names.size()];
+      ModelOptions one = options;
+      one.targets = {targets[i / options.names.size()]};
+      benches.push_back(std::make_unique<OperatorBench>(request, one, name));
       OperatorBench& bench = *benches.back();
-      report.entries.push_back({options.names[i],
+      report.entries.push_back({targets.size() == 1 ? name : fmt::format("{} {}", one.targets[0], name),
                                 bench.choice().source,
                                 bench.choice().implementation.print(),
                                 bench.loops(),

@@ -12,6 +12,7 @@
 #include "dsl/workload.hpp"
 #include "generators/kernel.hpp"
 #include "ops/catalog.hpp"
+#include "runtime/gpu/device.hpp"
 #include "schedules/family.hpp"
 #include "targets/target.hpp"
 #include "tools/command.hpp"
@@ -55,8 +56,18 @@ std::string compile_a_kernel() {
   const Workload workload = Workload::of(Operators().get("relu"), Json::object(), {tensor(DType::f32, {1024})});
   const Target host = host_target();
   const Choice choice = choose(workload, host.machine);
-  const std::string object = compile_object({&workload, choice.implementation, host, false, choice.source});
+  const std::string object = compile_kernel({&workload, choice.implementation, host, false, choice.source}).object;
   return fmt::format("a relu of {} bytes linked", link_module({object}, host).size());
+}
+
+/// A line a device. Having none is no fault: packages for processors run without.
+std::string devices(DeviceApi api) {
+  const runtime::gpu::DeviceList list = runtime::gpu::list_devices(api);
+  std::string text;
+  for (const runtime::gpu::DeviceInfo& device : list.devices)
+    text += fmt::format("{}{} {} ({})", text.empty() ? "" : "\n                        ", device.index, device.name,
+                        device.driver);
+  return text.empty() ? "none: " + list.reason : text;
 }
 
 }  // namespace
@@ -71,6 +82,8 @@ Command doctor_command() {
                   check("machine", machine),
                   check("kernel cache", cache),
                   check("compile and link", compile_a_kernel),
+                  check("opencl devices", [] { return devices(DeviceApi::opencl); }),
+                  check("vulkan devices", [] { return devices(DeviceApi::vulkan); }),
               };
               bool good = true;
               nlohmann::json report = nlohmann::json::array();

@@ -38,8 +38,12 @@ int run(const Options& options) {
     file = options.schedules.back();
     request.schedule_file = file->string();
   }
-  for (const auto& name : options.targets) {
-    Target target = find_target(name);
+  for (Target& target : options.chosen_targets()) {
+    if (target.is_gpu())
+      throw Error(ErrorCode::unsupported,
+                  fmt::format("a static library is for processors, and {} is for a device; `heddle compile` writes its "
+                              "kernels as plain files",
+                              target.name));
     // "host" and the host's own name may both be asked for: one kernel serves both.
     if (std::any_of(request.targets.begin(), request.targets.end(),
                     [&](const Target& t) { return t.name == target.name; }))

@@ -7,6 +7,8 @@
 
 #include "base/error.hpp"
 #include "generators/kernel.hpp"
+#include "runtime/gpu/device.hpp"
+#include "runtime/gpu/device_module.hpp"
 #include "tools/terminal.hpp"
 
 namespace heddle::tools {
@@ -43,8 +45,13 @@ void ModelOptions::add_model(CLI::App& app) {
 }
 
 void ModelOptions::add_flags(CLI::App& app) {
-  app.add_option("--target", targets, "targets, comma-separated: cpu (this machine) or names of `heddle targets`")
+  app.add_option("--target", targets,
+                 "targets, comma-separated: cpu (this machine, the default), opencl, vulkan or other names of `heddle "
+                 "targets`")
       ->delimiter(',');
+  app.add_option("--device", device,
+                 "the device that opencl or vulkan runs on: its index or a part of its name, as `heddle targets` lists "
+                 "them (default: HEDDLE_DEVICE, or the best one)");
   app.add_option("--dim", dims,
                  "range of a symbolic extent: NAME=EXTENT, NAME=MIN:MAX or NAME=MIN:MAX:MULTIPLE; NAME as the model "
                  "says, or input:axis");
@@ -58,6 +65,13 @@ void ModelOptions::add_flags(CLI::App& app) {
 }
 
 int ModelOptions::thread_count() const { return threads > 0 ? threads : cores(); }
+
+std::vector<Target> ModelOptions::chosen_targets() const {
+  if (targets.empty()) return {host_target()};
+  std::vector<Target> chosen;
+  for (const auto& name : targets) chosen.push_back(find_target(name));
+  return chosen;
+}
 
 bool is_package(const std::filesystem::path& path) { return std::filesystem::exists(path / "manifest.json"); }
 
@@ -82,7 +96,7 @@ graph::ReadOptions read_options(const ModelOptions& options) {
 
 graph::CompileOptions compile_options(const ModelOptions& options) {
   graph::CompileOptions compile;
-  for (const auto& name : options.targets) compile.targets.push_back(find_target(name));
+  compile.targets = options.chosen_targets();
   compile.threads = options.thread_count();
   compile.jobs = options.jobs > 0 ? options.jobs : cores();
   compile.cache = options.cache.empty() ? KernelCache::default_directory() : std::filesystem::path(options.cache);
@@ -116,6 +130,27 @@ graph::Compiled compile_model(const ModelOptions& options) {
   progress.update("reading", 0, 1);
   const Operators operators = load_operators(options);
   return graph::compile(graph::read_model(options.model, operators, read_options(options)), compile);
+}
+
+std::shared_ptr<const runtime::Model> load_model(const std::filesystem::path& package, const ModelOptions& options) {
+  runtime::LoadOptions load;
+  load.device = options.device;
+  if (options.targets.size() == 1) {
+    const std::string& name = options.targets[0];
+    load.target = name == "cpu" || name == "host" ? "cpu" : find_target(name).name;
+  }
+  auto model = runtime::Model::load(package, load);
+  if (model->device() != nullptr) {
+    const auto& info = model->device()->device().info();
+    fmt::print(stderr, "heddle: {} runs on {} device {}: {} ({})\n",
+               std::filesystem::path(options.model).filename().string(), to_string(info.api), info.index, info.name,
+               info.driver);
+  }
+  return model;
+}
+
+std::string device_name(const runtime::Model& model) {
+  return model.device() == nullptr ? "cpu" : model.device()->device().info().name;
 }
 
 ReadyPackage::ReadyPackage(const ModelOptions& options) {

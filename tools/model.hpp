@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,13 +9,15 @@
 
 #include "base/file.hpp"
 #include "graph/compile.hpp"
+#include "runtime/model.hpp"
 
 namespace heddle::tools {
 
 /// The flags that every subcommand working on a model shares.
 struct ModelOptions {
-  std::string model;  ///< a file or a package
-  std::vector<std::string> targets = {"cpu"};
+  std::string model;                   ///< a file or a package
+  std::vector<std::string> targets;    ///< none: this machine's processor
+  std::string device;                  ///< an index or a part of a device's name; empty: HEDDLE_DEVICE, or the best one
   std::vector<std::string> dims;       ///< "W=32:2048", "N=1", "H=32:960:32"
   std::vector<std::string> schedules;  ///< "a.sched" for every kernel it fits, or "conv=a.sched"
   std::vector<std::string> modules;    ///< user modules of operators
@@ -26,6 +29,7 @@ struct ModelOptions {
   void add_flags(CLI::App& app);  ///< all but the positional model
 
   int thread_count() const;
+  std::vector<Target> chosen_targets() const;  ///< throws Error{not_found} with the names there are
 };
 
 /// A directory with a manifest.
@@ -48,5 +52,12 @@ class ReadyPackage {
   std::optional<TemporaryDirectory> temporary_;
   std::filesystem::path path_;
 };
+
+/// Loads a package as the flags say: the module of --target if one was named, else the best one; on --device. Says on
+/// stderr which device was taken.
+std::shared_ptr<const runtime::Model> load_model(const std::filesystem::path& package, const ModelOptions& options);
+
+/// What a model runs on, for reports: "cpu", or the device's name.
+std::string device_name(const runtime::Model& model);
 
 }  // namespace heddle::tools

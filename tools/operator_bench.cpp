@@ -106,7 +106,7 @@ std::optional<std::filesystem::path> schedule_file(const std::string& schedule, 
   for (const Family& family : families()) {
     names.push_back(family.name);
     if (family.name != name) continue;
-    if (!family.matches(workload, target.machine))
+    if (!matches(family, workload, target.machine))
       throw Error(ErrorCode::invalid_argument,
                   fmt::format("family {} does not take the workload {}", name, workload.text()));
     Json knobs = family.rule(workload, target.machine);
@@ -185,25 +185,25 @@ OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions&
   graph::CompileOptions compile = compile_options(options);
   compile.targets.resize(1);
   if (schedule != "hand") {
-    for (const auto& group : graph::make_groups(graph::prepare(graph), compile.threads))
+    for (const auto& group : graph::prepare(graph, compile.targets[0], compile.threads).groups)
       if (group.workload && group.workload->anchor().op == request.op)
         if (const auto file = schedule_file(schedule, *group.workload, compile.targets[0], directory_.path()))
           compile.schedules[std::string(request.op->name())] = *file;
   }
   compiled_ = graph::compile(graph, compile);
   graph::write_package(compiled_, directory_.path() / "package");
-  const auto model = runtime::Model::load(directory_.path() / "package");
+  const auto model = load_model(directory_.path() / "package", options);
   session_ = std::make_unique<runtime::Session>(model, runtime::SessionOptions{.threads = options.thread_count()});
   inputs_ = load_inputs({}, *model, true, 1);
   set_inputs(*session_, inputs_);
   session_->run();
 
   std::size_t kernel = 0;
-  for (const auto& group : compiled_.groups) {
+  for (const auto& group : compiled_.modules.at(0).groups()) {
     if (!group.workload) continue;
     if (group.workload->anchor().op == request.op) {
       workload_ = &*group.workload;
-      choice_ = &compiled_.modules[0].choices.at(kernel);
+      kernel_ = &compiled_.modules.at(0).kernels.at(kernel);
     }
     ++kernel;
   }
@@ -226,7 +226,7 @@ std::string OperatorBench::check() {
     const auto value = static_cast<std::size_t>(step.inputs[i].value);
     if (workload_->composition().inputs[i].constant) {
       // Packed in the package: the logical array is the graph's constant.
-      for (const auto& v : compiled_.graph.values)
+      for (const auto& v : compiled_.modules.at(0).graph().values)
         if (v.constant && v.name == roles[i].role) operands.push_back(*v.constant);
     } else {
       operands.push_back(session_->read(value));
@@ -246,9 +246,7 @@ double OperatorBench::time_once() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-std::string OperatorBench::loops() const {
-  return show_kernel({workload_, choice_->implementation, target(), false, choice_->source}, KernelStage::loops);
-}
+std::string OperatorBench::loops() const { return show_kernel(kernel_->request, KernelStage::loops); }
 
 std::vector<double> sample(const std::function<double()>& once, int least_samples, double least_seconds) {
   constexpr double shortest = 20e-6;  // below this the clock's own cost shows

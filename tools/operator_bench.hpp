@@ -38,8 +38,9 @@ class OperatorBench {
   double time_once();  ///< seconds of one execution of the kernel's step
 
   const Workload& workload() const { return *workload_; }
-  const Choice& choice() const { return *choice_; }
-  const Target& target() const { return compiled_.modules.at(0).target; }
+  const Choice& choice() const { return kernel_->choice; }
+  const Target& target() const { return kernel_->request.target; }
+  std::string device() const { return device_name(session_->model()); }
   std::string loops() const;  ///< the scheduled loop nest
   std::int64_t flops() const { return session_->flops(step_); }
   std::int64_t bytes() const { return session_->bytes(step_); }
@@ -50,7 +51,7 @@ class OperatorBench {
   std::unique_ptr<runtime::Session> session_;
   std::vector<Array> inputs_;
   const Workload* workload_ = nullptr;
-  const Choice* choice_ = nullptr;
+  const graph::ChosenKernel* kernel_ = nullptr;
   std::size_t step_ = 0;
 };
 

@@ -18,12 +18,12 @@ struct Options : ModelOptions {
 
 int run(const Options& options) {
   const ReadyPackage package(options);
-  const auto model = runtime::Model::load(package.path());
+  const auto model = load_model(package.path(), options);
   auto inputs = load_inputs(options.inputs, *model, false, 0);
   runtime::Session session(model, {.threads = options.thread_count()});
   set_inputs(session, inputs);
   session.run();
-  Json report = {{"target", model->module().target}, {"outputs", Json::array()}};
+  Json report = {{"target", model->module().target}, {"device", device_name(*model)}, {"outputs", Json::array()}};
   const auto& main = model->main();
   for (std::size_t i = 0; i < main.outputs.size(); ++i) {
     const std::string& name = main.values[static_cast<std::size_t>(main.outputs[i])].name;

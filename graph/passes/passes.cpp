@@ -1,7 +1,6 @@
 #include "graph/passes/passes.hpp"
 
 #include "graph/compile.hpp"
-#include "graph/layout.hpp"
 
 namespace heddle::graph {
 
@@ -20,7 +19,6 @@ const std::vector<Pass>& passes() {
        fold_affine},
       {"fold_pads", "pad, then conv or pooling -> the window's own pads", fold_pads},
       {"eliminate_common_again", "what the passes above made equal -> one", eliminate_common},
-      {"assign_layouts", "row-major everywhere -> the orders and borders that kernels want", assign_layouts},
   };
   return all;
 }
