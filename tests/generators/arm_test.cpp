@@ -70,7 +70,7 @@ TEST_CASE("arm-64-linux kernels run under qemu and give the reference's numbers"
   const KernelRequest r = request(workload, tiled, find_target("arm-64-linux"));
   const TemporaryDirectory directory;
   const auto path = [&](const char* name) { return (directory.path() / name).string(); };
-  write_file(path("module.so"), link_module({compile_object(r)}, r.target));
+  write_file(path("module.so"), link_module({compile_kernel(r).object}, r.target));
   write_file(path("main.c"), program);
   int status = -1;
   const std::string compiler =

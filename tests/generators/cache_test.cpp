@@ -32,12 +32,12 @@ TEST_CASE("The cache gives back what it was given, also to another process's cac
   const Workload workload = product_workload(4, 4, 16);
   const KernelRequest r = request(workload, tiled);
   KernelCache cache(directory.path() / "new" / "cache");
-  const std::string object = cache.get(r);
-  CHECK(cache.get(r) == object);
+  const std::string object = cache.get(r).object;
+  CHECK(cache.get(r).object == object);
   CHECK(cache.misses() == 1);
   CHECK(cache.hits() == 1);
   KernelCache second(directory.path() / "new" / "cache");
-  CHECK(second.get(r) == object);
+  CHECK(second.get(r).object == object);
   CHECK(second.hits() == 1);
   CHECK(files_in(directory.path()).size() == 1);
 }
@@ -46,14 +46,14 @@ TEST_CASE("Damaged cache entries are compiled anew and repaired") {
   const TemporaryDirectory directory;
   const Workload workload = product_workload(4, 4, 16), other = product_workload(4, 4, 32);
   const KernelRequest r = request(workload, tiled);
-  const std::string object = KernelCache(directory.path()).get(r);
+  const std::string object = KernelCache(directory.path()).get(r).object;
   const fs::path entry = files_in(directory.path()).at(0);
   const std::string intact = read_file(entry);
 
   const auto damage = [&](const std::string& bytes) {
     write_file(entry, bytes);
     KernelCache cache(directory.path());
-    CHECK(cache.get(r) == object);
+    CHECK(cache.get(r).object == object);
     CHECK(cache.misses() == 1);
     CHECK(read_file(entry) == intact);
   };
@@ -107,8 +107,8 @@ TEST_CASE("A cache that cannot be written still compiles") {
   write_file(directory.path() / "file", "");
   const Workload workload = product_workload(4, 4, 16);
   KernelCache cache(directory.path() / "file" / "cache");  // a directory cannot be made inside a file, even by root
-  CHECK(cache.get(request(workload, tiled)) == compile_object(request(workload, tiled)));
-  CHECK(cache.get(request(workload, tiled)) == compile_object(request(workload, tiled)));
+  CHECK(cache.get(request(workload, tiled)).object == compile_kernel(request(workload, tiled)).object);
+  CHECK(cache.get(request(workload, tiled)).object == compile_kernel(request(workload, tiled)).object);
   CHECK(cache.misses() == 2);
 }
 
@@ -118,7 +118,7 @@ TEST_CASE("Two processes share a cache", "[slow]") {
   std::vector<std::string> objects;
   for (int i = 1; i <= 4; ++i) {
     workloads.push_back(product_workload(i, 4, 16));
-    objects.push_back(compile_object(request(workloads.back(), tiled)));
+    objects.push_back(compile_kernel(request(workloads.back(), tiled)).object);
   }
   const auto work = [&](bool backwards) {
     bool good = true;
@@ -126,7 +126,7 @@ TEST_CASE("Two processes share a cache", "[slow]") {
       KernelCache cache(directory.path(), objects[0].size() * 5 / 2);  // small: they evict each other's entries
       for (std::size_t i = 0; i < objects.size(); ++i) {
         const std::size_t which = backwards ? objects.size() - 1 - i : i;
-        good = good && cache.get(request(workloads[which], tiled)) == objects[which];
+        good = good && cache.get(request(workloads[which], tiled)).object == objects[which];
       }
     }
     return good;
@@ -168,7 +168,7 @@ TEST_CASE("compile_all compiles each distinct kernel once and keeps the order") 
   CHECK(cache.misses() == 3);
   REQUIRE(objects.size() == 4);
   CHECK(objects[0] == objects[2]);
-  for (std::size_t i = 0; i < 4; ++i) CHECK(objects[i].find(kernel_symbol(requests[i])) != std::string::npos);
+  for (std::size_t i = 0; i < 4; ++i) CHECK(objects[i].object.find(kernel_symbol(requests[i])) != std::string::npos);
   CHECK(seen == std::vector<std::pair<int, int>>{{0, 3}, {1, 3}, {2, 3}, {3, 3}});
   CHECK(compile_all({}, cache, 2).empty());
 }

@@ -31,7 +31,8 @@ TEST_CASE("A module exports its kernels and nothing else, and needs the C librar
   for (const char* target : {"x86-64-linux-avx2", "arm-64-linux"}) {
     INFO(target);
     const KernelRequest ra = request(a, tiled, find_target(target)), rb = request(b, "", find_target(target));
-    const std::vector<std::string> objects = {compile_object(ra), compile_object(rb), compile_object(ra)};
+    const std::vector<std::string> objects = {compile_kernel(ra).object, compile_kernel(rb).object,
+                                              compile_kernel(ra).object};
     const std::string bytes = link_module(objects, find_target(target));
     CHECK(link_module(objects, find_target(target)) == bytes);
 
@@ -63,7 +64,7 @@ TEST_CASE("What a kernel needs and nobody has is named when it is linked") {
 
 TEST_CASE("A missing linker or shim is an error that says what to install") {
   const Workload workload = product_workload(2, 2, 2);
-  const std::string object = compile_object(request(workload, ""));
+  const std::string object = compile_kernel(request(workload, "")).object;
   ::setenv("HEDDLE_LLD", "/nowhere/ld.lld", 1);
   CHECK_THROWS_WITH(link_module({object}, host_target()), Contains("HEDDLE_LLD") && Contains("/nowhere/ld.lld"));
   ::unsetenv("HEDDLE_LLD");

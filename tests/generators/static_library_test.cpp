@@ -238,3 +238,14 @@ TEST_CASE("An operator without given extents gets symbolic ones that its type ru
   CHECK(workload.symbols() == std::vector<std::string>{"K", "X", "Y"});
   CHECK(workload.text().find("K=1:65536") != std::string::npos);
 }
+
+TEST_CASE("A static library for a device is refused with what to do instead") {
+  const Workload workload = product_workload(4, 4, 16);
+  for (const char* target : {"opencl", "vulkan"}) {
+    const TemporaryDirectory directory;
+    const auto request = library("device_product", workload, "", {"cpu", target});
+    CHECK_THROWS_WITH(write_static_library(request, directory.path()),
+                      Contains("device_product") && Contains("--target " + std::string(target)));
+    CHECK(std::filesystem::is_empty(directory.path()));
+  }
+}

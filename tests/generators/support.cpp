@@ -159,7 +159,7 @@ std::vector<Array> LoadedModule::run(const KernelRequest& request, const std::ve
 }
 
 std::vector<Array> compile_and_run(const KernelRequest& request, const std::vector<Array>& inputs) {
-  return LoadedModule(link_module({compile_object(request)}, request.target)).run(request, inputs);
+  return LoadedModule(link_module({compile_kernel(request).object}, request.target)).run(request, inputs);
 }
 
 Array noise(const Shape& shape, unsigned seed) {

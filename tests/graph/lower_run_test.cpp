@@ -1,7 +1,6 @@
 // From a graph to what the runtime makes of it: every model here is compiled, written, loaded and run on poisoned
 // memory.
-#include <cmath>
-#include <cstring>
+#include <algorithm>
 
 #include <catch2/catch.hpp>
 
@@ -11,68 +10,10 @@
 #include "graph/lower.hpp"
 #include "runtime/model.hpp"
 #include "runtime/session.hpp"
-#include "tests/graph/model_builder.hpp"
+#include "tests/graph/loaded_model.hpp"
 
 namespace heddle::graph {
 namespace {
-
-/// One cache for all tests of this file: kernels shared by two models are compiled once.
-const std::filesystem::path& cache() {
-  static const TemporaryDirectory directory;
-  return directory.path();
-}
-
-CompileOptions options() {
-  CompileOptions o;
-  o.targets = {host_target()};
-  o.cache = cache();
-  return o;
-}
-
-std::vector<Array> run(runtime::Session& session, std::vector<Array> inputs) {
-  for (std::size_t i = 0; i < inputs.size(); ++i)
-    session.set_input(i, {inputs[i].dtype(), inputs[i].shape(), inputs[i].mutable_data()});
-  session.run();
-  std::vector<Array> outputs;
-  for (std::size_t o = 0; o < session.model().main().outputs.size(); ++o) {
-    const auto tensor = session.output(o);
-    Array array(tensor.dtype, tensor.shape);
-    if (array.bytes() > 0) std::memcpy(array.mutable_data(), tensor.data, array.bytes());
-    outputs.push_back(std::move(array));
-  }
-  return outputs;
-}
-
-struct Loaded {
-  TemporaryDirectory directory;
-  Compiled compiled;
-  std::shared_ptr<const runtime::Model> model;
-
-  explicit Loaded(const Graph& graph, const CompileOptions& o = options()) : compiled(compile(graph, o)) {
-    write_package(compiled, directory.path() / "package");
-    model = runtime::Model::load(directory.path() / "package");
-  }
-
-  runtime::Session session() const {
-    runtime::SessionOptions poisoned;
-    poisoned.threads = 2;
-    poisoned.poison = true;
-    return runtime::Session(model, poisoned);
-  }
-  const plan::Function& main() const { return model->main(); }
-};
-
-/// Runs twice, so that what the first run left in the arena shows.
-void check_runs(const Graph& graph, const Loaded& loaded, const SymbolValues& symbols = {}, double tolerance = 1e-5) {
-  runtime::SessionOptions poisoned;
-  poisoned.threads = 2;
-  poisoned.poison = true;
-  runtime::Session session(loaded.model, poisoned);
-  for (const std::uint32_t seed : {1U, 2U}) {
-    const auto inputs = random_inputs(graph, symbols, seed);
-    CHECK(difference(run(session, inputs), interpret(graph, inputs)) < tolerance);
-  }
-}
 
 int count(const plan::Function& f, plan::StepKind kind) {
   return static_cast<int>(
@@ -86,30 +27,9 @@ const plan::Value& named(const plan::Function& f, const std::string& name) {
   return *found;
 }
 
-Graph convolutions() {
-  ModelBuilder m;
-  const int x = m.input("x", "f32[1,3,12,12]");
-  const int a = m.op("relu", {m.op("conv", {x, m.constant("f32[16,3,3,3]"), m.constant("f32[16]")},
-                                   {{"pads", {1, 1, 1, 1}}, {"strides", {2, 2}}})});
-  const int b = m.op("relu", {m.op("conv", {a, m.constant("f32[16,16,1,1]"), m.constant("f32[16]")})});
-  const int c =
-      m.op("relu", {m.op("conv", {b, m.constant("f32[16,16,3,3]"), m.constant("f32[16]")}, {{"pads", {1, 1, 1, 1}}})});
-  const int d = m.op("conv", {c, m.constant("f32[16,16,1,1]"), m.constant("f32[16]")});
-  const int e = m.op("relu", {m.op("add", {d, a})});
-  const int f = m.op("max_pool", {e}, {{"kernel_shape", {3, 3}}, {"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}});
-  const int g = m.op("conv", {f, m.constant("f32[16,1,3,3]")}, {{"pads", {1, 1, 1, 1}}, {"group", 16}});
-  const int mean = m.op("reduce_mean", {g}, {{"axes", {2, 3}}, {"keepdims", true}});
-  const int gate = m.op("sigmoid", {m.op("conv", {mean, m.constant("f32[16,16,1,1]")})});
-  const int h = m.op("mul", {g, gate});
-  m.output(h, "features");
-  const int flat = m.op("reshape", {m.op("reduce_mean", {h}, {{"axes", {2, 3}}})}, {{"shape", {1, 16}}});
-  m.output(m.op("softmax", {m.op("matmul", {flat, m.constant("f32[16,10]"), m.constant("f32[10]")})}), "y");
-  return m.graph;
-}
-
 TEST_CASE("a small convolutional network runs") {
   const Graph g = convolutions();
-  const Loaded loaded(g);
+  const LoadedModel loaded(g);
   check_runs(g, loaded);
   CHECK(count(loaded.main(), plan::StepKind::fill_border) > 0);
   CHECK(named(loaded.main(), "y").storage == plan::Storage::output);
@@ -131,7 +51,7 @@ TEST_CASE("attention runs, and its heads cost one copy") {
   const int merged = m.op("transpose", {m.op("matmul", {m.op("softmax", {scores}), v})}, {{"perm", {0, 2, 1, 3}}});
   const int out = m.op("matmul", {m.op("reshape", {merged}, {{"shape", {2, 8, 12}}}), m.constant("f32[12,12]")});
   m.output(m.op("layer_norm", {m.op("add", {out, x}), m.constant("f32[12]"), m.constant("f32[12]")}), "y");
-  const Loaded loaded(m.graph);
+  const LoadedModel loaded(m.graph);
   check_runs(m.graph, loaded);
   int copies = 0;
   for (const auto& step : loaded.main().steps) copies += step.label.find("(copy)") != std::string::npos;
@@ -151,7 +71,7 @@ TEST_CASE("one package runs several sizes") {
   m.output(
       m.op("softmax", {m.op("matmul", {m.op("transpose", {row}, {{"perm", {0, 2, 1}}}), m.constant("f32[12,7]")})}),
       "y");
-  const Loaded loaded(m.graph);
+  const LoadedModel loaded(m.graph);
   for (const SymbolValues& symbols :
        {SymbolValues{{"N", 1}, {"W", 8}}, SymbolValues{{"N", 2}, {"W", 33}}, SymbolValues{{"N", 4}, {"W", 64}}})
     check_runs(m.graph, loaded, symbols);
@@ -164,7 +84,7 @@ TEST_CASE("an elementwise result takes the bytes of an operand that is used up")
   const int b = m.op("reduce_sum", {a}, {{"axes", {1}}, {"keepdims", true}});
   const int c = m.op("sub", {a, b});
   m.output(m.op("matmul", {c, m.constant("f32[8,8]")}), "y");
-  const Loaded loaded(m.graph);
+  const LoadedModel loaded(m.graph);
   check_runs(m.graph, loaded);
   const auto& f = loaded.main();
   const auto& result = named(f, m.graph.value(c).name);
@@ -179,7 +99,7 @@ TEST_CASE("an operand that is read later, or elsewhere, keeps its bytes") {
   const int c = m.op("sigmoid", {m.op("sub", {a, m.op("transpose", {a}, {{"perm", {1, 0}}})})});
   m.output(m.op("matmul", {c, m.constant("f32[8,8]")}), "y");
   m.output(m.op("matmul", {c, a}), "z");
-  const Loaded loaded(m.graph);
+  const LoadedModel loaded(m.graph);
   check_runs(m.graph, loaded);
 }
 
@@ -192,7 +112,7 @@ TEST_CASE("inputs, constants and shared values may be outputs") {
   m.output(a, "a");
   m.output(m.op("reshape", {a}, {{"shape", {"W", 2}}}), "b");
   m.output(m.op("transpose", {a}, {{"perm", {1, 0}}}), "c");
-  const Loaded loaded(m.graph);
+  const LoadedModel loaded(m.graph);
   check_runs(m.graph, loaded, {{"W", 5}});
 }
 
@@ -200,7 +120,7 @@ TEST_CASE("a result that is only seen reshaped is made in the caller's memory") 
   ModelBuilder m;
   const int a = m.op("matmul", {m.input("x", "f32[4,8]"), m.constant("f32[8,6]")});
   m.output(m.op("reshape", {a}, {{"shape", {2, 2, 6}}}), "y");
-  const Loaded loaded(m.graph);
+  const LoadedModel loaded(m.graph);
   check_runs(m.graph, loaded);
   CHECK(named(loaded.main(), "y").storage == plan::Storage::output);
   CHECK(named(loaded.main(), m.graph.value(a).name).storage == plan::Storage::alias);
@@ -211,7 +131,7 @@ TEST_CASE("two kernels of the same work are one") {
   int x = m.input("x", "f32[1,16,4,4]");
   for (int i = 0; i < 3; ++i) x = m.op("relu", {m.op("conv", {x, m.constant("f32[16,16,1,1]")})});
   m.output(x, "y");
-  const Loaded loaded(m.graph);
+  const LoadedModel loaded(m.graph);
   check_runs(m.graph, loaded);
   CHECK(count(loaded.main(), plan::StepKind::kernel) == 5);
   CHECK(loaded.model->module().kernels.size() == 3);
@@ -223,13 +143,13 @@ TEST_CASE("a schedule written by hand replaces the family's") {
   const TemporaryDirectory directory;
   write_file(directory.path() / "mine.sched", "out.vectorize(n, 8)\nacc.compute_at(out, m)\n");
   for (const std::string name : {"matmul", "matmul+relu", ""}) {
-    CompileOptions o = options();
+    CompileOptions o = compile_options();
     o.schedules[name] = directory.path() / "mine.sched";
-    const Loaded loaded(m.graph, o);
+    const LoadedModel loaded(m.graph, o);
     check_runs(m.graph, loaded);
     CHECK(loaded.model->module().kernels[0].source.find("mine.sched") != std::string::npos);
   }
-  CompileOptions o = options();
+  CompileOptions o = compile_options();
   o.schedules["conv"] = directory.path() / "mine.sched";
   CHECK_THROWS_WITH(compile(m.graph, o), Catch::Contains("no kernel of the model is called 'conv'"));
   write_file(directory.path() / "mine.sched", "out.vectorize(nn, 8)\n");
@@ -241,6 +161,9 @@ TEST_CASE("only schedules with guarded tails may work in place") {
   const auto once = [](const char* text) { return writes_once(Schedule::parse(text)); };
   CHECK(once("out.vectorize(x, 16, GuardWithIf).parallel(y)"));
   CHECK(once("out.split(x, xo, xi, 16, Predicate).vectorize(xi)"));
+  CHECK(once("out.split(x, block, thread, 64, GuardWithIf).gpu_blocks(block).gpu_threads(thread)"));
+  CHECK(once("out.gpu_tile(x, block, thread, 64, GuardWithIf)"));
+  CHECK_FALSE(once("out.gpu_tile(x, block, thread, 64)"));
   CHECK_FALSE(once("out.vectorize(x, 16)"));
   CHECK_FALSE(once("out.vectorize(x, 16, ShiftInwards)"));
   CHECK_FALSE(once("out.split(x, xo, xi, 16, RoundUp).vectorize(xi)"));
@@ -252,7 +175,7 @@ TEST_CASE("a package holds several instruction sets") {
   const int a = m.op("conv", {m.input("x", "f32[1,3,6,6]"), m.constant("f32[16,3,3,3]"), m.constant("f32[16]")},
                      {{"pads", {1, 1, 1, 1}}});
   m.output(m.op("relu", {a}), "y");
-  CompileOptions o = options();
+  CompileOptions o = compile_options();
   o.targets.push_back(find_target("x86-64-linux-avx2"));
   const TemporaryDirectory directory;
   write_package(compile(m.graph, o), directory.path() / "package");
@@ -267,62 +190,16 @@ TEST_CASE("a package holds several instruction sets") {
   }
 }
 
-/// Networks of any kind of operator in any order, so that layouts meet that nobody thought of. Values are rank 4 with
-/// the same extents throughout but for the channels.
-Graph random_network(std::uint32_t seed) {
-  const auto pick = [&](int count) {
-    seed = seed * 1664525U + 1013904223U;
-    return static_cast<int>((seed >> 16) % static_cast<std::uint32_t>(count));
-  };
-  ModelBuilder m;
-  std::vector<int> values = {m.input("x", "f32[2,4,6,5]"), m.input("y", "f32[2,4,6,5]")};
-  for (int i = 0; i < 10; ++i) {
-    const int a = values[static_cast<std::size_t>(pick(static_cast<int>(values.size())))];
-    const int b = values[static_cast<std::size_t>(pick(static_cast<int>(values.size())))];
-    int result = a;
-    switch (pick(10)) {
-      case 0:
-        result = m.op("conv", {a, m.constant("f32[4,4,3,3]"), m.constant("f32[4]")}, {{"pads", {1, 1, 1, 1}}});
-        break;
-      case 1: result = m.op("conv", {a, m.constant("f32[4,4,1,1]")}); break;
-      case 2: result = m.op("add", {a, b}); break;
-      case 3: result = m.op("mul", {a, m.op("sigmoid", {m.op("reduce_mean", {b}, {{"axes", {2, 3}}})})}); break;
-      case 4: result = m.op("relu", {m.op("add", {a, m.constant("f32[4,1,1]")})}); break;
-      case 5: {
-        const int t = m.op("transpose", {a}, {{"perm", {0, 2, 3, 1}}});
-        result = m.op("transpose", {m.op("matmul", {t, m.constant("f32[4,4]")})}, {{"perm", {0, 3, 1, 2}}});
-        break;
-      }
-      case 6: {
-        const int heads =
-            m.op("transpose", {m.op("reshape", {a}, {{"shape", {2, 2, 2, 30}}})}, {{"perm", {0, 2, 1, 3}}});
-        result = m.op("reshape", {heads}, {{"shape", {2, 4, 6, 5}}});
-        break;
-      }
-      case 7: result = m.op("softmax", {a}, {{"axis", pick(4)}}); break;
-      case 8:
-        result =
-            m.op("slice", {m.op("concat", {a, b}, {{"axis", 1}})}, {{"starts", {2}}, {"ends", {6}}, {"axes", {1}}});
-        break;
-      case 9: result = m.op("max_pool", {a}, {{"kernel_shape", {3, 3}}, {"pads", {1, 1, 1, 1}}}); break;
-    }
-    values.push_back(result);
-  }
-  m.output(values.back(), "last");
-  m.output(m.op("tanh", {m.op("reshape", {values[values.size() - 2]}, {{"shape", {8, 30}}})}), "before");
-  return m.graph;
-}
-
 TEST_CASE("networks of any operators in any order run", "[slow]") {
   for (const std::uint32_t seed : {11U, 12U, 13U, 14U, 15U, 16U, 17U, 18U}) {
     INFO("seed " << seed);
     const Graph g = random_network(seed);
-    check_runs(g, Loaded(g), {}, 5e-5);
+    check_runs(g, LoadedModel(g), {}, 5e-5);
   }
 }
 
 TEST_CASE("the plan prints") {
-  const Loaded loaded(convolutions());
+  const LoadedModel loaded(convolutions());
   const std::string text = print(loaded.compiled.package);
   CHECK(text.find("function main") != std::string::npos);
   CHECK(text.find("border of") != std::string::npos);

@@ -24,12 +24,8 @@ Compiled compiled(const std::string& weights = "weights") {
   module.file = "cpu/t.so";
   module.weights = "cpu/t.weights";
   c.package.modules.push_back(module);
-  Compiled::Module built;
-  built.shared_object = "shared object";
-  built.weights = weights;
-  c.package.files = {{module.file, plan::checksum(built.shared_object), built.shared_object.size()},
-                     {module.weights, plan::checksum(weights), weights.size()}};
-  c.modules.push_back(std::move(built));
+  c.files = {{module.file, "shared object"}, {module.weights, weights}};
+  for (const auto& [path, bytes] : c.files) c.package.files.push_back({path, plan::checksum(bytes), bytes.size()});
   return c;
 }
 

@@ -1,10 +1,12 @@
 #include <fmt/format.h>
 #include <catch2/catch.hpp>
+#include <cstddef>
 #include <numeric>
 
 #include "base/error.hpp"
 #include "heddle/heddle.h"
 #include "runtime/cpu.hpp"
+#include "runtime/gpu/device.hpp"
 #include "tests/runtime/sample_package.hpp"
 
 using namespace heddle;
@@ -169,11 +171,56 @@ TEST_CASE("a program in C works with the shared library alone", "[c_api]") {
   CHECK_THAT(refused.output, Contains("sample needs " + demanding.modules[0].features[0]));
 }
 
-TEST_CASE("the runtime that users ship needs neither Halide nor LLVM", "[c_api]") {
+TEST_CASE("devices are listed as the runtime finds them", "[c_api]") {
+  for (const heddle_device_api api : {HEDDLE_OPENCL, HEDDLE_VULKAN}) {
+    const auto expected = runtime::gpu::list_devices(static_cast<DeviceApi>(api));
+    std::size_t count = 77;
+    REQUIRE(heddle_device_count(api, &count) == HEDDLE_OK);
+    CHECK(count == expected.devices.size());
+    if (count == 0) CHECK_FALSE(std::string(heddle_last_error()).empty());
+    for (std::size_t i = 0; i < count; ++i) {
+      heddle_device_info info = HEDDLE_DEVICE_INFO_INIT;
+      REQUIRE(heddle_device(api, i, &info) == HEDDLE_OK);
+      CHECK(info.api == api);
+      CHECK(info.name == expected.devices[i].name);
+      CHECK(info.driver == expected.devices[i].driver);
+      CHECK(info.index == static_cast<int>(i));
+      CHECK(info.memory_bytes == expected.devices[i].memory_bytes);
+      // A program with an older header has a shorter struct, behind which is something of its own.
+      info.size = offsetof(heddle_device_info, driver);
+      info.driver = "mine";
+      REQUIRE(heddle_device(api, i, &info) == HEDDLE_OK);
+      CHECK(std::string(info.driver) == "mine");
+      info.size = 0;
+      CHECK(heddle_device(api, i, &info) == HEDDLE_INVALID_ARGUMENT);
+    }
+    heddle_device_info info = HEDDLE_DEVICE_INFO_INIT;
+    CHECK(heddle_device(api, count, &info) == HEDDLE_INVALID_ARGUMENT);
+    CHECK(heddle_device(api, 0, nullptr) == HEDDLE_INVALID_ARGUMENT);
+  }
+  std::size_t count = 0;
+  CHECK(heddle_device_count(static_cast<heddle_device_api>(7), &count) == HEDDLE_INVALID_ARGUMENT);
+}
+
+TEST_CASE("a package for a processor has no device", "[c_api]") {
+  heddle_model* model = nullptr;
+  heddle_load_options load = HEDDLE_LOAD_OPTIONS_INIT;
+  load.device = "0";
+  CHECK(heddle_model_load(package_path().c_str(), &load, &model) == HEDDLE_NOT_FOUND);
+  CHECK_THAT(heddle_last_error(), Contains("no module for a device"));
+  // With a header from before there were devices that member is not ours to read.
+  load.size = offsetof(heddle_load_options, device);
+  REQUIRE(heddle_model_load(package_path().c_str(), &load, &model) == HEDDLE_OK);
+  heddle_device_info info = HEDDLE_DEVICE_INFO_INIT;
+  CHECK(heddle_model_device(model, &info) == HEDDLE_NOT_FOUND);
+  heddle_model_free(model);
+}
+
+TEST_CASE("the runtime that users ship needs neither Halide nor LLVM nor a device's library", "[c_api]") {
   const auto linked = test::run_command("ldd '" + library + "'");
   REQUIRE(linked.status == 0);
   CHECK_THAT(linked.output, Contains("libc.so"));
-  for (const char* name : {"Halide", "LLVM", "heddle", "not found", "hwloc", "spdlog"})
+  for (const char* name : {"Halide", "LLVM", "heddle", "not found", "hwloc", "spdlog", "OpenCL", "vulkan"})
     CHECK_THAT(linked.output, !Contains(name));
   const auto symbols =
       test::run_command("nm -D --defined-only '" + library + "' | awk '{print $3}' | grep -v '^heddle_'");

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cstring>
 #include <set>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "dsl/halide_error.hpp"
+#include "targets/gpu/passes.hpp"
+#include "tests/support/device_room.hpp"
 #include "tests/support/inputs.hpp"
 
 namespace heddle::testing {
@@ -85,15 +88,41 @@ Halide::Buffer<> Placed::buffer() {
 }
 
 Kernel::Kernel(const Workload& workload, Pipeline pipeline, std::vector<Packing> packings)
-    : workload_(&workload), packings_(std::move(packings)), pipeline_(std::move(pipeline)) {
+    : workload_(&workload),
+      packings_(std::move(packings)),
+      target_(Halide::get_jit_target_from_environment()),
+      pipeline_(std::move(pipeline)) {
   translate_halide_errors("compiling " + workload.name(), [&] {
     compiled_ = Halide::Pipeline(pipeline_.outputs);
-    compiled_.compile_jit(Halide::get_jit_target_from_environment());
+    compiled_.compile_jit(target_);
   });
 }
 
 Kernel::Kernel(const Workload& workload, const Implementation& implementation)
     : Kernel(workload, workload.instantiate(implementation), implementation.packings) {}
+
+Kernel::Kernel(const Workload& workload, const Implementation& implementation, const std::optional<Gpu>& gpu)
+    : Kernel(workload, implementation,
+             gpu ? Halide::get_jit_target_from_environment()
+                       .with_feature(Halide::Target::OpenCL)
+                       .with_feature(Halide::Target::CLDoubles)
+                 : Halide::get_jit_target_from_environment(),
+             [&](Halide::Pipeline& pipeline) {
+               if (gpu) targets::add_gpu_passes(pipeline, *gpu);
+             }) {}
+
+Kernel::Kernel(const Workload& workload, const Implementation& implementation, const Halide::Target& target,
+               const std::function<void(Halide::Pipeline&)>& prepare)
+    : workload_(&workload),
+      packings_(implementation.packings),
+      target_(target),
+      pipeline_(workload.instantiate(implementation)),
+      compiled_(pipeline_.outputs) {
+  translate_halide_errors("compiling " + workload.name(), [&] {
+    prepare(compiled_);
+    compiled_.compile_jit(target_);
+  });
+}
 
 std::vector<Array> Kernel::run(const std::vector<Array>& inputs, const SymbolValues& known) const {
   const auto& composition = workload_->composition();
@@ -110,6 +139,7 @@ std::vector<Array> Kernel::run(const std::vector<Array>& inputs, const SymbolVal
   const auto in_views = workload_->input_views(packings_);
   std::vector<Placed> placed;
   placed.reserve(inputs.size());
+  std::vector<DeviceRoom> rooms;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const OperandInfo& info = workload_->inputs()[i];
     const auto packing =
@@ -117,7 +147,10 @@ std::vector<Array> Kernel::run(const std::vector<Array>& inputs, const SymbolVal
     placed.emplace_back(in_views[i], symbols);
     if (packing == packings_.end()) placed.back().fill(inputs[i], types[i]);
     else placed.back().fill_packed(pack(inputs[i], info, *packing));
-    pipeline_.inputs[i].set(placed.back().buffer());
+    Halide::Buffer<> buffer = placed.back().buffer();
+    buffer.set_host_dirty();  // a device's copy is made from it
+    rooms.emplace_back(buffer, target_);
+    pipeline_.inputs[i].set(buffer);
   }
 
   const auto out_views = workload_->output_views();
@@ -127,8 +160,12 @@ std::vector<Array> Kernel::run(const std::vector<Array>& inputs, const SymbolVal
   for (const auto& view : out_views) {
     results.emplace_back(view, symbols);
     buffers.push_back(results.back().buffer());
+    rooms.emplace_back(buffers.back(), target_);
   }
-  translate_halide_errors("running " + workload_->name(), [&] { compiled_.realize(Halide::Realization(buffers)); });
+  translate_halide_errors("running " + workload_->name(), [&] {
+    compiled_.realize(Halide::Realization(buffers));
+    for (auto& buffer : buffers) buffer.copy_to_host();
+  });
 
   std::vector<Array> outputs;
   for (std::size_t i = 0; i < results.size(); ++i) {

@@ -1,7 +1,10 @@
 #pragma once
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "dsl/machine.hpp"
 #include "dsl/workload.hpp"
 
 namespace heddle::testing {
@@ -37,6 +40,12 @@ class Kernel {
   /// Stages that the schedule leaves alone stay as they are in the pipeline.
   Kernel(const Workload& workload, Pipeline pipeline, std::vector<Packing> packings = {});
   Kernel(const Workload& workload, const Implementation& implementation);
+  /// On a device, through OpenCL and Halide's own runtime, with the passes of targets/gpu; without one, here.
+  Kernel(const Workload& workload, const Implementation& implementation, const std::optional<Gpu>& gpu);
+  /// For another target that this process can run, a device's; `prepare` sees the scheduled pipeline before it is
+  /// lowered.
+  Kernel(const Workload& workload, const Implementation& implementation, const Halide::Target& target,
+         const std::function<void(Halide::Pipeline&)>& prepare);
 
   /// Logical, row-major arrays in and out; packs, places and compares nothing. Throws Error{internal} if the kernel
   /// wrote outside of its outputs, and translates Halide's complaints.
@@ -46,6 +55,7 @@ class Kernel {
  private:
   const Workload* workload_;
   std::vector<Packing> packings_;
+  Halide::Target target_;
   mutable Pipeline pipeline_;
   mutable Halide::Pipeline compiled_;
 };
