@@ -1,0 +1,63 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dsl/workload.hpp"
+#include "targets/target.hpp"
+
+namespace heddle::autoscheduler {
+
+enum class TrialStatus {
+  ok,
+  wrong,          ///< differs from the reference
+  rejected,       ///< the schedule does not apply, or Halide or the target refuses it
+  crashed,        ///< a signal or an abort
+  timed_out,      ///< compiling or running took longer than the limit
+  out_of_memory,  ///< beyond the limit of address space
+};
+std::string_view to_string(TrialStatus status);
+TrialStatus trial_status_from_string(std::string_view text);  ///< throws Error{invalid_argument}
+
+/// What is known of one candidate after it was tried.
+struct Measurement {
+  TrialStatus status = TrialStatus::ok;
+  std::string message;                    ///< of a failure
+  std::vector<double> seconds;            ///< samples, each of one execution; empty unless ok
+  std::vector<double> incumbent_seconds;  ///< of the incumbent, taken in turns with `seconds`, if one was given
+  double compile_seconds = 0;             ///< lowering, code generation and linking
+  double run_seconds = 0;                 ///< checking and timing
+  std::string kernel_key;                 ///< content key of what was compiled
+
+  double median() const;  ///< of `seconds`; throws Error{internal} without samples
+};
+
+struct MeasureOptions {
+  double compile_limit_s = 30;              ///< wall time
+  double run_limit_s = 10;                  ///< wall time of checking and timing
+  std::uint64_t memory_bytes = 6ULL << 30;  ///< address space of a worker
+  int processes = 64;                       ///< that a worker may have besides itself: threads count
+  double least_seconds = 0.02;              ///< time spent on samples of a candidate
+  int least_samples = 7;
+  std::uint64_t seed = 1;  ///< of the inputs
+  int compile_jobs = 0;    ///< compiled ahead on other cores while one is timed; 0: the cores that timing leaves free
+};
+
+/// Compiles, checks and times candidates of one workload. A candidate's end is never ours.
+class Measurer {
+ public:
+  virtual ~Measurer() = default;
+  /// One measurement a candidate, in order. The incumbent, if given, is timed in turns with each of them.
+  virtual std::vector<Measurement> measure(const std::vector<Implementation>& candidates,
+                                           const Implementation* incumbent) = 0;
+  /// Seconds of one execution in `processes` fresh processes, a median each: memory is placed anew in each, which alone
+  /// changes a kernel's time by up to 30 %. Throws Error if the candidate fails.
+  virtual std::vector<double> remeasure(const Implementation& candidate, int processes) = 0;
+};
+
+/// Measures in worker processes of this program (`program` measure-worker), which see the workload as JSON.
+std::unique_ptr<Measurer> make_measurer(const Workload& workload, const Target& target,
+                                        const std::vector<std::string>& modules, const MeasureOptions& options);
+
+}  // namespace heddle::autoscheduler
