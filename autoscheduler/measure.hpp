@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -48,9 +49,12 @@ struct MeasureOptions {
 class Measurer {
  public:
   virtual ~Measurer() = default;
+  /// Called with each measurement once it is done, in order, so that it can be stored; false: leave out the candidates
+  /// that remain.
+  using Done = std::function<bool(const Measurement& measurement)>;
   /// One measurement a candidate, in order. The incumbent, if given, is timed in turns with each of them.
   virtual std::vector<Measurement> measure(const std::vector<Implementation>& candidates,
-                                           const Implementation* incumbent) = 0;
+                                           const Implementation* incumbent, const Done& done) = 0;
   /// Seconds of one execution in `processes` fresh processes, a median each: memory is placed anew in each, which alone
   /// changes a kernel's time by up to 30 %. Throws Error if the candidate fails.
   virtual std::vector<double> remeasure(const Implementation& candidate, int processes) = 0;
