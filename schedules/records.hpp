@@ -28,9 +28,10 @@ struct Record {
   std::string origin;          ///< how the search came to it
   std::string status;          ///< "ok", or what failed
   std::string message;
-  std::vector<double> seconds;          ///< samples
-  double median_seconds = 0;            ///< 0 unless ok
-  std::vector<double> process_seconds;  ///< medians in fresh processes: of finalists
+  std::vector<double> seconds;            ///< samples
+  std::vector<double> incumbent_seconds;  ///< of the best one so far, taken in turns with `seconds`; empty without one
+  double median_seconds = 0;              ///< 0 unless ok
+  std::vector<double> process_seconds;    ///< medians in fresh processes: of finalists
   double compile_seconds = 0;
   std::string kernel_key;
   std::string versions;  ///< JSON: heddle, halide
