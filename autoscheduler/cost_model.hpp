@@ -1,13 +1,18 @@
 #pragma once
-#include <map>
 #include <memory>
-#include <string>
 #include <vector>
 
 namespace heddle::autoscheduler {
 
-/// Gradient-boosted trees over named features, from scratch each time they are trained: a few hundred rows at most.
-/// Deterministic: one thread, a fixed seed.
+/// What is known of a point before it is tried.
+struct CostRow {
+  std::vector<float> features;  ///< by column; NaN: unknown. A row that is shorter than others lacks the last columns
+  double estimate = 0;          ///< seconds, analytic
+};
+
+/// Gradient-boosted trees over features, beside a power of the analytic estimate. The power tells apart what trees
+/// cannot, points unlike all that were tried; the trees correct what the estimate does not see. Learned from scratch
+/// each time: a few hundred rows at most, in milliseconds. Deterministic: one thread, no sampling.
 class CostModel {
  public:
   CostModel();
@@ -15,11 +20,12 @@ class CostModel {
   CostModel(CostModel&&) noexcept;
   CostModel& operator=(CostModel&&) noexcept;
 
-  /// Features and the time in seconds; failures are rows with an infinite time, which is taken as far above the worst.
-  void train(const std::vector<std::map<std::string, double>>& features, const std::vector<double>& seconds);
+  /// `seconds`: one a row; infinite for a failure, which is taken as slower than all that worked. Untrained without at
+  /// least two rows that worked.
+  void train(const std::vector<CostRow>& rows, const std::vector<double>& seconds);
   bool trained() const;
-  /// Seconds, one a row. Features that training never saw are ignored, missing ones unknown.
-  std::vector<double> predict(const std::vector<std::map<std::string, double>>& features) const;
+  /// Seconds, one a row. Columns that training never saw are ignored. Throws Error{internal} if untrained.
+  std::vector<double> predict(const std::vector<CostRow>& rows) const;
 
  private:
   struct State;

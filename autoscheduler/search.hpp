@@ -10,6 +10,9 @@
 
 namespace heddle::autoscheduler {
 
+/// Changes whenever the same space, seed and measurements would lead to other trials: part of what names a search.
+constexpr int search_version = 1;
+
 /// A point that was tried.
 struct Trial {
   int number = 0;  ///< from 0, in the order of the search
@@ -17,41 +20,51 @@ struct Trial {
   Implementation implementation;
   double estimate = 0;               ///< seconds, analytic
   std::optional<double> prediction;  ///< seconds, by the cost model, if it was trained
-  std::string origin;  ///< "default", "estimate", "mutation of 12", "crossover of 3 and 12", "random", "record"
+  std::string origin;                ///< "default", "estimate", "mutation of 12", "crossover of 3 and 12", "random"
   Measurement measurement;
+  bool recalled = false;  ///< measured by an earlier run of the same search
+  /// Seconds, comparable between trials; infinite for a failure. A trial timed in turns with an incumbent scores
+  ///   median(its samples) / median(the incumbent's samples beside them) * the incumbent's score,
+  /// others the median of their samples: the clock and the neighbours of another moment cancel out.
+  double score = 0;
+  std::vector<double> process_seconds;  ///< of a finalist: medians in fresh processes
 };
 
 struct SearchOptions {
   int trials = 64;  ///< 0: the estimate alone, nothing is measured
   std::uint64_t seed = 1;
-  int batch = 8;  ///< trials between two trainings of the cost model
-  int finalists = 4;
-  int finalist_processes = 5;
-  double seconds = 0;  ///< stop after about this long; 0: no limit
+  int finalists = 4;           ///< measured again; 0: the best score is the winner
+  int finalist_processes = 5;  ///< each
+  double seconds = 0;          ///< no new trial after this long; 0: no limit
 };
 
 /// What a search asks of the outside, so that it can be stopped, resumed and watched.
 struct SearchHooks {
-  /// Asked before a trial is measured: a trial of that number that an earlier run of the same search has measured.
+  /// Asked before a trial is measured: what an earlier run of the same search measured of that number.
   std::function<std::optional<Measurement>(int number, const Point& point, const Implementation& implementation)>
       recall;
   /// Called once a trial is measured now (not for recalled ones), in order.
   std::function<void(const Trial& trial)> store;
-  std::function<void(const std::vector<Trial>& trials, int total)> progress;
-  std::function<bool()> stop;  ///< asked between batches: end now, with what there is
+  /// The same for a finalist's medians in fresh processes.
+  std::function<std::vector<double>(int number)> recall_finalist;
+  std::function<void(const Trial& trial)> store_finalist;
+  /// Called after each trial and each finalist.
+  std::function<void(const std::vector<Trial>& trials)> progress;
+  std::function<bool()> stop;  ///< asked after each trial: end now, with what there is
 };
 
 struct SearchResult {
   std::vector<Trial> trials;
-  std::size_t best = 0;                      ///< index into trials
-  std::vector<double> best_process_seconds;  ///< of the winner in fresh processes; empty if nothing was measured
-  Candidate candidate;                       ///< the winner
-  bool stopped = false;                      ///< before all trials were made
+  std::optional<std::size_t> best;  ///< index into trials; none if nothing was measured
+  Candidate candidate;              ///< the winner
+  bool stopped = false;             ///< by the hook, before all was measured
 };
 
 /// Defaults and the best estimates first, then evolution guided by a model learned on the way; the finalists are
-/// measured again in fresh processes before one is named. Deterministic by seed, given the same measurements.
-/// Throws Error{unsupported} if every point is pruned, with the reasons.
+/// measured again in fresh processes and the best median of those medians wins. Deterministic by seed, given the same
+/// measurements; which points are tried does not depend on how many trials are asked for, so a search can be resumed
+/// with more. Ends early where the space has no more points. Throws Error{unsupported} if every point is pruned, or if
+/// every trial failed, with the reasons. `measurer` may be null for trials == 0.
 SearchResult search(const Space& space, Measurer* measurer, const SearchOptions& options,
                     const SearchHooks& hooks = {});
 

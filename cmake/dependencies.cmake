@@ -39,6 +39,13 @@ add_library(libzip::zip SHARED IMPORTED GLOBAL)
 set_target_properties(libzip::zip PROPERTIES
   IMPORTED_LOCATION "${HEDDLE_ZIP_LIBRARY}"
   INTERFACE_INCLUDE_DIRECTORIES "${HEDDLE_ZIP_INCLUDE_DIR}")
+# Debian's CMake package of XGBoost asks for a program that it does not install.
+find_path(HEDDLE_XGBOOST_INCLUDE_DIR xgboost/c_api.h REQUIRED)
+find_library(HEDDLE_XGBOOST_LIBRARY xgboost REQUIRED)
+add_library(xgboost::xgboost SHARED IMPORTED GLOBAL)
+set_target_properties(xgboost::xgboost PROPERTIES
+  IMPORTED_LOCATION "${HEDDLE_XGBOOST_LIBRARY}"
+  INTERFACE_INCLUDE_DIRECTORIES "${HEDDLE_XGBOOST_INCLUDE_DIR}")
 
 # xxHash is used as a header: what users ship then needs one library less.
 find_path(HEDDLE_XXHASH_INCLUDE_DIR xxhash.h REQUIRED)

@@ -1,0 +1,371 @@
+#include "autoscheduler/search.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "autoscheduler/search_pool.hpp"
+#include "base/error.hpp"
+
+namespace heddle::autoscheduler {
+namespace {
+
+// Which points are tried follows from these, the seed and the measurements: changing one changes search_version.
+constexpr std::size_t batch = 8;             // trials between two trainings of the cost model
+constexpr std::size_t first_defaults = 5;    // of the first batch, so that estimates get a say too
+constexpr std::size_t enumerable = 4096;     // spaces up to this many points are ranked whole
+constexpr std::size_t seed_points = 800;     // drawn at random before the first trial
+constexpr std::size_t seed_rounds = 3;       // of improving them by the estimate
+constexpr std::size_t elite = 12;            // parents: the best trials so far
+constexpr std::size_t generations = 3;       // of improving a batch's pool by the model
+constexpr double estimate_penalty = 0.7;     // the estimate is wrong by such factors (e^0.7 = 2)
+constexpr double prediction_penalty = 0.12;  // what the model does not tell apart
+constexpr double near_estimate = 0.02;       // by which an estimate must beat a default to be preferred without trials
+constexpr double near_default = 1.15;        // score of the first default, over the best, up to which it is a finalist
+constexpr double infinite = std::numeric_limits<double>::infinity();
+
+class Searcher {
+ public:
+  Searcher(const Space& space, Measurer* measurer, const SearchOptions& options, const SearchHooks& hooks)
+      : sketches_(space.sketches()),
+        emitter_(space),
+        measurer_(measurer),
+        options_(options),
+        hooks_(hooks),
+        random_(options.seed),
+        seeds_(emitter_, tried_) {}
+
+  SearchResult run() {
+    fill_seeds();
+    if (options_.trials <= 0) return by_estimate();
+    if (measurer_ == nullptr) throw Error(ErrorCode::internal, "a search with trials needs a measurer");
+    while (trials_.size() < wanted() && !ended()) {
+      std::vector<Pool::Member> chosen = trials_.empty() ? first_batch() : next_batch();
+      if (chosen.empty()) break;
+      for (const Pool::Member& member : chosen) tried_.insert(member.emitted->text);
+      chosen.resize(std::min(chosen.size(), wanted() - trials_.size()));
+      // The first one alone, so that the others have something to be timed beside.
+      const bool first = trials_.empty();
+      if (first) try_out({chosen.front()});
+      try_out({chosen.begin() + (first ? 1 : 0), chosen.end()});
+    }
+    return finish();
+  }
+
+ private:
+  std::size_t wanted() const { return static_cast<std::size_t>(options_.trials); }
+
+  bool late() const {
+    return options_.seconds > 0 &&
+           std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count() > options_.seconds;
+  }
+
+  bool stopped() {
+    stopped_ = stopped_ || (hooks_.stop && hooks_.stop());
+    return stopped_;
+  }
+
+  bool ended() { return stopped() || late(); }
+
+  /// Evenly over the sketches, whatever share of each is pruned.
+  void add_random(Pool& pool, std::size_t count, const std::string& origin) {
+    for (std::size_t tries = 0, added = 0; added < count && tries < 8 * count; ++tries)
+      if (pool.add(random_point(random_, sketches_, tries % sketches_.size()), origin)) ++added;
+  }
+
+  /// Rounds of mutating the cheapest members; `rank` gives all members their costs.
+  void improve(Pool& pool, std::size_t rounds, std::size_t parents, std::size_t children,
+               const std::function<void(Pool&)>& rank) {
+    for (std::size_t round = 0; round < rounds; ++round) {
+      rank(pool);
+      std::vector<Pool::Member> top = pool.cheapest(parents);
+      if (top.empty()) return;
+      for (std::size_t tries = 0, added = 0; added < children && tries < 4 * children; ++tries) {
+        const Pool::Member& parent = top[below(random_, top.size())];
+        if (pool.add(mutate(parent.point, random_, sketches_), parent.origin == "default" ? "estimate" : parent.origin))
+          ++added;
+      }
+    }
+    rank(pool);
+  }
+
+  void fill_seeds() {
+    if (sketches_.empty()) throw Error(ErrorCode::unsupported, "the search space has no sketch for this workload");
+    for (const Sketch& sketch : sketches_)
+      for (const SpaceKnob& knob : sketch.knobs)
+        if (knob.domain.empty())
+          throw Error(ErrorCode::internal, fmt::format("knob {} of sketch {} has no value", knob.name, sketch.name));
+    for (const Point& point : emitter_.space().defaults()) seeds_.add(point, "default");
+    all_ = every_point(sketches_, enumerable);
+    for (const Point& point : all_) seeds_.add(point, "estimate");
+    if (all_.empty()) {
+      add_random(seeds_, seed_points, "estimate");
+      improve(seeds_, seed_rounds, 60, 300, [](Pool& pool) { pool.cost_by_estimate(); });
+    }
+    if (seeds_.empty())
+      throw Error(ErrorCode::unsupported,
+                  fmt::format("no schedule of the search space is worth compiling: {}", emitter_.prune_reasons()));
+    seeds_.cost_by_estimate();
+  }
+
+  std::vector<Pool::Member> first_batch() {
+    std::vector<Pool::Member> chosen;
+    for (const Pool::Member& member : seeds_.members())
+      if (member.origin == "default" && chosen.size() < first_defaults) chosen.push_back(member);
+    seeds_.choose(chosen, batch - chosen.size(), estimate_penalty);
+    return chosen;
+  }
+
+  /// Indices of the best trials, the best first.
+  std::vector<std::size_t> ranking() const {
+    std::vector<std::size_t> order;
+    for (std::size_t i = 0; i < trials_.size(); ++i)
+      if (std::isfinite(trials_[i].score)) order.push_back(i);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return trials_[a].score < trials_[b].score; });
+    return order;
+  }
+
+  void add_child(Pool& pool, const std::vector<std::size_t>& parents) {
+    const auto pick = [&] {  // the best of three
+      std::size_t best = parents.size();
+      for (int i = 0; i < 3; ++i) best = std::min(best, below(random_, parents.size()));
+      return parents[best];
+    };
+    const std::size_t a = pick(), b = pick();
+    if (a == b || chance(random_, 0.65)) {
+      pool.add(mutate(trials_[a].point, random_, sketches_), fmt::format("mutation of {}", a));
+      return;
+    }
+    Point child = crossover(trials_[a].point, trials_[b].point, random_, sketches_);
+    if (chance(random_, 0.5)) child = mutate(child, random_, sketches_);
+    pool.add(child, fmt::format("crossover of {} and {}", a, b));
+  }
+
+  std::vector<Pool::Member> next_batch() {
+    CostModel model;
+    train(model);
+    const auto rank = [&](Pool& pool) {
+      if (model.trained()) pool.cost_by(model);
+      else pool.cost_by_estimate();
+    };
+    std::vector<std::size_t> parents = ranking();
+    parents.resize(std::min(parents.size(), elite));
+
+    Pool pool(emitter_, tried_), surprises(emitter_, tried_);
+    add_random(surprises, 1, "random");
+    if (all_.empty()) {
+      rank(seeds_);
+      for (const Pool::Member& member : seeds_.cheapest(150)) pool.add(member.point, member.origin);
+      add_random(pool, 200, "random");
+      if (!parents.empty()) {
+        for (std::size_t i = 0; i < std::min<std::size_t>(2, parents.size()); ++i)
+          for (const Point& point : neighbours(trials_[parents[i]].point, sketches_))
+            pool.add(point, fmt::format("mutation of {}", parents[i]));
+        for (int i = 0; i < 300; ++i) add_child(pool, parents);
+      }
+      improve(pool, generations, 40, 150, rank);
+    } else {
+      for (const Pool::Member& member : seeds_.members()) pool.add(member.point, member.origin);
+      rank(pool);
+    }
+
+    // Most by the model; one near the best that the model did not have to like, one from anywhere: what the model has
+    // never seen it cannot like.
+    std::vector<Pool::Member> chosen;
+    pool.choose(chosen, batch - 2, model.trained() ? prediction_penalty : estimate_penalty);
+    if (!parents.empty()) {
+      Pool near(emitter_, tried_);
+      for (int i = 0; i < 20 && near.empty(); ++i)
+        near.add(mutate(trials_[parents[0]].point, random_, sketches_), fmt::format("mutation of {}", parents[0]));
+      near.choose(chosen, 1, 0);
+    }
+    surprises.choose(chosen, 1, 0);
+    pool.choose(chosen, batch - chosen.size(), prediction_penalty);
+    for (Pool::Member& member : chosen)
+      if (model.trained()) member.cost = model.predict({member.emitted->row})[0];
+    predicted_ = model.trained();
+    return chosen;
+  }
+
+  void train(CostModel& model) {
+    std::vector<CostRow> rows;
+    std::vector<double> seconds;
+    for (const Trial& trial : trials_) {
+      rows.push_back(emitter_.emit(trial.point)->row);
+      seconds.push_back(trial.score);
+    }
+    model.train(rows, seconds);
+  }
+
+  Candidate candidate(const Point& point) const { return std::get<Candidate>(emitter_.space().emit(point)); }
+
+  /// Measures those that no earlier run has; ends early when the search is stopped or late.
+  void try_out(const std::vector<Pool::Member>& members) {
+    if (members.empty() || ended()) return;
+    const std::vector<std::size_t> best = ranking();
+    const std::optional<std::size_t> incumbent = best.empty() ? std::nullopt : std::optional(best[0]);
+    const auto take = [&](Trial& trial, Measurement measurement) {
+      trial.measurement = std::move(measurement);
+      trial.score = infinite;
+      if (trial.measurement.status != TrialStatus::ok) return;
+      trial.score = trial.measurement.median();
+      if (incumbent && !trial.measurement.incumbent_seconds.empty())
+        trial.score *= trials_[*incumbent].score / median(trial.measurement.incumbent_seconds);
+    };
+
+    std::vector<Trial> fresh;
+    std::vector<Implementation> missing;
+    std::vector<std::size_t> missing_at;
+    for (const Pool::Member& member : members) {
+      Candidate made = candidate(member.point);
+      Trial trial;
+      trial.number = static_cast<int>(trials_.size() + fresh.size());
+      trial.point = member.point;
+      trial.implementation = std::move(made.implementation);
+      trial.estimate = made.estimate;
+      if (predicted_) trial.prediction = member.cost;
+      trial.origin = member.origin;
+      auto known =
+          hooks_.recall ? hooks_.recall(trial.number, trial.point, trial.implementation) : std::optional<Measurement>();
+      if (known) {
+        take(trial, std::move(*known));
+        trial.recalled = true;
+      } else {
+        missing.push_back(trial.implementation);
+        missing_at.push_back(fresh.size());
+      }
+      fresh.push_back(std::move(trial));
+    }
+
+    // In the order of their numbers: what is recalled before the next one that is measured now.
+    std::size_t ready = 0, measured = 0;
+    const auto append_until = [&](std::size_t end) {
+      for (; ready < end; ++ready) {
+        pending_.push_back(fresh[ready]);
+        if (hooks_.progress) hooks_.progress(with_pending());
+      }
+    };
+    append_until(missing_at.empty() ? fresh.size() : missing_at[0]);
+    if (!missing.empty())
+      measurer_->measure(missing, incumbent ? &trials_[*incumbent].implementation : nullptr,
+                         [&](const Measurement& measurement) {
+                           // What goes wrong once we are told to stop may be the stop's own doing.
+                           if (stopped() && measurement.status != TrialStatus::ok) return false;
+                           Trial& trial = fresh[missing_at[measured++]];
+                           take(trial, measurement);
+                           if (hooks_.store) hooks_.store(trial);
+                           append_until(measured < missing.size() ? missing_at[measured] : fresh.size());
+                           return !ended();
+                         });
+    for (Trial& trial : pending_) trials_.push_back(std::move(trial));
+    pending_.clear();
+  }
+
+  std::vector<Trial> with_pending() const {
+    std::vector<Trial> all = trials_;
+    all.insert(all.end(), pending_.begin(), pending_.end());
+    return all;
+  }
+
+  SearchResult by_estimate() {
+    const Pool::Member* best = nullptr;  // members() starts with the defaults
+    for (const Pool::Member& member : seeds_.members())
+      if (best == nullptr || member.cost < best->cost - (best->origin == "default" ? near_estimate : 0)) best = &member;
+    SearchResult result;
+    result.candidate = candidate(best->point);
+    return result;
+  }
+
+  /// The best median of medians over fresh processes, among the best scores.
+  std::optional<std::size_t> best_finalist(const std::vector<std::size_t>& order) {
+    std::vector<std::size_t> finalists(order);
+    // The first default is what is used without a search: it must lose here, not by the luck of one process.
+    const auto first = std::find_if(order.begin(), order.end(), [&](std::size_t i) {
+      return trials_[i].origin == "default" && trials_[i].score <= near_default * trials_[order[0]].score;
+    });
+    const auto places = static_cast<std::size_t>(std::max(0, options_.finalists));
+    if (places > 0 && first != order.end() && static_cast<std::size_t>(first - order.begin()) >= places) {
+      finalists.erase(finalists.begin() + (first - order.begin()));
+      finalists.insert(finalists.begin() + static_cast<std::ptrdiff_t>(places) - 1, *first);
+    }
+    std::optional<std::size_t> winner;
+    std::size_t done = 0;
+    for (std::size_t i = 0; i < finalists.size() && done < places && !stopped(); ++i) {
+      Trial& trial = trials_[finalists[i]];
+      if (hooks_.recall_finalist) trial.process_seconds = hooks_.recall_finalist(trial.number);
+      if (static_cast<int>(trial.process_seconds.size()) < options_.finalist_processes) {
+        try {
+          trial.process_seconds = measurer_->remeasure(trial.implementation, options_.finalist_processes);
+        } catch (const Error&) {
+          // It ran once and fails in a fresh process: not to be relied on, so the next one takes its place.
+          trial.process_seconds.clear();
+          continue;
+        }
+        if (stopped()) {
+          trial.process_seconds.clear();
+          break;
+        }
+        if (hooks_.store_finalist) hooks_.store_finalist(trial);
+      }
+      ++done;
+      if (hooks_.progress) hooks_.progress(trials_);
+      if (!winner || median(trial.process_seconds) < median(trials_[*winner].process_seconds)) winner = finalists[i];
+    }
+    return winner;
+  }
+
+  std::string failures() const {
+    std::map<TrialStatus, std::pair<int, std::string>> kinds;
+    for (const Trial& trial : trials_) {
+      auto& [count, message] = kinds[trial.measurement.status];
+      if (count++ == 0) message = trial.measurement.message;
+    }
+    std::string text;
+    for (const auto& [status, kind] : kinds)
+      text += fmt::format("\n  {} {}, the first: {}", kind.first, to_string(status), kind.second);
+    return text;
+  }
+
+  SearchResult finish() {
+    SearchResult result;
+    const std::vector<std::size_t> order = ranking();
+    if (!order.empty()) {
+      result.best = stopped() ? std::nullopt : best_finalist(order);
+      if (!result.best) result.best = order[0];
+      result.candidate = candidate(trials_[*result.best].point);
+    } else if (!stopped()) {
+      throw Error(ErrorCode::unsupported,
+                  trials_.empty() ? std::string("no time was left for a single trial")
+                                  : fmt::format("each of the {} trials failed:{}", trials_.size(), failures()));
+    }
+    result.stopped = stopped_;
+    result.trials = std::move(trials_);
+    return result;
+  }
+
+  const std::vector<Sketch>& sketches_;
+  Emitter emitter_;
+  Measurer* measurer_;
+  const SearchOptions& options_;
+  const SearchHooks& hooks_;
+  Random random_;
+  std::set<std::string> tried_;  ///< texts
+  Pool seeds_;
+  std::vector<Point> all_;  ///< of a small space; else empty
+  std::vector<Trial> trials_, pending_;
+  bool predicted_ = false;  ///< the batch's costs are predictions
+  bool stopped_ = false;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+SearchResult search(const Space& space, Measurer* measurer, const SearchOptions& options, const SearchHooks& hooks) {
+  return Searcher(space, measurer, options, hooks).run();
+}
+
+}  // namespace heddle::autoscheduler
