@@ -14,17 +14,17 @@ namespace heddle::autoscheduler {
 namespace {
 
 // Which points are tried follows from these, the seed and the measurements: changing one changes search_version.
-constexpr std::size_t batch = 8;             // trials between two trainings of the cost model
-constexpr std::size_t first_defaults = 5;    // of the first batch, so that estimates get a say too
-constexpr std::size_t enumerable = 4096;     // spaces up to this many points are ranked whole
-constexpr std::size_t seed_points = 800;     // drawn at random before the first trial
-constexpr std::size_t seed_rounds = 3;       // of improving them by the estimate
-constexpr std::size_t elite = 12;            // parents: the best trials so far
-constexpr std::size_t generations = 3;       // of improving a batch's pool by the model
-constexpr double estimate_penalty = 0.7;     // the estimate is wrong by such factors (e^0.7 = 2)
-constexpr double prediction_penalty = 0.12;  // what the model does not tell apart
-constexpr double near_estimate = 0.02;       // by which an estimate must beat a default to be preferred without trials
-constexpr double near_default = 1.15;        // score of the first default, over the best, up to which it is a finalist
+constexpr std::size_t batch = 8;            // trials between two trainings of the cost model
+constexpr std::size_t first_defaults = 5;   // of the first batch, so that estimates get a say too
+constexpr std::size_t enumerable = 4096;    // spaces up to this many points are ranked whole
+constexpr std::size_t seed_points = 800;    // drawn at random before the first trial
+constexpr std::size_t seed_rounds = 3;      // of improving them by the estimate
+constexpr std::size_t elite = 12;           // parents: the best trials so far
+constexpr std::size_t generations = 3;      // of improving a batch's pool by the model
+constexpr double estimate_penalty = 0.7;    // the estimate is wrong by such factors (e^0.7 = 2)
+constexpr double prediction_penalty = 0.3;  // what the model does not tell apart
+constexpr double near_estimate = 0.02;      // by which an estimate must beat a default to be preferred without trials
+constexpr double near_default = 1.15;       // score of the first default, over the best, up to which it is a finalist
 constexpr double infinite = std::numeric_limits<double>::infinity();
 
 class Searcher {
@@ -156,7 +156,8 @@ class Searcher {
     parents.resize(std::min(parents.size(), elite));
 
     Pool pool(emitter_, tried_), surprises(emitter_, tried_);
-    add_random(surprises, 1, "random");
+    add_random(surprises, 16, "random");
+    surprises.cost_by_estimate();
     if (all_.empty()) {
       rank(seeds_);
       for (const Pool::Member& member : seeds_.cheapest(150)) pool.add(member.point, member.origin);
@@ -179,9 +180,11 @@ class Searcher {
     pool.choose(chosen, batch - 2, model.trained() ? prediction_penalty : estimate_penalty);
     if (!parents.empty()) {
       Pool near(emitter_, tried_);
-      for (int i = 0; i < 20 && near.empty(); ++i)
-        near.add(mutate(trials_[parents[0]].point, random_, sketches_), fmt::format("mutation of {}", parents[0]));
-      near.choose(chosen, 1, 0);
+      for (std::size_t i = 0; i < std::min<std::size_t>(2, parents.size()); ++i)
+        for (const Point& point : neighbours(trials_[parents[i]].point, sketches_))
+          near.add(point, fmt::format("mutation of {}", parents[i]));
+      rank(near);
+      near.choose(chosen, 1, prediction_penalty);
     }
     surprises.choose(chosen, 1, 0);
     pool.choose(chosen, batch - chosen.size(), prediction_penalty);
