@@ -1,0 +1,322 @@
+#include "autoscheduler/dependence.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+
+namespace heddle::autoscheduler {
+namespace {
+
+using Halide::Expr;
+namespace hi = Halide::Internal;
+
+/// What a call of a mathematical function costs, in additions.
+constexpr double function_cost = 12;
+/// A division's throughput on current processors, in additions.
+constexpr double division_cost = 4;
+
+/// The calls of an expression and its arithmetic.
+class Walk : public hi::IRVisitor {
+ public:
+  std::vector<const hi::Call*> calls;
+  double operations = 0;
+
+ private:
+  using hi::IRVisitor::visit;
+  void visit(const hi::Call* call) override {
+    if (call->call_type == hi::Call::Halide || call->call_type == hi::Call::Image) {
+      calls.push_back(call);
+      // Indices are addresses, not arithmetic.
+      const double before = operations;
+      hi::IRVisitor::visit(call);
+      operations = before;
+      return;
+    }
+    if (!call->is_intrinsic() || call->call_type == hi::Call::PureExtern) operations += function_cost;
+    else operations += 1;
+    hi::IRVisitor::visit(call);
+  }
+  template <class T>
+  void count(const T* node, double cost = 1) {
+    operations += cost;
+    hi::IRVisitor::visit(node);
+  }
+  void visit(const hi::Add* n) override { count(n); }
+  void visit(const hi::Sub* n) override { count(n); }
+  void visit(const hi::Mul* n) override { count(n); }
+  void visit(const hi::Div* n) override { count(n, division_cost); }
+  void visit(const hi::Mod* n) override { count(n, division_cost); }
+  void visit(const hi::Min* n) override { count(n); }
+  void visit(const hi::Max* n) override { count(n); }
+  void visit(const hi::Select* n) override { count(n); }
+  void visit(const hi::Cast* n) override {
+    if (n->type.bits() != n->value.type().bits()) operations += 0.5;
+    hi::IRVisitor::visit(n);
+  }
+};
+
+/// Replaces calls of pure Funcs without a role by their definitions.
+class SeeThrough : public hi::IRMutator {
+ public:
+  explicit SeeThrough(const std::set<std::string>& known) : known_(known) {}
+
+ private:
+  using hi::IRMutator::visit;
+  Expr visit(const hi::Call* call) override {
+    const Expr mutated = hi::IRMutator::visit(call);
+    call = mutated.as<hi::Call>();
+    if (call == nullptr || call->call_type != hi::Call::Halide || known_.contains(call->name)) return mutated;
+    const hi::Function function(call->func);
+    if (!function.has_pure_definition() || function.has_update_definition()) return mutated;
+    std::map<std::string, Expr> arguments;
+    const auto names = function.args();
+    for (std::size_t i = 0; i < names.size(); ++i) arguments[names[i]] = call->args[i];
+    const Expr value = function.values()[static_cast<std::size_t>(call->value_index)];
+    return mutate(hi::substitute(arguments, value));
+  }
+  const std::set<std::string>& known_;
+};
+
+/// `clamp(e, low, high)` protects a read outside of what matters: e is what the access follows.
+Expr without_clamps(const Expr& e) {
+  if (const auto* low = e.as<hi::Max>(); low != nullptr) {
+    if (hi::is_const(low->b)) return without_clamps(low->a);
+    if (hi::is_const(low->a)) return without_clamps(low->b);
+  }
+  if (const auto* high = e.as<hi::Min>(); high != nullptr) {
+    if (hi::is_const(high->b)) return without_clamps(high->a);
+    if (hi::is_const(high->a)) return without_clamps(high->b);
+  }
+  return e;
+}
+
+std::optional<std::int64_t> integer(const Expr& e) {
+  const auto value = hi::as_const_int(hi::simplify(e));
+  return value ? std::optional<std::int64_t>(*value) : std::nullopt;
+}
+
+AffineIndex affine(const Expr& index, const std::vector<std::string>& loops) {
+  const Expr e = hi::simplify(without_clamps(hi::simplify(index)));
+  AffineIndex result;
+  std::map<std::string, Expr> zeros;
+  for (const auto& loop : loops) zeros[loop] = 0;
+  for (const auto& loop : loops) {
+    result.depends.push_back(hi::expr_uses_var(e, loop));
+    const Expr variable = hi::Variable::make(Halide::Int(32), loop);
+    const auto step = integer(hi::substitute(loop, variable + 1, e) - e);
+    if (!step) result.affine = false;
+    result.coefficients.push_back(step.value_or(0));
+  }
+  const auto offset = integer(hi::substitute(zeros, e));
+  if (!offset) result.affine = false;
+  result.offset = offset.value_or(0);
+  return result;
+}
+
+bool is_associative(const Expr& value) {
+  return value.as<hi::Add>() != nullptr || value.as<hi::Mul>() != nullptr || value.as<hi::Min>() != nullptr ||
+         value.as<hi::Max>() != nullptr;
+}
+
+class Analyser {
+ public:
+  explicit Analyser(const Pipeline& pipeline) : pipeline_(pipeline) {
+    for (const auto& stage : pipeline.stages) roles_[stage.func.name()] = stage.role;
+    for (const auto& [role, param] : pipeline.operands) operand_roles_[param.name()] = role;
+    for (const auto& [name, role] : roles_) known_.insert(name);
+  }
+
+  Dependences run(const std::vector<std::int64_t>& output_extents) {
+    Dependences all;
+    for (const auto& [role, param] : pipeline_.operands) all.operands[role] = operand(role, param);
+    for (const auto& stage : pipeline_.stages) all.stages.push_back(node(stage));
+    StageNode& out = all.stages.back();
+    if (out.loops.size() != output_extents.size())
+      throw Error(ErrorCode::internal, fmt::format("{} extents were given for an output of {} dimensions",
+                                                   output_extents.size(), out.loops.size()));
+    for (const std::int64_t extent : output_extents) out.box.push_back({0, extent});
+    const auto regions = all.regions(out.role, out.box);
+    for (auto& stage : all.stages)
+      if (const auto found = regions.find(stage.role); found != regions.end()) stage.box = found->second;
+    return all;
+  }
+
+ private:
+  OperandNode operand(const std::string& role, const Halide::ImageParam& param) const {
+    OperandNode node{role, param.type().bytes(), {}, {}};
+    for (int d = 0; d < param.dimensions(); ++d) {
+      const auto extent = integer(param.dim(d).extent()), stride = integer(param.dim(d).stride());
+      if (!extent)
+        throw Error(
+            ErrorCode::unsupported,
+            fmt::format("operand '{}' has a symbolic extent: a search needs fixed shapes (--dim NAME=SIZE)", role));
+      node.extents.push_back(*extent);
+      node.strides.push_back(stride.value_or(0));
+    }
+    return node;
+  }
+
+  StageNode node(const PipelineStage& stage) const {
+    StageNode node;
+    node.role = stage.role;
+    node.element_bytes = stage.func.type().bytes();
+    std::vector<std::string> loops;  // Halide's names
+    for (const auto& arg : stage.func.args()) {
+      node.loops.push_back(arg.name());
+      loops.push_back(arg.name());
+    }
+    SeeThrough see_through(known_);
+    add_accesses(node, see_through.mutate(stage.func.value()), loops, false, node.pure_operations);
+    node.updates = stage.func.num_update_definitions();
+    if (node.updates == 0) return node;
+    for (const auto& r : stage.func.rvars(0)) {
+      const auto name = stage.reductions.find(r.name());
+      const auto extent = integer(r.extent());
+      if (!extent)
+        throw Error(
+            ErrorCode::unsupported,
+            fmt::format("a reduction of stage '{}' has a symbolic extent: a search needs fixed shapes", stage.role));
+      node.reductions.push_back({name == stage.reductions.end() ? r.name() : name->second, *extent});
+      loops.push_back(r.name());
+    }
+    const auto left = stage.func.update_args(0);
+    bool same = node.updates == 1;
+    for (std::size_t i = 0; i < left.size(); ++i) {
+      const auto* variable = left[i].as<hi::Variable>();
+      same = same && variable != nullptr && variable->name == node.loops[i];
+    }
+    node.accumulates = same;
+    for (int u = 0; u < node.updates; ++u) {
+      // The first update's loops stand for all: more than one is rare, and then nothing but its place is chosen.
+      const Expr value = see_through.mutate(stage.func.update_value(u));
+      add_accesses(node, value, loops, true, node.update_operations);
+      node.associative = u == 0 && is_associative(value);
+    }
+    return node;
+  }
+
+  void add_accesses(StageNode& node, const Expr& value, const std::vector<std::string>& loops, bool in_update,
+                    double& operations) const {
+    Walk walk;
+    value.accept(&walk);
+    operations += walk.operations;
+    for (const auto* call : walk.calls) {
+      Access access;
+      access.in_update = in_update;
+      if (const auto stage = roles_.find(call->name); stage != roles_.end()) {
+        access.source = stage->second;
+      } else if (const auto operand = operand_roles_.find(call->name); operand != operand_roles_.end()) {
+        access.source = operand->second;
+        access.operand = true;
+      } else {
+        continue;
+      }
+      if (access.source == node.role) continue;
+      for (const auto& index : call->args) access.index.push_back(affine(index, loops));
+      node.accesses.push_back(std::move(access));
+    }
+  }
+
+  const Pipeline& pipeline_;
+  std::map<std::string, std::string> roles_, operand_roles_;  // by Halide's names
+  std::set<std::string> known_;
+};
+
+/// The values that an index takes while the loops run over a box.
+Interval reach(const AffineIndex& index, const Box& loops) {
+  Interval r{index.offset, 1};
+  for (std::size_t i = 0; i < loops.size() && i < index.coefficients.size(); ++i) {
+    const std::int64_t c = index.coefficients[i];
+    r.min += c * (c >= 0 ? loops[i].min : loops[i].min + loops[i].extent - 1);
+    r.extent += std::abs(c) * (loops[i].extent - 1);
+  }
+  return r;
+}
+
+Interval hull(const Interval& a, const Interval& b) {
+  const std::int64_t min = std::min(a.min, b.min);
+  return {min, std::max(a.min + a.extent, b.min + b.extent) - min};
+}
+
+}  // namespace
+
+std::int64_t StageNode::elements() const {
+  std::int64_t count = 1;
+  for (const auto& interval : box) count *= interval.extent;
+  return count;
+}
+
+std::int64_t StageNode::reduction_steps() const {
+  std::int64_t count = 1;
+  for (const auto& r : reductions) count *= r.extent;
+  return count;
+}
+
+double StageNode::operations() const {
+  return static_cast<double>(elements()) *
+         (pure_operations + update_operations * (updates > 0 ? static_cast<double>(reduction_steps()) : 0));
+}
+
+const StageNode& Dependences::stage(std::string_view role) const {
+  for (const auto& stage : stages)
+    if (stage.role == role) return stage;
+  throw Error(ErrorCode::internal, fmt::format("the pipeline has no stage '{}'", role));
+}
+
+bool Dependences::has_stage(std::string_view role) const {
+  return std::ranges::any_of(stages, [&](const StageNode& stage) { return stage.role == role; });
+}
+
+std::vector<const StageNode*> Dependences::consumers(std::string_view role) const {
+  std::vector<const StageNode*> readers;
+  for (const auto& stage : stages)
+    if (std::ranges::any_of(stage.accesses, [&](const Access& a) { return a.source == role; }))
+      readers.push_back(&stage);
+  return readers;
+}
+
+std::map<std::string, Box> Dependences::regions(std::string_view consumer, const Box& box) const {
+  std::map<std::string, Box> needed;
+  needed[std::string(consumer)] = box;
+  for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
+    const auto mine = needed.find(stage->role);
+    if (mine == needed.end()) continue;
+    Box loops = mine->second;
+    for (const auto& r : stage->reductions) loops.push_back({0, r.extent});
+    for (const auto& access : stage->accesses) {
+      Box read;
+      for (std::size_t d = 0; d < access.index.size(); ++d) {
+        if (access.index[d].affine) {
+          read.push_back(reach(access.index[d], loops));
+        } else if (access.operand) {
+          read.push_back({0, operands.at(access.source).extents.at(d)});
+        } else {
+          // What a stage covers as a whole is known once the outputs' boxes are.
+          const StageNode& source = this->stage(access.source);
+          read.push_back(d < source.box.size() ? source.box[d] : Interval{0, 1});
+        }
+      }
+      const auto [known, fresh] = needed.emplace(access.source, read);
+      if (fresh) continue;
+      for (std::size_t d = 0; d < read.size(); ++d) known->second[d] = hull(known->second[d], read[d]);
+    }
+  }
+  return needed;
+}
+
+Dependences analyse(const Pipeline& pipeline, const std::vector<std::int64_t>& output_extents) {
+  if (pipeline.outputs.size() != 1)
+    throw Error(ErrorCode::unsupported, fmt::format("a search schedules pipelines with one output, and this one has {}",
+                                                    pipeline.outputs.size()));
+  try {
+    return Analyser(pipeline).run(output_extents);
+  } catch (const Halide::Error& error) {
+    throw Error(ErrorCode::internal, fmt::format("Halide: {}", error.what()));
+  }
+}
+
+}  // namespace heddle::autoscheduler

@@ -1,0 +1,87 @@
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "dsl/pipeline.hpp"
+
+// Who reads what of whom in a pipeline: affine accesses, the regions that they ask for, and how often values are used
+// again. Works on any Halide pipeline whose Funcs have names; symbolic extents must be bound.
+namespace heddle::autoscheduler {
+
+/// One index of an access as a function of the reader's loops: offset + sum of coefficient * loop.
+struct AffineIndex {
+  std::vector<std::int64_t> coefficients;  ///< one a loop of the reader, reductions after the pure ones
+  std::int64_t offset = 0;
+  bool affine = true;  ///< false: anything within the source's extent may be read
+  /// Loops that the index depends on, affine or not.
+  std::vector<bool> depends;
+};
+
+/// A read of a stage or operand, with what has no role seen through.
+struct Access {
+  std::string source;
+  bool operand = false;
+  bool in_update = false;
+  std::vector<AffineIndex> index;  ///< one a dimension of the source, Halide's order (innermost first)
+};
+
+struct ReductionLoop {
+  std::string name;
+  std::int64_t extent = 1;
+};
+
+/// The half-open box [min, min + extent) along each dimension.
+struct Interval {
+  std::int64_t min = 0, extent = 1;
+};
+using Box = std::vector<Interval>;
+
+/// One stage of the pipeline.
+struct StageNode {
+  std::string role;
+  std::vector<std::string> loops;         ///< of the pure definition, Halide's order
+  std::vector<ReductionLoop> reductions;  ///< of the first update, innermost first
+  int updates = 0;
+  /// One update, which adds to the element that the loops name: `f(x, y) = f(x, y) + ...`.
+  bool accumulates = false;
+  bool associative = false;  ///< the update's operation may be reordered: sums, products, minima, maxima
+  int element_bytes = 4;
+  double pure_operations = 0;    ///< arithmetic of one element, calls of functions weighted by what they cost
+  double update_operations = 0;  ///< of one step of the update
+  std::vector<Access> accesses;
+  Box box;  ///< that the whole output needs
+
+  std::int64_t elements() const;
+  std::int64_t reduction_steps() const;  ///< 1 without reductions
+  double operations() const;             ///< of computing the whole box once
+};
+
+struct OperandNode {
+  std::string role;
+  int element_bytes = 4;
+  std::vector<std::int64_t> extents, strides;  ///< Halide's order; strides in elements, 0 where unknown
+};
+
+class Dependences {
+ public:
+  std::vector<StageNode> stages;  ///< producers first, `out` last
+  std::map<std::string, OperandNode> operands;
+
+  const StageNode& stage(std::string_view role) const;  ///< throws Error{internal}
+  bool has_stage(std::string_view role) const;
+  const StageNode& out() const { return stages.back(); }
+  /// The stages that read a stage or operand.
+  std::vector<const StageNode*> consumers(std::string_view role) const;
+
+  /// What computing `box` of `consumer` needs of every stage and operand before it, when what lies between is computed
+  /// just for that box. Reductions run over their whole extent.
+  std::map<std::string, Box> regions(std::string_view consumer, const Box& box) const;
+};
+
+/// Throws Error{unsupported} for a pipeline with several outputs of different shapes or with symbolic extents.
+/// `output_extents`: of `out`, Halide's order.
+Dependences analyse(const Pipeline& pipeline, const std::vector<std::int64_t>& output_extents);
+
+}  // namespace heddle::autoscheduler

@@ -1,0 +1,120 @@
+#include "autoscheduler/estimate.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace heddle::autoscheduler {
+namespace {
+
+constexpr double clock_hz = 3e9;
+constexpr double fma_units = 2, loads_a_cycle = 2, fma_latency = 4;
+
+double box_bytes(const Box& box, int element_bytes) {
+  double bytes = element_bytes;
+  for (const auto& interval : box) bytes *= static_cast<double>(interval.extent);
+  return bytes;
+}
+
+/// Cycles of a register-tiled reduction.
+double reduction_cycles(const PlacedStage& s) {
+  const StageNode& node = *s.node;
+  const double steps = static_cast<double>(node.reduction_steps());
+  // A multiply and an add are one instruction.
+  const double instructions = std::max(1.0, node.update_operations - 1);
+  const double tiles = s.computed / (s.accumulators * s.lanes);
+  const double step = std::max(
+      {s.accumulators * instructions / fma_units, (s.vector_loads + s.scalar_loads) / loads_a_cycle, fma_latency});
+  // The loop's own branch and addresses are paid once an unrolled step.
+  const double overhead = 1.5 / s.steps_unrolled;
+  const double start = 2 * s.accumulators + 10;
+  return tiles * (steps * (step + overhead) + start);
+}
+
+double stage_cycles(const PlacedStage& s) {
+  if (s.accumulators > 0) return reduction_cycles(s);
+  const StageNode& node = *s.node;
+  const double steps = node.updates > 0 ? static_cast<double>(node.reduction_steps()) : 0;
+  // A scalar reduction waits for its own sum at every step.
+  const double update =
+      steps * std::max(node.update_operations / fma_units, s.lanes == 1 && steps > 0 ? fma_latency : 1.0);
+  const double stores = s.level < 0 ? 0 : 1;
+  return s.computed / s.lanes * (node.pure_operations / fma_units + stores + update);
+}
+
+}  // namespace
+
+double log_feature(double value) { return std::log2(std::max(value, 1e-12)); }
+
+double estimate_seconds(const Subject& subject, const Nest& nest, const std::vector<PlacedStage>& stages,
+                        const std::vector<PlacedOperand>& operands, std::map<std::string, double>& features) {
+  const Dependences& d = subject.dependences;
+  const StageNode& out = d.out();
+  const double threads = subject.threads();
+  const double tasks = static_cast<double>(nest.tasks());
+  const double rounds = std::ceil(tasks / threads);
+  const double speedup = subject.threads() > 1 ? std::max(1.0, tasks / rounds) : 1.0;
+
+  double cycles = static_cast<double>(out.elements()) * nest.waste() / nest.vector_lanes() *
+                  (std::max(out.pure_operations, 1.0) / fma_units + 1);
+  for (const PlacedStage& s : stages) {
+    const double own = stage_cycles(s);
+    cycles += own;
+    features["computed." + s.node->role] =
+        log_feature(s.computed / static_cast<double>(std::max<std::int64_t>(s.node->elements(), 1)));
+    features["place." + s.node->role] = s.level;
+  }
+  // Gathers read an element at a time.
+  for (const PlacedOperand& o : operands)
+    if (!o.contiguous) cycles += static_cast<double>(out.elements()) * 2;
+
+  // Bytes that one iteration of each level's loop touches, of everything that is read or written in it.
+  std::vector<double> touched(nest.levels() + 1, 0.0);
+  for (std::size_t level = 0; level <= nest.levels(); ++level) {
+    const Box box = nest.region(level);
+    const auto regions = d.regions(out.role, box);
+    touched[level] = box_bytes(box, out.element_bytes);
+    for (const PlacedOperand& o : operands)
+      if (const auto r = regions.find(o.role); r != regions.end())
+        touched[level] += box_bytes(r->second, o.element_bytes);
+    for (const PlacedStage& s : stages)
+      if (s.level >= 0 && s.accumulators == 0)
+        if (const auto r = regions.find(s.node->role); r != regions.end())
+          touched[level] += box_bytes(r->second, s.node->element_bytes);
+  }
+  struct Cache {
+    const char* name;
+    double bytes, bytes_a_cycle;
+  };
+  const std::array<Cache, 3> caches = {Cache{"l1", static_cast<double>(subject.machine.l1_bytes) * 0.75, 28},
+                                       Cache{"l2", static_cast<double>(subject.machine.l2_bytes) * 0.75, 14},
+                                       Cache{"l3", static_cast<double>(subject.machine.l3_bytes) * 0.5, 4}};
+  double transfer = 0;
+  for (const Cache& cache : caches) {
+    std::size_t fitting = 0;
+    while (fitting < nest.levels() && touched[fitting + 1] <= cache.bytes) ++fitting;
+    const double traffic =
+        static_cast<double>(fitting >= nest.levels() ? 1 : nest.iterations(fitting)) * touched[fitting];
+    features[std::string("traffic.") + cache.name] = log_feature(traffic);
+    // What fits stays from run to run: a kernel is timed with warm caches.
+    if (fitting >= nest.levels() && touched[nest.levels()] <= cache.bytes) continue;
+    transfer = std::max(transfer, traffic / cache.bytes_a_cycle);
+  }
+  const double unpacked =
+      static_cast<double>(std::ranges::count_if(operands, [](const PlacedOperand& o) { return !o.packed; }));
+  features["unpacked"] = unpacked;
+  features["cycles"] = log_feature(cycles);
+  features["transfer"] = log_feature(transfer);
+  features["tasks"] = log_feature(tasks);
+  features["balance"] = speedup / threads;
+  features["waste"] = nest.waste();
+  for (std::size_t level = 0; level <= std::min<std::size_t>(nest.levels(), 4); ++level)
+    features["touched." + std::to_string(level)] = log_feature(touched[level]);
+  const double tiles = static_cast<double>(nest.iterations(0));
+  const double total = std::max(cycles, transfer) + 0.25 * std::min(cycles, transfer) + 6 * tiles;
+  const double seconds = total / speedup / clock_hz + (subject.threads() > 1 ? 2e-6 : 0);
+  features["estimate"] = log_feature(seconds);
+  return seconds;
+}
+
+}  // namespace heddle::autoscheduler

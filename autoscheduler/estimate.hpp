@@ -1,0 +1,39 @@
+#pragma once
+#include <map>
+#include <string>
+#include <vector>
+
+#include "autoscheduler/nest.hpp"
+
+namespace heddle::autoscheduler {
+
+/// What a stage other than `out` costs under a choice of its place.
+struct PlacedStage {
+  const StageNode* node = nullptr;
+  /// Nest level it is computed at; Nest::levels(): before everything; -1: within its consumer's expression.
+  int level = 0;
+  double computed = 0;  ///< elements in all, recomputed ones included
+  int lanes = 1;
+  /// Of a reduction in registers: independent accumulators, and loads of vectors and of single elements a step.
+  double accumulators = 0, vector_loads = 0, scalar_loads = 0;
+  double steps_unrolled = 1;
+};
+
+/// A read of memory by the innermost tile.
+struct PlacedOperand {
+  std::string role;
+  int element_bytes = 4;
+  bool contiguous = true;  ///< the vector's lanes lie side by side, or are one element
+  bool packed = false;     ///< in the order in which it is read
+};
+
+/// Time of a nest by counting: arithmetic at the rate that the register tile allows, and the bytes that each level of
+/// cache must bring in, by the largest loop whose data it holds. In seconds of an imagined processor of 3 GHz with two
+/// FMA units and two loads a cycle; only ratios between candidates matter. Adds what it found to `features`.
+double estimate_seconds(const Subject& subject, const Nest& nest, const std::vector<PlacedStage>& stages,
+                        const std::vector<PlacedOperand>& operands, std::map<std::string, double>& features);
+
+/// log2, with something finite for zero.
+double log_feature(double value);
+
+}  // namespace heddle::autoscheduler

@@ -1,0 +1,91 @@
+#include <algorithm>
+#include <map>
+#include <mutex>
+
+#include <fmt/format.h>
+
+#include "autoscheduler/subject.hpp"
+#include "base/error.hpp"
+
+namespace heddle::autoscheduler {
+namespace {
+
+class PipelineSpace final : public Space {
+ public:
+  PipelineSpace(const Workload& workload, const Machine& machine, bool families)
+      : subject_(make_subject(workload, machine)) {
+    if (auto tiled = tiled_sketch(subject_)) rules_.push_back(std::move(tiled));
+    if (auto rows = rows_sketch(subject_)) rules_.push_back(std::move(rows));
+    if (families)
+      for (auto& family : family_sketches(subject_)) rules_.push_back(std::move(family));
+    for (const auto& rule : rules_) sketches_.push_back(rule->sketch());
+    if (rules_.empty())
+      throw Error(
+          ErrorCode::unsupported,
+          fmt::format("no structure of loops is known for workload {}; tune it with the families", workload.name()));
+  }
+
+  const std::vector<Sketch>& sketches() const override { return sketches_; }
+  std::variant<Candidate, Pruned> emit(const Point& point) const override {
+    auto made = rules_.at(point.sketch)->emit(point.values);
+    if (auto* candidate = std::get_if<Candidate>(&made))
+      candidate->features["sketch"] = static_cast<double>(point.sketch);
+    return made;
+  }
+
+  std::vector<Point> defaults() const override {
+    // The first of each sketch, then the second of each...: none is certain to be the best.
+    std::vector<std::vector<std::vector<std::int64_t>>> of_rule;
+    std::size_t most = 0;
+    for (auto rule = rules_.rbegin(); rule != rules_.rend(); ++rule) {
+      of_rule.push_back((*rule)->defaults());
+      most = std::max(most, of_rule.back().size());
+    }
+    std::vector<Point> points;
+    for (std::size_t i = 0; i < most; ++i)
+      for (std::size_t r = 0; r < of_rule.size(); ++r)
+        if (i < of_rule[r].size()) points.push_back({rules_.size() - 1 - r, of_rule[r][i]});
+    return points;
+  }
+
+ private:
+  Subject subject_;
+  std::vector<std::unique_ptr<SketchRule>> rules_;
+  std::vector<Sketch> sketches_;
+};
+
+}  // namespace
+
+Subject make_subject(const Workload& workload, const Machine& machine) {
+  if (machine.gpu)
+    throw Error(ErrorCode::unsupported, "searching schedules for devices is not supported yet; choose a processor");
+  if (!workload.symbols().empty())
+    throw Error(ErrorCode::unsupported,
+                fmt::format("workload {} has symbolic extents: a search needs fixed shapes (--dim NAME=SIZE)",
+                            workload.name()));
+  const BufferView view = workload.output_views().front();
+  std::vector<std::int64_t> extents;
+  for (const auto& dimension : view.dimensions) extents.push_back(dimension.extent.value());
+  Subject subject{workload, machine, analyse(workload.instantiate(), extents), {}, 1};
+  for (std::size_t d = 0; d < extents.size(); ++d) subject.order.push_back(d);
+  std::ranges::stable_sort(subject.order, [&](std::size_t a, std::size_t b) {
+    if ((extents[a] == 1) != (extents[b] == 1)) return extents[a] != 1;
+    return view.dimensions[a].stride.value() < view.dimensions[b].stride.value();
+  });
+  subject.lanes = machine.lanes(subject.dependences.out().element_bytes);
+  return subject;
+}
+
+std::unique_ptr<Space> make_space(const Workload& workload, const Machine& machine, bool families) {
+  return std::make_unique<PipelineSpace>(workload, machine, families);
+}
+
+std::string print(const Point& point, const std::vector<Sketch>& sketches) {
+  const Sketch& sketch = sketches.at(point.sketch);
+  std::string text;
+  for (std::size_t k = 0; k < sketch.knobs.size(); ++k)
+    text += fmt::format("{}{}={}", k == 0 ? "" : ",", sketch.knobs[k].name, point.values.at(k));
+  return fmt::format("{}({})", sketch.name, text);
+}
+
+}  // namespace heddle::autoscheduler

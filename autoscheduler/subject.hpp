@@ -1,0 +1,51 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "autoscheduler/dependence.hpp"
+#include "autoscheduler/space.hpp"
+
+namespace heddle::autoscheduler {
+
+/// What is to be scheduled, as sketches see it.
+struct Subject {
+  Workload workload;
+  Machine machine;
+  Dependences dependences;  ///< of the direct variant with nothing packed
+  /// Loops of `out` by their place in memory, innermost first; those of one iteration last.
+  std::vector<std::size_t> order;
+  int lanes = 8;  ///< of the widest vector of the output's elements
+
+  int threads() const { return workload.composition().threads; }
+  const std::string& loop(std::size_t place) const { return dependences.out().loops[order[place]]; }
+  std::int64_t extent(std::size_t place) const { return dependences.out().box[order[place]].extent; }
+  std::size_t rank() const { return order.size(); }
+};
+Subject make_subject(const Workload& workload, const Machine& machine);
+
+/// One structure: its knobs, and what a choice of them makes.
+class SketchRule {
+ public:
+  virtual ~SketchRule() = default;
+  virtual const Sketch& sketch() const = 0;
+  virtual std::variant<Candidate, Pruned> emit(const std::vector<std::int64_t>& values) const = 0;
+  /// Values that an analytic rule gives, the best first.
+  virtual std::vector<std::vector<std::int64_t>> defaults() const = 0;
+};
+
+// Null where the structure does not fit the subject, which must outlive what is made.
+
+/// A register tile of the output; reductions with reuse accumulate in it, producers are placed around it.
+std::unique_ptr<SketchRule> tiled_sketch(const Subject& subject);
+/// Reductions along whole rows, whose results every element of the row reads.
+std::unique_ptr<SketchRule> rows_sketch(const Subject& subject);
+/// One a hand-written family that matches.
+std::vector<std::unique_ptr<SketchRule>> family_sketches(const Subject& subject);
+
+/// Every structure that fits. `families`: those written by hand too. Throws Error{unsupported} for symbolic extents and
+/// for devices.
+std::unique_ptr<Space> make_space(const Workload& workload, const Machine& machine, bool families);
+
+}  // namespace heddle::autoscheduler
