@@ -95,6 +95,7 @@ Expr without_clamps(const Expr& e) {
 }
 
 std::optional<std::int64_t> integer(const Expr& e) {
+  if (!e.defined()) return std::nullopt;
   const auto value = hi::as_const_int(hi::simplify(e));
   return value ? std::optional<std::int64_t>(*value) : std::nullopt;
 }
@@ -118,6 +119,8 @@ AffineIndex affine(const Expr& index, const std::vector<std::string>& loops) {
 }
 
 bool is_associative(const Expr& value) {
+  // Halide names what an update uses twice.
+  if (const auto* let = value.as<hi::Let>()) return is_associative(let->body);
   return value.as<hi::Add>() != nullptr || value.as<hi::Mul>() != nullptr || value.as<hi::Min>() != nullptr ||
          value.as<hi::Max>() != nullptr;
 }
@@ -149,7 +152,8 @@ class Analyser {
   OperandNode operand(const std::string& role, const Halide::ImageParam& param) const {
     OperandNode node{role, param.type().bytes(), {}, {}};
     for (int d = 0; d < param.dimensions(); ++d) {
-      const auto extent = integer(param.dim(d).extent()), stride = integer(param.dim(d).stride());
+      const Halide::Parameter parameter = param.parameter();
+      const auto extent = integer(parameter.extent_constraint(d)), stride = integer(parameter.stride_constraint(d));
       if (!extent)
         throw Error(
             ErrorCode::unsupported,
@@ -173,15 +177,15 @@ class Analyser {
     add_accesses(node, see_through.mutate(stage.func.value()), loops, false, node.pure_operations);
     node.updates = stage.func.num_update_definitions();
     if (node.updates == 0) return node;
-    for (const auto& r : stage.func.rvars(0)) {
-      const auto name = stage.reductions.find(r.name());
-      const auto extent = integer(r.extent());
+    for (const hi::ReductionVariable& r : stage.func.function().update(0).schedule().rvars()) {
+      const auto name = stage.reductions.find(r.var);
+      const auto extent = integer(r.extent);
       if (!extent)
         throw Error(
             ErrorCode::unsupported,
             fmt::format("a reduction of stage '{}' has a symbolic extent: a search needs fixed shapes", stage.role));
-      node.reductions.push_back({name == stage.reductions.end() ? r.name() : name->second, *extent});
-      loops.push_back(r.name());
+      node.reductions.push_back({name == stage.reductions.end() ? r.var : name->second, *extent});
+      loops.push_back(r.var);
     }
     const auto left = stage.func.update_args(0);
     bool same = node.updates == 1;
@@ -204,7 +208,14 @@ class Analyser {
     Walk walk;
     value.accept(&walk);
     operations += walk.operations;
-    for (const auto* call : walk.calls) {
+    Walk reads;
+    const Expr whole = hi::substitute_in_all_lets(value);
+    whole.accept(&reads);
+    std::vector<const hi::Call*> distinct;
+    for (const auto* call : reads.calls)
+      if (std::ranges::none_of(distinct, [&](const hi::Call* known) { return hi::equal(Expr(known), Expr(call)); }))
+        distinct.push_back(call);
+    for (const auto* call : distinct) {
       Access access;
       access.in_update = in_update;
       if (const auto stage = roles_.find(call->name); stage != roles_.end()) {

@@ -779,6 +779,7 @@ std::vector<std::vector<std::int64_t>> Tiled::defaults() const {
 }  // namespace
 
 std::unique_ptr<SketchRule> tiled_sketch(const Subject& subject) {
+  if (subject.rank() == 0) return nullptr;  // a scalar has no loops to tile
   auto rule = std::make_unique<Tiled>(subject);
   if (!rule->fits()) return nullptr;
   return rule;

@@ -49,23 +49,6 @@ std::string run(const Case& test, const Workload& workload, const Machine& machi
   return "";
 }
 
-/// Data and result channels last; a convolution's input with the border that its padding needs.
-Workload channels_last_form(const Operator& op, const Case& test) {
-  Composition c = Workload::of(op, test.attributes, test.inputs, {}, 2).composition();
-  for (auto& input : c.inputs)
-    if (!input.constant && input.type.rank() >= 3) input.type.layout.order = channels_last(input.type.rank());
-  const auto pads = test.attributes.value("pads", std::vector<std::int64_t>{});
-  TensorType& x = c.inputs[0].type;
-  if (op.name() == "conv" && static_cast<int>(pads.size()) == 2 * (x.rank() - 2)) {
-    x.layout.border.resize(x.shape.size());
-    for (std::size_t d = 0; d < pads.size() / 2; ++d) x.layout.border[d + 2] = {pads[d], pads[d + pads.size() / 2]};
-  }
-  Layout out;
-  out.order = channels_last(Workload(c).output_types()[0].rank());
-  if (out.order.size() >= 3) c.output_layouts = {out};
-  return Workload(std::move(c));
-}
-
 std::string check(const Job& job) {
   auto random = testing::generator_for(testing::seed(), job.op->name(), job.index);
   std::string form = "as it is";
@@ -77,8 +60,8 @@ std::string check(const Job& job) {
     if (failure.empty() && (spatial || random() % 4 == 0)) {
       const Case fixed =
           job.test.bindings.empty() ? job.test : testing::bind(job.test, *job.op, job.test.bindings.back());
-      const Workload workload =
-          spatial ? channels_last_form(*job.op, fixed) : Workload::of(*job.op, fixed.attributes, fixed.inputs, {}, 1);
+      const Workload workload = spatial ? testing::channels_last_form(*job.op, fixed)
+                                        : Workload::of(*job.op, fixed.attributes, fixed.inputs, {}, 1);
       form = "fixed: " + workload.text();
       failure = run(fixed, workload, random() % 2 == 0 ? wide() : Machine{}, {}, random);
     }

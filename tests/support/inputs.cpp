@@ -85,6 +85,22 @@ Case bind(const Case& test, const Operator& op, const SymbolValues& symbols) {
   return bound;
 }
 
+Workload channels_last_form(const Operator& op, const Case& test, int threads) {
+  Composition c = Workload::of(op, test.attributes, test.inputs, {}, threads).composition();
+  for (auto& input : c.inputs)
+    if (!input.constant && input.type.rank() >= 3) input.type.layout.order = channels_last(input.type.rank());
+  const auto pads = test.attributes.value("pads", std::vector<std::int64_t>{});
+  TensorType& x = c.inputs[0].type;
+  if (op.name() == "conv" && static_cast<int>(pads.size()) == 2 * (x.rank() - 2)) {
+    x.layout.border.resize(x.shape.size());
+    for (std::size_t d = 0; d < pads.size() / 2; ++d) x.layout.border[d + 2] = {pads[d], pads[d + pads.size() / 2]};
+  }
+  Layout out;
+  out.order = channels_last(Workload(c).output_types()[0].rank());
+  if (out.order.size() >= 3) c.output_layouts = {out};
+  return Workload(std::move(c));
+}
+
 Layout random_layout(int rank, std::mt19937_64& random) {
   Layout layout;
   layout.order.resize(static_cast<std::size_t>(rank));

@@ -37,6 +37,10 @@ SymbolRanges ranges_of(const Case& test);
 /// The case with its symbols replaced by a binding's values: a static workload.
 Case bind(const Case& test, const Operator& op, const SymbolValues& symbols);
 
+/// A static case as models lay it out: data and result channels last, a convolution's input with the border that its
+/// padding needs.
+Workload channels_last_form(const Operator& op, const Case& test, int threads = 2);
+
 /// Another order of dimensions and borders, for a value of that rank.
 Layout random_layout(int rank, std::mt19937_64& random);
 
