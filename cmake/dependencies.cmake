@@ -54,6 +54,19 @@ set_target_properties(xxhash::xxhash PROPERTIES
   INTERFACE_INCLUDE_DIRECTORIES "${HEDDLE_XXHASH_INCLUDE_DIR}"
   INTERFACE_COMPILE_OPTIONS "-DXXH_INLINE_ALL=")
 
+# Debian's SOCI has no CMake package. Its back ends are linked, not left to SOCI to find by name at run time.
+find_path(HEDDLE_SOCI_INCLUDE_DIR soci/soci.h REQUIRED)
+find_path(HEDDLE_LIBPQ_INCLUDE_DIR libpq-fe.h PATH_SUFFIXES postgresql REQUIRED)
+find_library(HEDDLE_LIBPQ_LIBRARY pq REQUIRED)
+foreach(part IN ITEMS core sqlite3 postgresql)
+  find_library(HEDDLE_SOCI_${part}_LIBRARY soci_${part} REQUIRED)
+  add_library(soci::${part} SHARED IMPORTED GLOBAL)
+  set_target_properties(soci::${part} PROPERTIES
+    IMPORTED_LOCATION "${HEDDLE_SOCI_${part}_LIBRARY}"
+    INTERFACE_INCLUDE_DIRECTORIES "${HEDDLE_SOCI_INCLUDE_DIR};${HEDDLE_LIBPQ_INCLUDE_DIR}")
+endforeach()
+target_link_libraries(soci::postgresql INTERFACE "${HEDDLE_LIBPQ_LIBRARY}")
+
 find_package(SPIRV-Tools REQUIRED)
 
 # Neither driver is linked: a program with Heddle's runtime starts where there is none. volk's functions come from the

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/file.hpp"
+#include "schedules/records.hpp"
 
 namespace heddle {
 
@@ -23,8 +24,11 @@ bool matches(const Family& family, const Workload& workload, const Machine& mach
   return family.gpu == machine.gpu.has_value() && family.matches(workload, machine);
 }
 
-Choice choose(const Workload& workload, const Machine& machine, const std::optional<std::filesystem::path>& file) {
+Choice choose(const Workload& workload, const Machine& machine, const std::optional<std::filesystem::path>& file,
+              const RecordStore* records) {
   if (file) return {Implementation::parse(read_file(*file), file->string()), "file " + file->string(), {}};
+  if (records != nullptr)
+    if (auto found = choose_record(*records, workload, machine)) return std::move(found->choice);
   for (const Family& family : families()) {
     if (!matches(family, workload, machine)) continue;
     const Json knobs = family.rule(workload, machine);

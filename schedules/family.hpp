@@ -43,12 +43,18 @@ bool matches(const Family& family, const Workload& workload, const Machine& mach
 /// What will be compiled for a workload, and why.
 struct Choice {
   Implementation implementation;
-  std::string source;  ///< "family conv_direct (vectors=4, pixels=7)", "file a.sched", "store conv.sched"
+  /// "family conv_direct (vectors=4, pixels=7)", "file a.sched", "record 12 of sqlite:tune.db, measured on this
+  /// machine"
+  std::string source;
   std::vector<ScheduleRequirement> requirements;
 };
 
-/// The implementation for a workload: `file` (a .sched text written by hand) if given, else a shipped tuned schedule,
-/// else the first family that matches with its analytic knobs. Throws Error where the file does not fit.
-Choice choose(const Workload& workload, const Machine& machine, const std::optional<std::filesystem::path>& file = {});
+class RecordStore;
+
+/// The implementation for a workload: `file` (a .sched text written by hand) if given, else the best record that fits,
+/// of this machine or the nearest one, else the first family that matches with its analytic knobs. Throws Error where
+/// the file does not fit, or the records cannot be read.
+Choice choose(const Workload& workload, const Machine& machine, const std::optional<std::filesystem::path>& file = {},
+              const RecordStore* records = nullptr);
 
 }  // namespace heddle

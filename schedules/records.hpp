@@ -8,6 +8,7 @@
 #include "dsl/machine.hpp"
 #include "dsl/schedule.hpp"
 #include "dsl/workload.hpp"
+#include "schedules/family.hpp"
 
 namespace heddle {
 
@@ -24,9 +25,11 @@ struct Record {
   std::string machine;        ///< which processor or device: "AMD EPYC 7763, 32 KiB L1, 512 KiB L2"
   int threads = 1;
   std::string implementation;  ///< Implementation::print()
-  std::string point;           ///< of the space, for people and for transfer: JSON
-  std::string origin;          ///< how the search came to it
-  std::string status;          ///< "ok", or what failed
+  /// What the schedule relies on, by print_requirements(); empty: nobody knows, so that only static extents may use it.
+  std::string requirements;
+  std::string point;   ///< of the space, for people and for transfer: JSON
+  std::string origin;  ///< how the search came to it
+  std::string status;  ///< "ok", or what failed
   std::string message;
   std::vector<double> seconds;            ///< samples
   std::vector<double> incumbent_seconds;  ///< of the best one so far, taken in turns with `seconds`; empty without one
@@ -38,16 +41,26 @@ struct Record {
   std::string created;   ///< UTC, ISO 8601; given by the store if empty
 };
 
+/// JSON: [{"kind": "at_least", "left": "W", "right": 8, "reason": "..."}].
+std::string print_requirements(const std::vector<ScheduleRequirement>& requirements);
+/// Throws Error{invalid_argument}.
+std::vector<ScheduleRequirement> parse_requirements(const std::string& text);
+
 /// Trials in a database: SQLite ("sqlite:tune.db", or a path), or PostgreSQL ("postgresql://..."). What add() has
 /// returned from survives the process's death at any moment. Errors are Error{io} (away, read-only, full: with what to
-/// do), Error{unsupported} for a schema newer than this program, Error{invalid_argument} for a URL that means nothing.
+/// do), Error{unsupported} for a schema newer than this program, Error{invalid_argument} for a URL that means nothing,
+/// Error{corrupt} for a file that is no database. Not for several threads at once: each opens its own. A PostgreSQL
+/// server that restarts is waited for.
 class RecordStore {
  public:
-  /// Opens, creates and migrates.
-  explicit RecordStore(const std::string& url);
+  enum class Open { create, existing };
+  /// Opens and migrates; throws Error{not_found} for an SQLite file that is not there and not to be created.
+  explicit RecordStore(const std::string& url, Open open = Open::create);
   ~RecordStore();
   RecordStore(RecordStore&&) noexcept;
   RecordStore& operator=(RecordStore&&) noexcept;
+
+  const std::string& name() const;  ///< the URL without a password
 
   /// Adds a trial, once: a trial of the same search and number that is there already stays, and its id is returned.
   std::int64_t add(const Record& record);
@@ -78,16 +91,21 @@ class RecordStore {
   std::unique_ptr<State> state_;
 };
 
-/// This processor, as records name it.
+/// This processor, as records name it: "AMD EPYC 7763, 32 KiB L1, 512 KiB L2".
 std::string machine_name();
 
-/// The record to compile a workload with, and why: of this machine, else of the machine most like it (same target,
-/// nearest caches), else none. Returns the best of each store's answers.
+/// How unlike two machines are, by their names: |log2| of the ratio of each cache that both name, 0.25 for another
+/// model and 1 more for another maker. 0: the same.
+double machine_distance(const std::string& a, const std::string& b);
+
 struct RecordChoice {
   Record record;
-  std::string why;  ///< "record 12 of sqlite:tune.db, measured on this machine"
+  Choice choice;  ///< its source: "record 12 of sqlite:tune.db, measured on this machine"
 };
-std::optional<RecordChoice> choose_record(const RecordStore& store, const std::string& url, const Workload& workload,
-                                          const Machine& machine);
+/// The record to compile a workload with, and why: the best one of this machine, else of the machine nearest to it that
+/// measured the same workload for the same target, else none. One that no longer parses or applies is skipped, with a
+/// warning in the log that names it.
+std::optional<RecordChoice> choose_record(const RecordStore& store, const Workload& workload, const Machine& machine,
+                                          const std::string& this_machine = machine_name());
 
 }  // namespace heddle
