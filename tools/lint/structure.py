@@ -55,11 +55,8 @@ OUTSIDE = [
     (r"HalideBuffer\.h$", ["generators", "tests", "perf"], "the runtime uses halide_buffer_t itself"),
     (r"(onnx|google/protobuf)", ["graph", "tools", "tests"], "only the reader knows the model's file format"),
     (r"llvm(-c)?/", [], "LLVM is inside Halide and never called by us"),
-<<<<<<< HEAD
     (r"xgboost/", ["autoscheduler"], "only the search's cost model learns"),
-=======
     (r"(soci/|libpq)", ["schedules", "tests"], "only the store of records speaks SQL"),
->>>>>>> d7216cf (The store of records: SQLite and PostgreSQL through SOCI, and the choice of a record to compile with)
     (r"catch2/", ["tests"], "the test framework belongs into tests/"),
     (r"benchmark/", ["perf"], "the benchmark framework belongs into perf/"),
     (r"CLI/", ["tools", "tests"], "only the program parses a command line"),
