@@ -83,6 +83,9 @@ class SeeThrough : public hi::IRMutator {
 
 /// `clamp(e, low, high)` protects a read outside of what matters: e is what the access follows.
 Expr without_clamps(const Expr& e) {
+  if (const auto* call = e.as<hi::Call>();
+      call != nullptr && (call->is_intrinsic(hi::Call::likely) || call->is_intrinsic(hi::Call::likely_if_innermost)))
+    return without_clamps(call->args[0]);
   if (const auto* low = e.as<hi::Max>(); low != nullptr) {
     if (hi::is_const(low->b)) return without_clamps(low->a);
     if (hi::is_const(low->a)) return without_clamps(low->b);

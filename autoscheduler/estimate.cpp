@@ -23,8 +23,11 @@ double reduction_cycles(const PlacedStage& s) {
   // A multiply and an add are one instruction.
   const double instructions = std::max(1.0, node.update_operations - 1);
   const double tiles = s.computed / (s.accumulators * s.lanes);
-  const double step = std::max(
-      {s.accumulators * instructions / fma_units, (s.vector_loads + s.scalar_loads) / loads_a_cycle, fma_latency});
+  const double loads = s.vector_loads + s.scalar_loads;
+  const double arithmetic = std::max(s.accumulators * instructions / fma_units, fma_latency);
+  // Loads take issue slots from arithmetic, and cannot come at their full rate beside it.
+  const double step =
+      arithmetic * (1 + 0.15 * loads / s.accumulators) + std::max(0.0, loads / loads_a_cycle - 0.85 * arithmetic);
   // The loop's own branch and addresses are paid once an unrolled step.
   const double overhead = 1.5 / s.steps_unrolled;
   const double start = 2 * s.accumulators + 10;

@@ -39,43 +39,35 @@ std::optional<Nest> Nest::make(const Subject& subject, const NestShape& shape, s
   for (std::size_t p = 0; p < rank; ++p)
     if (p == 0 || ceil_div(subject.extent(p), shape.tile[p]) > 1) places.push_back(p);
   const auto is_open = [&](std::size_t p) { return std::ranges::find(places, p) != places.end(); };
-  if (!is_open(shape.innermost) || !is_open(shape.outermost)) {
-    why = "the innermost or outermost loop has one iteration: the same as another choice";
-    return std::nullopt;
-  }
-  if (places.size() > 1 && shape.innermost == shape.outermost) {
-    why = "one loop cannot be the innermost and the outermost of several";
-    return std::nullopt;
-  }
-  std::vector<std::size_t> order = {shape.innermost};
+  // A loop of one iteration is neither: the nearest choice that means something stands for it.
+  NestShape& kept = nest.shape_;
+  if (!is_open(kept.innermost)) kept.innermost = places.front();
+  if (!is_open(kept.outermost) || (places.size() > 1 && kept.outermost == kept.innermost))
+    kept.outermost = places.back() != kept.innermost ? places.back() : places.front();
+  for (std::size_t p = 0; p < rank; ++p)
+    if (kept.block[p] >= ceil_div(subject.extent(p), kept.tile[p])) kept.block[p] = 0;
+  std::vector<std::size_t> order = {kept.innermost};
   for (const std::size_t p : places)
-    if (p != shape.innermost && p != shape.outermost) order.push_back(p);
-  if (shape.outermost != shape.innermost) order.push_back(shape.outermost);
+    if (p != kept.innermost && p != kept.outermost) order.push_back(p);
+  if (kept.outermost != kept.innermost) order.push_back(kept.outermost);
 
   std::vector<NestLoop> blocks;
   for (const std::size_t p : order) {
     const std::int64_t tiles = ceil_div(subject.extent(p), shape.tile[p]);
-    const std::int64_t block = shape.block[p];
+    const std::int64_t block = kept.block[p];
     if (block == 0) {
       nest.loops_.push_back({tile_loop(subject, shape, p), tiles, {p}});
       continue;
-    }
-    if (block >= tiles) {
-      why = fmt::format("a block of {} tiles is not less than {}'s {}", block, subject.loop(p), tiles);
-      return std::nullopt;
     }
     nest.loops_.push_back({tile_loop(subject, shape, p), block, {p}});
     blocks.push_back({block_loop(subject, p), ceil_div(tiles, block), {p}});
   }
   nest.loops_.insert(nest.loops_.end(), blocks.begin(), blocks.end());
   nest.unfused_ = nest.loops_;
-  if (shape.parallel > static_cast<std::int64_t>(nest.loops_.size())) {
-    why = fmt::format("there are no {} loops to share among threads", shape.parallel);
-    return std::nullopt;
-  }
-  if (shape.parallel > 1) {
+  kept.parallel = std::min(kept.parallel, static_cast<std::int64_t>(nest.loops_.size()));
+  if (kept.parallel > 1) {
     NestLoop task{"task", 1, {}};
-    for (std::int64_t i = 0; i < shape.parallel; ++i) {
+    for (std::int64_t i = 0; i < kept.parallel; ++i) {
       const NestLoop& outer = nest.loops_[nest.loops_.size() - 1];
       task.count *= outer.count;
       task.places.insert(task.places.end(), outer.places.begin(), outer.places.end());

@@ -8,6 +8,7 @@
 #include <bit>
 #include <numeric>
 #include <optional>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -583,7 +584,7 @@ class Tiled::Emission {
 
   void unroll_reductions(Stage& update, const StageNode& node, const std::vector<std::string>& names,
                          std::int64_t depth) const {
-    const std::int64_t unroll = value("unroll_" + node.role, 1);
+    std::int64_t unroll = value("unroll_" + node.role, 1);
     if (unroll == 0) {
       for (const std::string& name : names) update.unroll(name);
       return;
@@ -592,9 +593,10 @@ class Tiled::Emission {
     std::int64_t extent = depth;
     for (const auto& r : node.reductions)
       if (r.name == names[0]) extent = r.extent;
-    if (extent % unroll != 0) throw Pruned{"the unrolled steps do not divide the reduction"};
+    // As many steps as divide the reduction: what is left over would cost more than the unrolling gains.
+    while (extent % unroll != 0) --unroll;
     if (extent == unroll) update.unroll(names[0]);
-    else update.unroll(names[0], unroll);
+    else if (unroll > 1) update.unroll(names[0], unroll);
   }
 
   /// A copy of the columns that the tiles of one panel read, side by side in memory.
@@ -765,7 +767,9 @@ std::vector<std::vector<std::int64_t>> Tiled::defaults() const {
       found.emplace_back(std::get<Candidate>(made).estimate, frame);
   std::ranges::stable_sort(found, {}, [](const auto& f) { return f.first; });
   std::vector<std::vector<std::int64_t>> best;
+  std::set<std::string> texts;
   for (const auto& [estimate, values] : found) {
+    if (!texts.insert(std::get<Candidate>(emit(values)).implementation.print()).second) continue;
     // Points that differ in nothing but the order of loops come one after the other; a few of each tile are enough.
     std::size_t same = 0;
     for (const auto& other : best)
