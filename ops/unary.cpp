@@ -66,7 +66,8 @@ constexpr double gelu_linear = 0.044715;
 const double gelu_scale = std::sqrt(2 / std::numbers::pi);
 
 Expr gelu_of(const Expr& x, Parameters p) {
-  if (p[0] == 0) return 0.5F * x * (1.0F + math::erf(x * float(std::numbers::sqrt2 / 2)));
+  // Halved before x comes in: the largest x, doubled, is none.
+  if (p[0] == 0) return x * (0.5F + 0.5F * math::erf(x * float(std::numbers::sqrt2 / 2)));
   // (1 + tanh(u)) / 2 is sigmoid(2u), which loses nothing where tanh comes close to -1.
   const float scale = float(2 * gelu_scale);
   return x * math::sigmoid(x * (scale + float(2 * gelu_scale * gelu_linear) * (x * x)));
@@ -164,7 +165,7 @@ std::vector<Row> activations() {
            [](const Expr& x, Parameters) {
              return x * Halide::strict_float(math::clamp(x + constant(x, 3), 0, 6) * constant(x, 1.0 / 6));
            },
-       .reference = [](double x, Parameters) { return x * clamp_of(x / 6 + 0.5, 0, 1); },
+       .reference = [](double x, Parameters) { return x * (clamp_of(x + 3, 0, 6) / 6); },
        .ulps = 3,
        .reason = "a sum, a factor and two products are rounded"},
       {.name = "swish",
@@ -194,8 +195,9 @@ std::vector<Row> activations() {
        .algorithm = [](const Expr& x, Parameters p) { return gelu_of(x, p); },
        .reference = [](double x, Parameters p) { return gelu_of(x, p); },
        .ulps = 8,
-       .absolute_ulps = 4,
-       .reason = "1 + erf(x) cancels for negative x: the error is absolute there",
+       .absolute_ulps = 24,
+       .reason = "1 + erf(x) cancels for negative x: what erf is off, 2 ulp of 1 where quotients are off as much, is "
+                 "multiplied by x / 2, and results may all be below 0.2",
        .parameters = {{"approximate", 0, {"none", "tanh"}}},
        .variations = {{{"approximate", "tanh"}}}},
       {.name = "softplus",

@@ -9,11 +9,18 @@ namespace heddle::graph {
 
 /// Before: batch_norm(x, scale, b, mean, variance), all known but x.
 /// After: add(mul(x, f), b - mean f) with f = scale / sqrt(variance + epsilon), of shape [C, 1, ...].
+/// Where x is narrower than f32 only if fold_affine can take both into the operator that makes x: x f and b - mean f
+/// may cancel, and batch_norm, which rounds to the narrow type at its end alone, keeps what rounding each of them
+/// loses.
 Graph expand_batch_norm(const Graph& graph) {
   const Operators operators;
   return rewrite_nodes(graph, [&](Rewriter& r, const Node& node) -> std::optional<int> {
     if (node.op->name() != "batch_norm") return std::nullopt;
     const std::vector<int> in = r.operands(node);
+    const Node* producer = r.producer(in[0]);
+    const bool folds = producer != nullptr && r.used_once(in[0]) &&
+                       (producer->op->name() == "conv" || producer->op->name() == "conv_transpose");
+    if (size_of(r.type(in[0]).dtype) < size_of(DType::f32) && !folds) return std::nullopt;
     for (std::size_t i = 1; i < in.size(); ++i)
       if (!r.constant(in[i])) return std::nullopt;
     const auto scale = to_doubles(*r.constant(in[1])), b = to_doubles(*r.constant(in[2]));

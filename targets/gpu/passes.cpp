@@ -8,12 +8,13 @@
 #include "targets/gpu/boolean_arguments.hpp"
 #include "targets/gpu/check_kernels.hpp"
 #include "targets/gpu/doubles.hpp"
+#include "targets/gpu/integers.hpp"
 #include "targets/gpu/narrow_floats.hpp"
 #include "targets/gpu/opencl_vectors.hpp"
 #include "targets/gpu/prefetch_stages.hpp"
 #include "targets/gpu/register_tiles.hpp"
 #include "targets/gpu/special_values.hpp"
-#include "targets/gpu/vulkan_integers.hpp"
+#include "targets/gpu/vulkan_values.hpp"
 
 namespace heddle::targets {
 namespace {
@@ -56,7 +57,8 @@ void add_gpu_passes(Halide::Pipeline& pipeline, const Gpu& gpu) {
   add(special_values);
   add([api = gpu.api](const Stmt& s) { return narrow_floats(s, api); });
   add([api = gpu.api](const Stmt& s) { return doubles(s, api); });
-  add(vulkan ? vulkan_integers : opencl_vectors);
+  add([api = gpu.api](const Stmt& s) { return integers(s, api); });
+  add(vulkan ? vulkan_values : opencl_vectors);
   add(boolean_arguments);
   add([gpu](const Stmt& s) { return check_kernels(s, gpu); });
 }

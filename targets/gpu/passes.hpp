@@ -10,7 +10,7 @@
 namespace heddle::targets {
 
 /// Part of the key of cached kernels: raised whenever a pass changes what it makes.
-constexpr int gpu_passes_version = 7;
+constexpr int gpu_passes_version = 8;
 
 /// Adds the passes that a device needs to a scheduled pipeline, before it is lowered. They run after all of Halide's
 /// own lowering and before kernels are taken out of the host's code, in this order:
@@ -19,9 +19,10 @@ constexpr int gpu_passes_version = 7;
 /// 3. special_values: is_nan and its like ask a float's bits; makes integers of 16-bit floats, so before the next
 /// 4. narrow_floats: bfloat16, and f16 for OpenCL, as bit patterns
 /// 5. doubles: constants keep their digits; roots and rounding for Vulkan
-/// 6. vulkan_integers, opencl_vectors: what Halide emits wrongly for one of them
-/// 7. boolean_arguments: no booleans among a kernel's arguments
-/// 8. check_kernels: the device's limits, and what cannot be mended
+/// 6. integers: quotients, remainders and shifts
+/// 7. vulkan_values, opencl_vectors: what Halide emits wrongly for one of them
+/// 8. boolean_arguments: no booleans among a kernel's arguments
+/// 9. check_kernels: the device's limits, and what cannot be mended
 /// They throw Error{unsupported} for schedules that would give wrong or unusable kernels.
 void add_gpu_passes(Halide::Pipeline& pipeline, const Gpu& gpu);
 

@@ -15,6 +15,7 @@ namespace {
 enum class Op : std::uint16_t {
   name = 5,
   extension = 10,
+  extended = 12,
   entry_point = 15,
   capability = 17,
   type_bool = 20,
@@ -34,6 +35,10 @@ enum class Op : std::uint16_t {
   in_bounds_access_chain = 66,
   decorate = 71,
   copy_object = 83,
+  float_add = 129,
+  float_subtract = 131,
+  float_multiply = 133,
+  float_divide = 136,
   logical_equal = 164,
   logical_not_equal = 165,
   integer_equal = 170,
@@ -45,7 +50,9 @@ enum class Op : std::uint16_t {
   atomic_first_with_result = 229,
   atomic_last_with_result = 242,
 };
-constexpr std::uint32_t decoration_non_writable = 24, decoration_binding = 33;
+constexpr std::uint32_t decoration_non_writable = 24, decoration_binding = 33, decoration_no_contraction = 42;
+/// Of the instructions that are named GLSL.std.450, the only ones besides the core's.
+constexpr std::uint32_t glsl_float_minimum = 37;
 constexpr std::size_t header_words = 5;
 constexpr std::uint32_t magic = 0x07230203;
 
@@ -141,6 +148,26 @@ std::set<std::uint32_t> signed_values(const SpirvWords& module) {
   return values_of(module, [](const Instruction& i) {
     return i.op == Op::type_int && i.operands.size() == 3 && i.operands[2] == 1;
   });
+}
+
+bool is_arithmetic(Op op) {
+  return op == Op::float_add || op == Op::float_subtract || op == Op::float_multiply || op == Op::float_divide;
+}
+
+/// The minimum of a value with itself, by which vulkan_values says that the value is exact.
+bool says_exact(const Instruction& i) {
+  const auto& o = i.operands;
+  return i.op == Op::extended && o.size() == 6 && o[3] == glsl_float_minimum && o[4] == o[5];
+}
+
+/// Sums, differences, products and quotients that drivers must neither join with others nor cancel against them.
+std::set<std::uint32_t> exact_values(const SpirvWords& module) {
+  std::set<std::uint32_t> arithmetic, exact;
+  for_each_instruction(module, [&](const Instruction& i) {
+    if (is_arithmetic(i.op) && i.operands.size() == 4) arithmetic.insert(i.operands[1]);
+    if (says_exact(i) && arithmetic.contains(i.operands[4])) exact.insert(i.operands[4]);
+  });
+  return exact;
 }
 
 /// What a module must declare to have numbers of 8 and 16 bits in its buffers.
@@ -242,11 +269,12 @@ SpirvWords finish_spirv(const SpirvWords& module, const std::string& entry, int 
   }
 
   const std::set<std::uint32_t> booleans = boolean_values(module), numbers = signed_values(module);
+  const std::set<std::uint32_t> exact = exact_values(module);
   const Narrow narrow = narrow_storage(module, uniform_blocks);
 
   SpirvWords finished(module.begin(), module.begin() + header_words);
   std::uint32_t function = 0;
-  bool declared = false;
+  bool declared = false, decorated = false;
   for_each_instruction(module, [&](const Instruction& i) {
     Op op = i.op;
     std::vector<std::uint32_t> operands(i.operands.begin(), i.operands.end());
@@ -260,6 +288,15 @@ SpirvWords finish_spirv(const SpirvWords& module, const std::string& entry, int 
         append_literal(name, extension);
         append(finished, Op::extension, name);
       }
+    }
+    if (op == Op::decorate && !decorated) {
+      decorated = true;
+      for (const auto value : exact) append(finished, Op::decorate, {value, decoration_no_contraction});
+    }
+    // OpExtInst %float %b FMin %a %a  ->  OpCopyObject %float %b %a, and OpDecorate %a NoContraction above.
+    if (says_exact(i)) {
+      op = Op::copy_object;
+      operands = {operands[0], operands[1], operands[4]};
     }
     // OpINotEqual %bool %a %b  ->  OpLogicalNotEqual %bool %a %b where a and b are booleans.
     if ((op == Op::integer_equal || op == Op::integer_not_equal) && operands.size() == 4 &&

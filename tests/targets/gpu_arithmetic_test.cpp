@@ -91,6 +91,66 @@ TEST_CASE("remainders keep their sign and their bits", "[gpu]") {
   }
 }
 
+/// Halide's division: remainders are not negative, and both are 0 for a divisor of 0.
+std::int64_t quotient(std::int64_t a, std::int64_t b) {
+  if (b == 0) return 0;
+  const std::int64_t q = a / b, r = a % b;
+  return r >= 0 ? q : b > 0 ? q - 1 : q + 1;
+}
+
+template <class T>
+void check_division() {
+  std::vector<T> values = {std::numeric_limits<T>::min(), std::numeric_limits<T>::max()};
+  for (int i = -31; i < 31; ++i) values.push_back(static_cast<T>(i * i * i * (sizeof(T) > 1 ? 1 : 3) + i));
+  const bool is_signed = std::is_signed_v<T>;
+  std::vector<int> divisors = {0, 1, 2, 3, 5, 8, 100};
+  if (is_signed) divisors.insert(divisors.end(), {-3, -4});
+  const int n = static_cast<int>(values.size()), count = static_cast<int>(divisors.size());
+  for (const DeviceApi api : both) {
+    Halide::Buffer<T> numbers(n), given(count);
+    std::copy(values.begin(), values.end(), numbers.begin());
+    for (int d = 0; d < count; ++d) given(d) = static_cast<T>(divisors[d]);
+    numbers.set_host_dirty();
+    given.set_host_dirty();
+    Var x("x"), d("d"), what("what"), xo("xo"), xi("xi");
+    const Expr a = numbers(x), b = given(d), b_not_zero = select(b == cast<T>(0), cast<T>(9), b);
+    Expr by_constant = cast<T>(0), rest_of_constant = cast<T>(0);
+    for (int i = 0; i < count; ++i) {
+      if (divisors[i] == 0) continue;
+      const Expr constant = Halide::Internal::make_const(a.type(), divisors[i]);
+      by_constant = select(d == i, a / constant, by_constant);
+      rest_of_constant = select(d == i, a % constant, rest_of_constant);
+    }
+    Func out("out");
+    out(x, d, what) =
+        select(what == 0, a / b, what == 1, a % b, what == 2, Halide::div_round_to_zero(a, b_not_zero), what == 3,
+               Halide::mod_round_to_zero(a, b_not_zero), what == 4, by_constant, rest_of_constant);
+    out.split(x, xo, xi, 16, TailStrategy::GuardWithIf).gpu_blocks(xo, d, what).gpu_threads(xi);
+    const Halide::Buffer<T> got = testing::run_on_device(out, {n, count, 6}, api);
+    for (int j = 0; j < count; ++j)
+      for (int i = 0; i < n; ++i) {
+        const std::int64_t value = values[i], by = divisors[j];
+        INFO(to_string(api) << ": " << value << " of " << (is_signed ? "" : "unsigned ") << 8 * sizeof(T)
+                            << " bits, divided by " << by);
+        const std::int64_t q = quotient(value, by), r = by == 0 ? 0 : value - q * by, nonzero = by == 0 ? 9 : by;
+        CHECK(std::int64_t{got(i, j, 0)} == q);
+        CHECK(std::int64_t{got(i, j, 1)} == r);
+        CHECK(std::int64_t{got(i, j, 2)} == value / nonzero);
+        CHECK(std::int64_t{got(i, j, 3)} == value % nonzero);
+        CHECK(std::int64_t{got(i, j, 4)} == q);
+        CHECK(std::int64_t{got(i, j, 5)} == r);
+      }
+  }
+}
+
+TEST_CASE("quotients are rounded down", "[gpu]") {
+  check_division<std::int8_t>();
+  check_division<std::uint8_t>();
+  check_division<std::int32_t>();
+  check_division<std::uint32_t>();
+  check_division<std::int64_t>();
+}
+
 TEST_CASE("doubles keep all their digits, and have square roots", "[gpu]") {
   const auto values = floats();
   for (const DeviceApi api : both) {
