@@ -16,6 +16,7 @@
 #include "ops/catalog.hpp"
 #include "runtime/gpu/device.hpp"
 #include "runtime/session.hpp"
+#include "runtime/vulkan/vulkan.hpp"
 #include "targets/gpu/passes.hpp"
 #include "tests/support/inputs.hpp"
 #include "tests/support/run.hpp"
@@ -210,6 +211,9 @@ std::vector<std::string> check(std::span<Job> jobs, DeviceApi api, const std::fi
 }
 
 void check_all(DeviceApi api) {
+  // Before the first device is asked for: the layer cannot be added later.
+  ::setenv("HEDDLE_VULKAN_VALIDATION", "1", 1);
+  const auto messages = runtime::gpu::validation_messages();
   const auto devices = runtime::gpu::list_devices(api);
   INFO(devices.reason);
   REQUIRE_FALSE(devices.devices.empty());
@@ -223,6 +227,8 @@ void check_all(DeviceApi api) {
     const auto part = std::span(all).subspan(begin, std::min(together, all.size() - begin));
     try {
       for (const auto& failure : check(part, api, cache.path())) FAIL_CHECK(failure);
+      INFO("with " << part.front().name() << " to " << part.back().name() << "; what is wrong stands on stderr");
+      CHECK(runtime::gpu::validation_messages() == messages);
     } catch (const std::exception&) {
       // One at a time, to say which.
       for (Job& job : part) {

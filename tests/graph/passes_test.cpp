@@ -258,6 +258,21 @@ TEST_CASE("batch norms and constants a channel go into convolutions", "[passes]"
   }
 }
 
+TEST_CASE("a batch norm of narrow numbers is expanded only into the convolution before it", "[passes]") {
+  ModelBuilder m;
+  const auto norm = [&](int x) {
+    const int c = m.constant("f16[4]");
+    return m.op("batch_norm", {x, c, c, c, m.constant(filled_with({4}, 0.7))});
+  };
+  const int x = m.input("x", "f16[1,3,5,5]");
+  m.output(m.op("relu", {norm(m.op("conv", {x, m.constant("f16[4,3,1,1]")}))}), "y");
+  m.output(norm(m.op("relu", {m.input("z", "f16[1,4,5,5]")})), "w");
+  const Graph result = compact(fold_affine(expand_batch_norm(m.graph)));
+  CHECK(count(result, "batch_norm") == 1);
+  CHECK(count(result, "mul") + count(result, "add") == 0);
+  CHECK(count(result, "conv") == 1);
+}
+
 TEST_CASE("pads go into the window behind them", "[passes]") {
   ModelBuilder m;
   const int x = m.input("x", "f32[1,3,6,7]");

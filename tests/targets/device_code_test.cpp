@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "targets/gpu/opencl_source.hpp"
+#include "targets/gpu/passes.hpp"
 #include "targets/gpu/spirv.hpp"
 #include "targets/target.hpp"
 
@@ -159,6 +160,36 @@ TEST_CASE("What Halide leaves out of SPIR-V or says wrongly is mended") {
   // Comparing truths is not comparing numbers.
   CHECK_THAT(text(Float(32), [](const Expr& e) { return select((e > 1.0f) != (e < 5.0f), e, -e); }),
              Contains("OpLogicalEqual") && !Contains("OpIEqual"));
+}
+
+TEST_CASE("Strict arithmetic is exact in SPIR-V, and no other") {
+  using namespace Halide;
+  const auto text = [](const std::function<Expr(const Expr&)>& f) {
+    Var x("x"), xo, xi, v;
+    ImageParam a(Float(32), 1, "a");
+    Func out("out");
+    out(x) = f(a(x));
+    out.bound(x, 0, 256).split(x, xo, v, 4).vectorize(v).gpu_tile(xo, xo, xi, 16);
+    Pipeline pipeline(out);
+    add_gpu_passes(pipeline, *find_target("vulkan").machine.gpu);
+    Module module =
+        pipeline.compile_to_module({a}, "kernel", find_target("vulkan").halide.with_feature(Halide::Target::NoAsserts));
+    const std::string code = extract_device_code(module, DeviceApi::vulkan, "k").entries.at(0).code;
+    CHECK(spirv_fault(spirv_words(code)) == "");
+    return disassemble(code);
+  };
+  const auto count = [](const std::string& where, const std::string& what) {
+    int n = 0;
+    for (std::size_t at = where.find(what); at != where.npos; at = where.find(what, at + 1)) ++n;
+    return n;
+  };
+  // The sum, the difference and the quotient, in one place each; the product by 3 is none of them.
+  const std::string strict = text([](const Expr& e) { return strict_float(e / ((1.0f + e) - 1.0f)) * 3.0f; });
+  CHECK(count(strict, " NoContraction") == 3);
+  CHECK(count(strict, " FMin ") == 0);
+  const std::string free = text([](const Expr& e) { return e / ((1.5f + e) * e - 1.0f) * 3.0f; });
+  CHECK(count(free, " NoContraction") == 0);
+  CHECK(count(free, "OpFDiv") == 1);
 }
 
 TEST_CASE("Equal pipelines give equal code, whatever was compiled before") {

@@ -282,6 +282,22 @@ TEST_CASE("vectors of three lie side by side", "[gpu]") {
   }
 }
 
+TEST_CASE("two vectors are interleaved", "[gpu]") {
+  for (const DeviceApi api : both) {
+    Halide::Buffer<float> even(32), odd(32);
+    for (int i = 0; i < 32; ++i) {
+      even(i) = static_cast<float>(2 * i);
+      odd(i) = static_cast<float>(2 * i + 1);
+    }
+    Var x("x"), xo("xo"), xi("xi"), v("v");
+    Func out("out");
+    out(x) = select(x % 2 == 0, even(x / 2), odd(x / 2));
+    out.bound(x, 0, 64).split(x, xo, v, 4).vectorize(v).gpu_tile(xo, xo, xi, 8);
+    const Halide::Buffer<float> got = testing::run_on_device(out, {64}, api);
+    for (int i = 0; i < 64; ++i) CHECK(got(i) == static_cast<float>(i));
+  }
+}
+
 TEST_CASE("vectors that a language lacks are refused by name", "[gpu]") {
   Var x("x"), xo("xo"), xi("xi"), v("v");
   for (const auto& [api, lanes] : {std::pair{DeviceApi::vulkan, 8}, std::pair{DeviceApi::opencl, 6}}) {
