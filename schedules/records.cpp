@@ -174,6 +174,8 @@ std::pair<bool, std::int64_t> insert(soci::session& session, const Record& recor
 
 }  // namespace
 
+std::string records_name(const std::string& url) { return schedules::parse_database_url(url).shown; }
+
 struct RecordStore::State {
   mutable Database database;
 };

@@ -41,10 +41,16 @@ struct Record {
   std::string created;   ///< UTC, ISO 8601; given by the store if empty
 };
 
+/// A record's members as the text form has them, and its id.
+Json to_json(const Record& record);
+
 /// JSON: [{"kind": "at_least", "left": "W", "right": 8, "reason": "..."}].
 std::string print_requirements(const std::vector<ScheduleRequirement>& requirements);
 /// Throws Error{invalid_argument}.
 std::vector<ScheduleRequirement> parse_requirements(const std::string& text);
+
+/// A store's URL as people may see it: without a password. Throws Error{invalid_argument} for one that means nothing.
+std::string records_name(const std::string& url);
 
 /// Trials in a database: SQLite ("sqlite:tune.db", or a path), or PostgreSQL ("postgresql://..."). What add() has
 /// returned from survives the process's death at any moment. Errors are Error{io} (away, read-only, full: with what to
@@ -60,7 +66,7 @@ class RecordStore {
   RecordStore(RecordStore&&) noexcept;
   RecordStore& operator=(RecordStore&&) noexcept;
 
-  const std::string& name() const;  ///< the URL without a password
+  const std::string& name() const;  ///< records_name() of the URL
 
   /// Adds a trial, once: a trial of the same search and number that is there already stays, and its id is returned.
   std::int64_t add(const Record& record);

@@ -47,7 +47,8 @@ struct MachineName {
 };
 
 /// Throws Error where the record's schedule does not fit the workload as it is today.
-Choice choice_of(const Record& record, const Workload& workload, const std::string& where) {
+Choice choice_of(const Record& record, const Workload& workload) {
+  const auto where = fmt::format("record {}", record.id);
   Choice choice{Implementation::parse(record.implementation, where), where, {}};
   workload.instantiate(choice.implementation, where);
   if (!record.requirements.empty()) choice.requirements = parse_requirements(record.requirements);
@@ -91,7 +92,7 @@ std::optional<RecordChoice> choose_record(const RecordStore& store, const Worklo
   for (Record& record : records) {
     const auto where = fmt::format("record {} of {}", record.id, store.name());
     try {
-      Choice choice = choice_of(record, workload, where);
+      Choice choice = choice_of(record, workload);
       choice.source = record.machine == this_machine
                           ? fmt::format("{}, measured on this machine", where)
                           : fmt::format("{}, measured on the nearest machine ({})", where, record.machine);

@@ -18,7 +18,7 @@ constexpr const char* format_member = "heddle_records";
 
 auto order_of(const Record& r) { return std::tie(r.name, r.workload, r.target, r.machine, r.search, r.trial); }
 
-Json to_json(const Record& record) {
+Json without_id(const Record& record) {
   Json json = Json::object();
   for_each_member(record, [&](const char* name, const auto& member) { json[name] = member; });
   return json;
@@ -66,7 +66,7 @@ Record from_json(const Json& json) {
 std::string records_to_text(std::vector<Record> records) {
   std::ranges::sort(records, [](const Record& a, const Record& b) { return order_of(a) < order_of(b); });
   std::string text = Json{{format_member, format_version}}.dump() + "\n";
-  for (const Record& record : records) text += to_json(record).dump() + "\n";
+  for (const Record& record : records) text += without_id(record).dump() + "\n";
   return text;
 }
 
@@ -103,6 +103,12 @@ std::vector<Record> records_from_text(const std::string& text, const std::string
 }
 
 }  // namespace schedules
+
+Json to_json(const Record& record) {
+  Json json = schedules::without_id(record);
+  json["id"] = record.id;
+  return json;
+}
 
 std::string print_requirements(const std::vector<ScheduleRequirement>& requirements) {
   Json json = Json::array();
