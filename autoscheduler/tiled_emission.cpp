@@ -1,0 +1,444 @@
+#include "autoscheduler/tiled_emission.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include <fmt/format.h>
+
+#include "autoscheduler/estimate.hpp"
+#include "autoscheduler/nest.hpp"
+
+namespace heddle::autoscheduler {
+namespace {
+
+using Tail = Stage::Tail;
+
+/// Unrolled operations of a tile's step beyond which instructions no longer fit their cache, and compiling takes long.
+constexpr double most_unrolled = 256;
+/// How often a producer's values may be computed again.
+constexpr double most_recompute = 8;
+/// Tiles computed twice or for nothing, over all.
+constexpr double most_waste = 1.6;
+
+/// One point of the sketch.
+class Emission {
+ public:
+  Emission(const TiledStructure& rule, const KnobValues& values) : rule_(rule), s_(rule.subject()), values_(values) {}
+
+  Candidate run() {
+    make_nest();
+    for (auto c = rule_.choices().rbegin(); c != rule_.choices().rend(); ++c) place(*c);
+    check_registers();
+    nest_->schedule(schedule());
+    for (auto c = rule_.choices().rbegin(); c != rule_.choices().rend(); ++c) {
+      if (c->role == TileRole::accumulator) schedule_accumulator(*c);
+      if (c->role == TileRole::producer) schedule_producer(*c);
+    }
+    pack();
+    features();
+    return std::move(result_);
+  }
+
+ private:
+  Schedule& schedule() { return result_.implementation.schedule; }
+  std::int64_t value(const std::string& name, std::int64_t otherwise) const { return values_.get(name, otherwise); }
+  bool packing() const { return value("pack", 0) == 1; }
+
+  void make_nest() {
+    NestShape shape;
+    const std::size_t rank = s_.rank();
+    const std::int64_t lanes = static_cast<std::int64_t>(
+        std::bit_floor(static_cast<std::uint64_t>(std::clamp<std::int64_t>(s_.extent(0), 1, s_.lanes))));
+    shape.tile.assign(rank, 1);
+    shape.block.assign(rank, 0);
+    // A tile may reach beyond the end only where all that follows the vector was padded when it was packed.
+    const bool padded = packing() && rule_.whole_blocks_are_readable();
+    shape.tile[0] = value("vectors", 1) * (padded && s_.extent(0) < s_.lanes ? s_.lanes : lanes);
+    if (shape.tile[0] >= s_.extent(0) + s_.lanes) throw Pruned{"the last vector of the tile is beyond the end"};
+    shape.guard_vector = packing();
+    if (packing() && s_.extent(0) % shape.tile[0] != 0 && !padded)
+      throw Pruned{"blocks reach beyond the end, and not every operand is padded there"};
+    for (std::size_t p = 0; p < rank; ++p) {
+      if (p > 0) shape.tile[p] = value("tile_" + s_.loop(p), 1);
+      shape.block[p] = value("block_" + s_.loop(p), 0);
+    }
+    shape.innermost = static_cast<std::size_t>(value("innermost", 0));
+    shape.outermost = static_cast<std::size_t>(value("outermost", 0));
+    // With one open loop there is nothing to order.
+    shape.parallel = s_.threads() > 1 ? value("parallel", 1) : 0;
+    std::string why;
+    auto nest = Nest::make(s_, shape, why);
+    if (!nest) throw Pruned{why};
+    nest_ = std::move(nest);
+    if (nest_->waste() > most_waste) throw Pruned{"tiles compute too much beyond the ends"};
+    if (s_.threads() > 1 && nest_->tasks() < s_.threads() && total_tiles() >= s_.threads())
+      throw Pruned{fmt::format("{} tasks for {} threads", nest_->tasks(), s_.threads())};
+  }
+
+  double total_tiles() const { return static_cast<double>(nest_->iterations(0)); }
+
+  /// A level of the nest, its end for what is computed before everything, -1 for expressions.
+  int level_of(std::int64_t place) const {
+    const int last = static_cast<int>(nest_->levels()) - 1;
+    switch (place) {
+      case in_expression: return -1;
+      case at_tile: return 0;
+      case at_row: return std::min(1, last);
+      case at_block: return last;
+      default: return last + 1;
+    }
+  }
+
+  void place(const StageChoice& c) {
+    PlacedStage placed{c.node, 0, 0, 1, 0, 0, 0, 1};
+    int consumer = -1;
+    for (const StageNode* reader : rule_.dependences().consumers(c.node->role)) {
+      const auto known = levels_.find(reader->role);
+      if (known != levels_.end()) consumer = std::max(consumer, known->second);
+    }
+    if (c.role == TileRole::expression) {
+      placed.level = -1;
+      levels_[c.node->role] = consumer;
+      placed.computed = static_cast<double>(c.node->elements()) * nest_->waste();
+      placed.lanes = nest_->vector_lanes();
+      stages_.push_back(placed);
+      return;
+    }
+    if (c.role == TileRole::accumulator) {
+      accumulate(c, placed);
+      return;
+    }
+    const std::int64_t wanted = value("place_" + c.node->role, before_all);
+    int level = level_of(wanted);
+    if (level < 0 && rule_.dependences().consumers(c.node->role).empty()) level = 0;
+    if (level >= 0 && level < consumer)
+      throw Pruned{fmt::format("{} is read outside of where it would be computed", c.node->role)};
+    if (wanted == at_row && nest_->levels() < 3)
+      throw Pruned{"the row's loop is the tile's or the block's: the same as another choice"};
+    if (wanted == at_block && nest_->levels() < 2)
+      throw Pruned{"the block's loop is the tile's: the same as another choice"};
+    placed.level = level;
+    levels_[c.node->role] = level < 0 ? consumer : level;
+    placed.computed = computed(*c.node, level);
+    if (placed.computed > most_recompute * static_cast<double>(c.node->elements()) && level >= 0)
+      throw Pruned{fmt::format("{} would be computed {:.0f} times over", c.node->role,
+                               placed.computed / static_cast<double>(c.node->elements()))};
+    if (level < 0 && placed.computed * std::max(1.0, c.node->pure_operations) >
+                         40.0 * static_cast<double>(c.node->elements()) * std::max(1.0, c.node->pure_operations))
+      throw Pruned{fmt::format("{} would be written out too often", c.node->role)};
+    placed.lanes = level < 0 ? nest_->vector_lanes() : vector_lanes(*c.node, level);
+    stages_.push_back(placed);
+  }
+
+  /// Elements computed of a stage at a level; in expressions, once a read.
+  double computed(const StageNode& node, int level) const {
+    if (level < 0) {
+      double reads = 0;
+      for (const StageNode* reader : rule_.dependences().consumers(node.role))
+        for (const Access& access : reader->accesses)
+          if (access.source == node.role)
+            reads += static_cast<double>(reader->elements()) *
+                     (access.in_update ? static_cast<double>(reader->reduction_steps()) : 1.0);
+      return reads;
+    }
+    if (level >= static_cast<int>(nest_->levels())) return static_cast<double>(node.elements());
+    return static_cast<double>(nest_->iterations(static_cast<std::size_t>(level))) * region_elements(node, level);
+  }
+
+  double region_elements(const StageNode& node, int level) const {
+    const auto regions = rule_.dependences().regions(rule_.dependences().out().role,
+                                                     nest_->region(static_cast<std::size_t>(std::max(level, 0))));
+    const auto found = regions.find(node.role);
+    if (found == regions.end()) return 0;
+    double elements = 1;
+    for (const auto& interval : found->second) elements *= static_cast<double>(interval.extent);
+    return elements;
+  }
+
+  int vector_lanes(const StageNode& node, int level) const {
+    if (node.box.empty()) return 1;
+    const auto regions = rule_.dependences().regions(rule_.dependences().out().role,
+                                                     nest_->region(static_cast<std::size_t>(std::max(level, 0))));
+    const auto found = regions.find(node.role);
+    const std::int64_t extent = found == regions.end() ? node.box[0].extent : found->second[0].extent;
+    const int lanes = s_.machine.lanes(node.element_bytes);
+    return extent >= lanes ? lanes : 1;
+  }
+
+  void accumulate(const StageChoice& c, PlacedStage& placed) {
+    const StageNode& node = *c.node;
+    levels_[node.role] = 0;
+    placed.level = 0;
+    placed.lanes = nest_->vector_lanes();
+    placed.computed = static_cast<double>(node.elements()) * nest_->waste();
+    double accumulators = static_cast<double>(nest_->vectors());
+    for (std::size_t p = 1; p < s_.rank(); ++p) accumulators *= static_cast<double>(nest_->shape().tile[p]);
+    placed.accumulators = accumulators;
+    for (const Access& access : node.accesses) {
+      if (!access.in_update) continue;
+      double loads = 1;
+      bool along = false;
+      for (std::size_t l = 0; l < node.loops.size(); ++l) {
+        if (!c.place_of_loop[l]) continue;
+        const bool moves = std::ranges::any_of(access.index, [&](const AffineIndex& i) { return follows(i, l); });
+        if (!moves) continue;
+        if (*c.place_of_loop[l] == 0) {
+          along = true;
+          loads *= static_cast<double>(nest_->vectors());
+        } else {
+          loads *= static_cast<double>(nest_->shape().tile[*c.place_of_loop[l]]);
+        }
+      }
+      (along ? placed.vector_loads : placed.scalar_loads) += loads;
+    }
+    const std::int64_t unroll = value("unroll_" + node.role, 1);
+    placed.steps_unrolled = unroll == 0 ? static_cast<double>(node.reduction_steps()) : static_cast<double>(unroll);
+    if (accumulators * placed.steps_unrolled > most_unrolled) throw Pruned{"code size: too many operations unrolled"};
+    const std::int64_t depth = value("depth_" + node.role, 0);
+    if (depth > 0) {
+      if (depth >= node.reductions[0].extent || node.reductions[0].extent % depth != 0)
+        throw Pruned{"the depth's block does not divide the reduction"};
+      const auto& shape = nest_->shape();
+      if (nest_->levels() < 2) throw Pruned{"a depth's block needs a block of tiles around it"};
+      for (std::size_t p = 0; p < s_.rank(); ++p) {
+        const std::int64_t edge = shape.tile[p] * std::max<std::int64_t>(1, shape.block[p]);
+        if (s_.extent(p) % edge != 0) throw Pruned{"a depth's block needs blocks that divide the output"};
+      }
+      // The accumulators wait in memory between blocks.
+      levels_[node.role] = static_cast<int>(block_level());
+    }
+    stages_.push_back(placed);
+  }
+
+  /// The innermost loop over blocks, or the outermost loop of all.
+  std::size_t block_level() const {
+    for (std::size_t l = 0; l < nest_->levels(); ++l)
+      if (nest_->loops()[l].name.ends_with("_b") || nest_->loops()[l].name == "task") return l;
+    return nest_->levels() - 1;
+  }
+
+  void check_registers() const {
+    for (const PlacedStage& s : stages_) {
+      if (s.accumulators == 0) continue;
+      const double needed = s.accumulators + std::min(s.vector_loads, static_cast<double>(nest_->vectors())) + 1;
+      if (needed > s_.machine.vector_registers)
+        throw Pruned{fmt::format("registers: {:.0f} of {}", needed, s_.machine.vector_registers)};
+    }
+    if (!rule_.accumulates()) {
+      double unrolled = static_cast<double>(nest_->vectors());
+      for (std::size_t p = 1; p < s_.rank(); ++p) unrolled *= static_cast<double>(nest_->shape().tile[p]);
+      if (unrolled > 32) throw Pruned{"code size: too many vectors a tile"};
+    }
+  }
+
+  void schedule_accumulator(const StageChoice& c) {
+    const StageNode& node = *c.node;
+    Schedule& s = schedule();
+    const std::string out = rule_.dependences().out().role;
+    const auto& shape = nest_->shape();
+    const std::string vector = node.loops[*rule_.loop_of_place(node, 0)];
+    const bool whole = !shape.guard_vector || s_.extent(0) % shape.tile[0] == 0 || rule_.whole_blocks_are_readable();
+    const int lanes = nest_->vector_lanes();
+    std::vector<std::string> tile = {vector};
+    for (std::size_t l = 0; l < node.loops.size(); ++l)
+      if (node.loops[l] != vector) tile.push_back(node.loops[l]);
+    const std::int64_t depth = value("depth_" + node.role, 0);
+    Stage pure = s[node.role];
+    const std::size_t level = depth > 0 ? block_level() : 0;
+    pure.compute_at(out, nest_->loops()[level].name);
+    if (whole && depth == 0) pure.bound_extent(vector, shape.tile[0]);
+    const auto unroll_tile = [&](Stage& stage, const std::string& v) {
+      if (lanes > 1) stage.vectorize(v, lanes);
+      if (shape.tile[0] > lanes) stage.unroll(v);
+    };
+    if (depth > 0) {
+      if (lanes > 1) pure.vectorize(vector, lanes);
+    } else {
+      unroll_tile(pure, vector);
+      for (std::size_t l = 0; l < node.loops.size(); ++l)
+        if (node.loops[l] != vector && shape.tile[*c.place_of_loop[l]] > 1) pure.unroll(node.loops[l]);
+    }
+    std::vector<std::string> reductions;
+    const auto first = static_cast<std::size_t>(value("inner_" + node.role, 0));
+    for (std::size_t r = 0; r < node.reductions.size(); ++r)
+      reductions.push_back(node.reductions[(first + r) % node.reductions.size()].name);
+    Stage update = s[node.role].update(0);
+    if (depth == 0) {
+      std::vector<std::string> order = tile;
+      order.insert(order.end(), reductions.begin(), reductions.end());
+      update.reorder(order);
+      unroll_tile(update, vector);
+      for (std::size_t l = 0; l < node.loops.size(); ++l)
+        if (node.loops[l] != vector && shape.tile[*c.place_of_loop[l]] > 1) update.unroll(node.loops[l]);
+    } else {
+      std::vector<std::string> inner, outer;
+      for (std::size_t i = 0; i < tile.size(); ++i) {
+        std::size_t place = 0;
+        for (std::size_t l = 0; l < node.loops.size(); ++l)
+          if (node.loops[l] == tile[i]) place = *c.place_of_loop[l];
+        if (i > 0 && shape.tile[place] == 1) {
+          outer.push_back(tile[i]);
+          continue;
+        }
+        update.split(tile[i], tile[i] + "_t", tile[i] + "_i", shape.tile[place], Tail::RoundUp);
+        inner.push_back(tile[i] + "_i");
+        outer.push_back(tile[i] + "_t");
+      }
+      update.split(reductions[0], reductions[0] + "_b", reductions[0] + "_d", depth, Tail::RoundUp);
+      std::vector<std::string> order = inner;
+      order.push_back(reductions[0] + "_d");
+      order.insert(order.end(), outer.begin(), outer.end());
+      order.push_back(reductions[0] + "_b");
+      update.reorder(order);
+      unroll_tile(update, inner[0]);
+      for (std::size_t i = 1; i < inner.size(); ++i) update.unroll(inner[i]);
+      reductions[0] += "_d";
+    }
+    unroll_reductions(update, node, reductions, depth);
+    for (const std::string& role : rule_.panels(c))
+      if (value("panel_" + role, 0) == 1) copy_panel(c, role);
+  }
+
+  void unroll_reductions(Stage& update, const StageNode& node, const std::vector<std::string>& names,
+                         std::int64_t depth) const {
+    std::int64_t unroll = value("unroll_" + node.role, 1);
+    if (unroll == 0) {
+      for (const std::string& name : names) update.unroll(name);
+      return;
+    }
+    if (unroll == 1) return;
+    std::int64_t extent = depth;
+    for (const auto& r : node.reductions)
+      if (r.name == names[0]) extent = r.extent;
+    // As many steps as divide the reduction: what is left over would cost more than the unrolling gains.
+    while (extent % unroll != 0) --unroll;
+    if (extent == unroll) update.unroll(names[0]);
+    else if (unroll > 1) update.unroll(names[0], unroll);
+  }
+
+  /// A copy of the columns that the tiles of one panel read, side by side in memory.
+  void copy_panel(const StageChoice& c, const std::string& role) {
+    const auto level = nest_->level_of(0, nest_->shape().block[0] > 0);
+    if (!level || *level == 0) throw Pruned{"a panel's copy needs a loop inside that uses it again"};
+    const StageNode& node = *c.node;
+    const Access* access = nullptr;
+    for (const Access& a : node.accesses)
+      if (a.source == role && a.in_update) access = &a;
+    const std::size_t along = *TiledStructure::dimension_along(*access, *rule_.loop_of_place(node, 0));
+    const auto& names = operand_dimensions(role);
+    Stage panel = schedule()[role].in(role + "_panel", node.role);
+    Stage copy = schedule()[role + "_panel"];
+    copy.compute_at(rule_.dependences().out().role, nest_->loops()[*level].name);
+    if (nest_->vector_lanes() > 1) copy.vectorize(names[along], nest_->vector_lanes(), Tail::GuardWithIf);
+    std::vector<std::string> storage = {names[along]};
+    for (std::size_t i = 0; i < names.size(); ++i)
+      if (i != along) storage.push_back(names[i]);
+    if (storage.size() == 2) copy.reorder_storage(storage[0], storage[1]);
+    else if (storage.size() == 3) copy.reorder_storage(storage[0], storage[1], storage[2]);
+    else if (along != 0) throw Pruned{"an operand of this rank cannot be copied into a panel"};
+    panels_.push_back(role);
+  }
+
+  std::vector<std::string> operand_dimensions(const std::string& role) const {
+    for (const auto& info : s_.workload.inputs())
+      if (info.role == role) return {info.dimensions.rbegin(), info.dimensions.rend()};
+    return {};
+  }
+
+  void schedule_producer(const StageChoice& c) {
+    const StageNode& node = *c.node;
+    const int level = placed(node.role).level;
+    if (level < 0) return;
+    Stage stage = schedule()[node.role];
+    const bool root = level >= static_cast<int>(nest_->levels());
+    if (root) stage.compute_root();
+    else stage.compute_at(rule_.dependences().out().role, nest_->loops()[static_cast<std::size_t>(level)].name);
+    if (node.loops.empty()) return;
+    const int lanes = placed(node.role).lanes;
+    if (lanes > 1) stage.vectorize(node.loops[0], lanes, Tail::GuardWithIf);
+    std::size_t widest = node.loops.size();
+    for (std::size_t l = 1; l < node.loops.size(); ++l)
+      if (node.box[l].extent > 1) widest = l;
+    if (root && s_.threads() > 1 && widest < node.loops.size()) stage.parallel(node.loops[widest]);
+    if (node.updates == 0 || !node.accumulates) return;
+    Stage update = schedule()[node.role].update(0);
+    std::vector<std::string> order = {node.loops[0]};
+    for (const auto& r : node.reductions) order.push_back(r.name);
+    update.reorder(order);
+    if (lanes > 1) update.vectorize(node.loops[0], lanes, Tail::GuardWithIf);
+    if (root && s_.threads() > 1 && widest < node.loops.size()) update.parallel(node.loops[widest]);
+  }
+
+  const PlacedStage& placed(const std::string& role) const {
+    return *std::ranges::find_if(stages_, [&](const PlacedStage& s) { return s.node->role == role; });
+  }
+
+  void pack() {
+    if (!packing()) return;
+    for (const auto& [role, operand] : rule_.dependences().operands)
+      if (rule_.packs(role))
+        result_.implementation.packings.push_back({role, {{*rule_.packed_dimension(role), nest_->shape().tile[0]}}});
+  }
+
+  void features() {
+    std::vector<PlacedOperand> operands;
+    for (const auto& [role, operand] : rule_.dependences().operands) {
+      PlacedOperand o{role, operand.element_bytes, true, false};
+      o.packed = (packing() && rule_.packs(role)) || std::ranges::find(panels_, role) != panels_.end();
+      for (const StageNode& stage : rule_.dependences().stages) {
+        const auto loop = rule_.loop_of_place(stage, 0);
+        if (!loop) continue;
+        for (const Access& access : stage.accesses) {
+          if (access.source != role) continue;
+          for (std::size_t i = 0; i < access.index.size(); ++i) {
+            if (!follows(access.index[i], *loop)) continue;
+            const bool step = access.index[i].affine && access.index[i].coefficients[*loop] * operand.strides[i] == 1;
+            o.contiguous = o.contiguous && (step || o.packed);
+          }
+        }
+      }
+      operands.push_back(o);
+    }
+    auto& f = result_.features;
+    result_.estimate = estimate_seconds(s_, *nest_, stages_, operands, f);
+    const auto& shape = nest_->shape();
+    f["vectors"] = static_cast<double>(nest_->vectors());
+    f["lanes"] = nest_->vector_lanes();
+    for (std::size_t p = 1; p < s_.rank(); ++p) f[fmt::format("tile.{}", p)] = static_cast<double>(shape.tile[p]);
+    f["innermost"] = static_cast<double>(shape.innermost);
+    f["outermost"] = static_cast<double>(shape.outermost);
+    f["blocked"] = static_cast<double>(std::ranges::count_if(shape.block, [](std::int64_t b) { return b > 0; }));
+    f["packing"] = packing() ? 1 : 0;
+    f["panels"] = static_cast<double>(panels_.size());
+    for (const PlacedStage& s : stages_) {
+      if (s.accumulators == 0) continue;
+      f["accumulators"] = s.accumulators;
+      f["loads"] = s.vector_loads + s.scalar_loads;
+      f["intensity"] = s.accumulators / (s.vector_loads + s.scalar_loads);
+      f["unrolled"] = log_feature(s.steps_unrolled);
+      f["depth"] = log_feature(static_cast<double>(std::max<std::int64_t>(1, value("depth_" + s.node->role, 0))));
+      f["inner"] = static_cast<double>(value("inner_" + s.node->role, 0));
+    }
+  }
+
+  const TiledStructure& rule_;
+  const Subject& s_;
+  const KnobValues& values_;
+  std::optional<Nest> nest_;
+  std::map<std::string, int> levels_;
+  std::vector<PlacedStage> stages_;
+  std::vector<std::string> panels_;
+  Candidate result_;
+};
+
+}  // namespace
+
+std::variant<Candidate, Pruned> emit_tiled(const TiledStructure& structure, const KnobValues& values) {
+  try {
+    return Emission(structure, values).run();
+  } catch (const Pruned& pruned) {
+    return pruned;
+  }
+}
+
+}  // namespace heddle::autoscheduler

@@ -1,0 +1,170 @@
+#include "autoscheduler/tiled_structure.hpp"
+
+#include <algorithm>
+
+namespace heddle::autoscheduler {
+namespace {
+
+bool is_permutation(const Access& access, const StageNode& reader) {
+  std::vector<int> used(reader.loops.size(), 0);
+  for (const AffineIndex& index : access.index) {
+    if (!index.affine || index.offset != 0) return false;
+    int ones = 0;
+    for (std::size_t i = 0; i < index.coefficients.size(); ++i) {
+      if (index.coefficients[i] == 0) continue;
+      if (index.coefficients[i] != 1 || i >= used.size()) return false;
+      ++ones;
+      ++used[i];
+    }
+    if (ones != 1) return false;
+  }
+  return std::ranges::all_of(used, [](int u) { return u == 1; });
+}
+
+/// Each value of the stage is read once, at the place of its reader.
+const Access* read_once(const Dependences& d, const StageNode& stage) {
+  const Access* only = nullptr;
+  for (const StageNode* reader : d.consumers(stage.role))
+    for (const Access& access : reader->accesses) {
+      if (access.source != stage.role) continue;
+      if (!is_permutation(access, *reader) || access.in_update) return nullptr;
+      only = &access;
+    }
+  return only;
+}
+
+}  // namespace
+
+bool follows(const AffineIndex& index, std::size_t loop) { return loop < index.depends.size() && index.depends[loop]; }
+
+TiledStructure::TiledStructure(const Subject& subject) : subject_(subject) {
+  for (std::size_t i = 0; i + 1 < d().stages.size(); ++i) {
+    const StageNode& stage = d().stages[i];
+    StageChoice c{&stage};
+    const bool once = read_once(d(), stage) != nullptr;
+    if (stage.updates == 0 && once) c.role = TileRole::expression;
+    if (stage.accumulates && stage.associative && once && d().consumers(stage.role).size() == 1) {
+      c.role = TileRole::accumulator;
+      accumulates_ = true;
+    }
+    choices_.push_back(c);
+  }
+  // Accumulators that are read by another reduction are no part of the output's tile.
+  for (auto& c : choices_) {
+    if (c.role != TileRole::accumulator) continue;
+    c.place_of_loop = places(*c.node);
+    if (std::ranges::any_of(c.place_of_loop, [](const auto& p) { return !p.has_value(); })) c.role = TileRole::producer;
+  }
+}
+
+const StageChoice* TiledStructure::choice(std::string_view role) const {
+  for (const auto& c : choices_)
+    if (c.node->role == role) return &c;
+  return nullptr;
+}
+
+/// The place of `out` that each loop of a stage follows, through the expressions between them.
+std::vector<std::optional<std::size_t>> TiledStructure::places(const StageNode& stage) const {
+  std::vector<std::optional<std::size_t>> result(stage.loops.size());
+  const StageNode* reader = d().consumers(stage.role).front();
+  const Access* access = nullptr;
+  for (const Access& a : reader->accesses)
+    if (a.source == stage.role) access = &a;
+  std::vector<std::optional<std::size_t>> above;
+  if (reader == &d().out()) {
+    above.resize(reader->loops.size());
+    for (std::size_t p = 0; p < subject_.rank(); ++p) above[subject_.order[p]] = p;
+  } else {
+    const StageChoice* c = choice(reader->role);
+    if (c == nullptr || c->role != TileRole::expression) return result;
+    above = places(*reader);
+  }
+  for (std::size_t l = 0; l < access->index.size(); ++l)
+    for (std::size_t i = 0; i < reader->loops.size(); ++i)
+      if (access->index[l].coefficients[i] == 1) result[l] = above[i];
+  return result;
+}
+
+bool TiledStructure::reduces_rows_only() const {
+  bool rows = false;
+  for (const auto& c : choices_)
+    rows = rows || (c.role == TileRole::producer && c.node->associative && c.node->accumulates);
+  return rows && !accumulates_;
+}
+
+std::optional<std::size_t> TiledStructure::dimension_along(const Access& access, std::size_t loop) {
+  std::optional<std::size_t> found;
+  for (std::size_t i = 0; i < access.index.size(); ++i) {
+    if (!follows(access.index[i], loop)) continue;
+    if (found || !access.index[i].affine || access.index[i].coefficients[loop] != 1 || access.index[i].offset != 0)
+      return std::nullopt;
+    found = i;
+  }
+  return found;
+}
+
+bool TiledStructure::packs(const std::string& role) const {
+  const auto& infos = subject_.workload.inputs();
+  for (std::size_t i = 0; i < infos.size(); ++i) {
+    if (infos[i].role != role) continue;
+    if (infos[i].packing_order.empty() || !subject_.workload.composition().inputs[i].constant) return false;
+    return packed_dimension(role).has_value();
+  }
+  return false;
+}
+
+std::optional<std::string> TiledStructure::packed_dimension(const std::string& role) const {
+  std::optional<std::string> name;
+  for (const StageNode& reader : d().stages)
+    for (const Access& access : reader.accesses) {
+      if (access.source != role) continue;
+      const auto loop = loop_of_place(reader, 0);
+      if (!loop) return std::nullopt;
+      const auto dimension = dimension_along(access, *loop);
+      if (!dimension || d().operands.at(role).extents[*dimension] != subject_.extent(0)) return std::nullopt;
+      const auto& infos = subject_.workload.inputs();
+      for (const auto& info : infos)
+        if (info.role == role) name = info.dimensions[info.dimensions.size() - 1 - *dimension];
+    }
+  return name;
+}
+
+std::optional<std::size_t> TiledStructure::loop_of_place(const StageNode& stage, std::size_t place) const {
+  if (&stage == &d().out()) return subject_.order[place];
+  const StageChoice* c = choice(stage.role);
+  if (c == nullptr || c->role == TileRole::producer) return std::nullopt;
+  const auto of_loop = c->role == TileRole::accumulator ? c->place_of_loop : places(stage);
+  for (std::size_t l = 0; l < of_loop.size(); ++l)
+    if (of_loop[l] == place) return l;
+  return std::nullopt;
+}
+
+std::vector<std::string> TiledStructure::panels(const StageChoice& c) const {
+  std::vector<std::string> roles;
+  const auto vector = loop_of_place(*c.node, 0);
+  if (!vector) return roles;
+  for (const Access& access : c.node->accesses) {
+    if (!access.operand || !access.in_update || packs(access.source)) continue;
+    bool reused = false;
+    for (std::size_t l = 0; l < c.node->loops.size(); ++l)
+      reused = reused || (l != *vector && c.place_of_loop[l] && subject_.extent(*c.place_of_loop[l]) > 1 &&
+                          std::ranges::none_of(access.index, [&](const AffineIndex& i) { return follows(i, l); }));
+    const bool plain = std::ranges::all_of(access.index, [](const AffineIndex& i) { return i.affine; });
+    if (reused && plain && access.index.size() >= 2 && dimension_along(access, *vector)) roles.push_back(access.source);
+  }
+  return roles;
+}
+
+bool TiledStructure::whole_blocks_are_readable() const {
+  for (const StageNode& stage : d().stages) {
+    const auto loop = loop_of_place(stage, 0);
+    if (!loop || &stage == &d().out()) continue;
+    for (const Access& access : stage.accesses) {
+      const bool along = std::ranges::any_of(access.index, [&](const AffineIndex& i) { return follows(i, *loop); });
+      if (along && access.operand && !packs(access.source)) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace heddle::autoscheduler
