@@ -2,10 +2,11 @@
 #include <atomic>
 #include <filesystem>
 #include <functional>
-#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/file_cache.hpp"
 #include "dsl/schedule.hpp"
 #include "dsl/workload.hpp"
 #include "targets/gpu/device_code.hpp"
@@ -49,8 +50,7 @@ std::string show_kernel(const KernelRequest& request, KernelStage stage);
 /// Links objects and the shims into a shared object's bytes, for the target's architecture.
 std::string link_module(const std::vector<std::string>& objects, const Target& target);
 
-/// Compiled objects on disk, by content: written beside and renamed, checksummed, checked when read (a damaged entry is
-/// recompiled), bounded in size (least recently used go first), safe between processes.
+/// Compiled kernels on disk, by content. A damaged entry is compiled anew.
 class KernelCache {
  public:
   /// HEDDLE_CACHE, or $XDG_CACHE_HOME/heddle, or ~/.cache/heddle.
@@ -66,15 +66,11 @@ class KernelCache {
   int misses() const { return misses_; }
 
  private:
-  std::filesystem::path directory_;
-  std::uint64_t most_bytes_;
-  std::atomic<int> hits_ = 0, misses_ = 0;
+  std::optional<CompiledKernel> find(const std::string& key) const;
 
-  void make_room(std::uint64_t written);
+  FileCache files_;
+  std::atomic<int> hits_ = 0, misses_ = 0;
   std::atomic<bool> warned_ = false;
-  std::mutex eviction_;
-  std::uint64_t since_count_ = 0;  ///< bytes written since the directory was last counted
-  bool counted_ = false;
 };
 
 /// Compiles requests on `jobs` threads, each distinct kernel once; returns kernels in the requests' order.

@@ -1,5 +1,6 @@
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -51,6 +52,7 @@ int run(int argc, char** argv) {
   logger->set_pattern("%^%l%$: %v");
   logger->set_level(verbose ? spdlog::level::debug : spdlog::level::warn);
   spdlog::set_default_logger(logger);
+  if (verbose) ::setenv("HEDDLE_LOG", "debug", 0);  // the runtime's, which has no logger
   return chosen();
 }
 

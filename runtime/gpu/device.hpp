@@ -122,6 +122,8 @@ class Device {
   /// After an Error{device} that the driver will not recover from: everything made with this Device is of no more use,
   /// and open_device opens it anew.
   virtual bool lost() const { return false; }
+  /// How many threads may be in build() at once without risk; 0: any number.
+  virtual int most_build_threads() const { return 0; }
 
   /// Device memory that kernels work on. Throws Error{out_of_memory}.
   virtual std::unique_ptr<Memory> allocate(std::uint64_t bytes) = 0;

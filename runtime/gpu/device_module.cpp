@@ -4,13 +4,14 @@
 #include <exception>
 #include <mutex>
 #include <set>
-#include <thread>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "base/cache_directory.hpp"
 #include "base/error.hpp"
+#include "runtime/gpu/build_threads.hpp"
+#include "runtime/log.hpp"
 
 namespace heddle::runtime::gpu {
 namespace {
@@ -100,6 +101,8 @@ void DeviceModule::build(const plan::Module& module, const std::function<std::st
         kernel = &module.device_kernels[next++];
       }
       try {
+        log_debug("building '{}' of kernel '{}' ({}) for {}", kernel->entry, kernel->kernel, kernel->file,
+                  device_->info().name);
         auto code = device_->build(*kernel, files.at(kernel->file), cache);
         const std::lock_guard lock(mutex);
         entries_.add(*kernel, std::move(code));
@@ -114,14 +117,7 @@ void DeviceModule::build(const plan::Module& module, const std::function<std::st
       }
     }
   };
-  {
-    constexpr std::size_t most_workers = 8;
-    const std::size_t workers =
-        std::min({most_workers, std::size_t{std::thread::hardware_concurrency()}, module.device_kernels.size()});
-    std::vector<std::jthread> threads;
-    for (std::size_t i = 1; i < workers; ++i) threads.emplace_back(work);
-    work();
-  }
+  run_build_threads(module.device_kernels.size(), device_->most_build_threads(), work);
   if (failure) std::rethrow_exception(failure);
 }
 

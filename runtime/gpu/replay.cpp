@@ -8,9 +8,11 @@
 #include <numeric>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/error.hpp"
 #include "runtime/gpu/sides.hpp"
+#include "runtime/log.hpp"
 
 namespace heddle::runtime::gpu {
 namespace {
@@ -39,7 +41,10 @@ Replay::Replay(const DeviceModule& module, const BoundFunction& main, Workspace&
     Part& part = parts_.emplace_back();
     for (std::size_t s = segment.first; segment.on_device && s < segment.last; ++s) {
       part.launches.push_back(recorder.launches());
-      if (main_.function().steps[s].on_device) main_.record(s, call);
+      const plan::Step& step = main_.function().steps[s];
+      if (!step.on_device) continue;
+      log_debug("recording step {} ({}), kernel '{}'", s, step.label, step.name);
+      main_.record(s, call);
     }
     part.launches.push_back(recorder.launches());
     part.segment = std::move(segment);
@@ -193,6 +198,14 @@ void Replay::run_host(std::size_t step, KernelCall& call, std::span<StepTime> ti
   if (!times.empty()) times[step] = {.start_ns = start - begin_ns, .duration_ns = now_ns() - start};
 }
 
+std::string Replay::describe_submission(const Part& part) const {
+  std::vector<std::string> kernels;
+  for (std::size_t s = part.segment.first; s < part.segment.last; ++s)
+    if (const plan::Step& step = main_.function().steps[s]; step.on_device) kernels.push_back(step.name);
+  return fmt::format("submitting steps {} to {} for the first time to {}: {}", part.segment.first,
+                     part.segment.last - 1, module_.device().info().name, fmt::join(kernels, ", "));
+}
+
 void Replay::run_part(Part& part, std::span<StepTime> times, std::int64_t begin_ns) {
   // In shared memory a value of the arena is where it has to be.
   for (const Transfer& in : part.in)
@@ -200,6 +213,8 @@ void Replay::run_part(Part& part, std::span<StepTime> times, std::int64_t begin_
       std::memcpy(in.other, from, in.bytes);
   const std::int64_t start = times.empty() ? 0 : now_ns();
   if (part.program != nullptr) {
+    if (!part.submitted && logs_debug()) write_debug(describe_submission(part));
+    part.submitted = true;
     part.program->submit();
     part.program->wait();
   }
@@ -241,6 +256,8 @@ Program& Replay::step_program(std::size_t step, KernelCall& call) {
   std::unique_ptr<Program>& program = step_programs_[step];
   if (program == nullptr) {
     Recorder recorder(call, module_.entries(), module_.device().info(), memory_bytes_);
+    log_debug("recording step {} ({}), kernel '{}', alone", step, main_.function().steps[step].label,
+              main_.function().steps[step].name);
     main_.record(step, call);
     if (recorder.scratch_bytes() > scratch_bytes_)
       throw Error(ErrorCode::internal, "a kernel wants more scratch memory than when it was first recorded");

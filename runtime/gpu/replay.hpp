@@ -64,11 +64,13 @@ class Replay {
     std::vector<std::size_t> launches;  ///< of each step: how many are before it; and all, at the end
     std::vector<Transfer> in, out;
     std::unique_ptr<Program> program;  ///< nullptr: the device has nothing to do
+    bool submitted = false;            ///< at least once
   };
 
   void mark_values();
   void place(std::uint64_t scratch_bytes, Workspace& workspace);
   void connect(Part& part, std::span<const Launch> launches);
+  std::string describe_submission(const Part& part) const;
   void run_part(Part& part, std::span<StepTime> times, std::int64_t begin_ns);
   void run_host(std::size_t step, KernelCall& call, std::span<StepTime> times, std::int64_t begin_ns);
   Program& step_program(std::size_t step, KernelCall& call);

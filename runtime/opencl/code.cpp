@@ -6,7 +6,8 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
-#include "runtime/opencl/binary_cache.hpp"
+#include "base/file_cache.hpp"
+#include "runtime/log.hpp"
 
 namespace heddle::runtime::gpu::opencl {
 namespace {
@@ -21,6 +22,32 @@ constexpr const char* build_options = "-cl-std=CL1.2";
 
 /// Logs of generated code repeat themselves for pages.
 constexpr std::size_t longest_log = 8000;
+
+FileCache binaries_in(const std::string& cache) {
+  // A damaged binary can crash a driver: the checksum comes before it is asked.
+  return {cache, {.extension = ".clbin", .format = "opencl binary 2"}, std::uint64_t{1} << 29};
+}
+
+/// Empty without an intact entry: the program is built from its source then.
+std::string load_binary(const std::string& cache, const std::string& key) {
+  if (cache.empty()) return {};
+  try {
+    return binaries_in(cache).load(key).value_or("");
+  } catch (const Error& error) {
+    log_debug("{}; building its program anew", error.what());
+    return {};
+  }
+}
+
+void store_binary(const std::string& cache, const std::string& key, std::string_view binary) {
+  if (binary.empty()) return;
+  try {
+    binaries_in(cache).store(key, binary);
+  } catch (const Error& error) {
+    // A directory that cannot be written costs time at the next start and nothing else.
+    log_debug("a program of the driver is not kept: {}", error.what());
+  }
+}
 
 std::string build_log(const Context& context, cl_program program) {
   const Library& cl = context.cl();
@@ -134,12 +161,11 @@ std::shared_ptr<const Handle<cl_program>> ProgramStore::get(const plan::DeviceKe
   const std::lock_guard lock(slot->mutex);
   if (auto program = slot->program.lock()) return program;
 
-  const BinaryCache binaries(cache);
   Handle<cl_program> program;
-  if (const std::string binary = binaries.load(key); !binary.empty()) program = build_binary(*context_, binary);
+  if (const std::string binary = load_binary(cache, key); !binary.empty()) program = build_binary(*context_, binary);
   if (!program) {
     program = build_source(*context_, kernel, source);
-    if (!cache.empty()) binaries.store(key, binary_of(*context_, program.get()));
+    if (!cache.empty()) store_binary(cache, key, binary_of(*context_, program.get()));
   }
   auto shared = std::make_shared<const Handle<cl_program>>(std::move(program));
   slot->program = shared;

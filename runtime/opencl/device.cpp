@@ -17,6 +17,7 @@ class OpenClDevice final : public Device {
 
   const DeviceInfo& info() const override { return context_->info(); }
   bool lost() const override { return context_->lost(); }
+  int most_build_threads() const override { return context_->found().build_threads; }
 
   std::unique_ptr<Memory> allocate(std::uint64_t bytes) override {
     return std::make_unique<DeviceMemory>(context_, bytes);

@@ -1,10 +1,14 @@
 #include "runtime/opencl/devices.hpp"
 
 #include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
 #include <sstream>
 
 #include <fmt/format.h>
 
+#include "base/error.hpp"
 #include "runtime/opencl/status.hpp"
 
 namespace heddle::runtime::gpu::opencl {
@@ -59,6 +63,27 @@ bool can_record(const Library& cl, cl_platform_id platform, cl_device_id device,
   return needed == 0 && static_cast<bool>(CommandBuffers::of(cl, platform));
 }
 
+/// HEDDLE_OPENCL_BUILD_THREADS, else one at a time with NVIDIA's driver.
+///
+/// Known: on an H200, processes that loaded models of 30 to 60 programs with several threads died without a word, all
+/// but one of five models; each of their programs, built alone, was right. Not known: whether the driver's compiler
+/// minds company, or ran out of stack (see runtime/gpu/build_threads.hpp), or something else. OpenCL allows concurrent
+/// builds.
+int build_threads(const std::string& vendor) {
+  if (const char* wanted = std::getenv("HEDDLE_OPENCL_BUILD_THREADS"); wanted && *wanted) {
+    int threads = 0;
+    const char* const end = wanted + std::strlen(wanted);
+    const auto [stopped, error] = std::from_chars(wanted, end, threads);
+    if (error != std::errc() || stopped != end || threads < 0)
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("HEDDLE_OPENCL_BUILD_THREADS is '{}'; expected how many programs may be built at once, "
+                              "or 0 for as many as there are processors",
+                              wanted));
+    return threads;
+  }
+  return vendor.starts_with("NVIDIA") ? 1 : 0;
+}
+
 FoundDevice describe(const Library& cl, cl_platform_id platform, cl_device_id device) {
   const std::string extensions = text_of(cl.get_device_info, device, CL_DEVICE_EXTENSIONS);
   const std::string driver = text_of(cl.get_device_info, device, CL_DRIVER_VERSION);
@@ -77,6 +102,7 @@ FoundDevice describe(const Library& cl, cl_platform_id platform, cl_device_id de
                               text_of(cl.get_device_info, device, CL_DEVICE_VERSION));
   std::copy_n(edges.begin(), 3, found.block_edges.begin());
   found.command_buffers = can_record(cl, platform, device, extensions);
+  found.build_threads = build_threads(text_of(cl.get_platform_info, platform, CL_PLATFORM_VENDOR));
   found.info = {
       .api = DeviceApi::opencl,
       .name = text_of(cl.get_device_info, device, CL_DEVICE_NAME),

@@ -20,6 +20,7 @@ struct FoundDevice {
   /// Host and device may touch the same bytes without a call in between, and kernels are as fast on them.
   bool shares_memory = false;
   bool command_buffers = false;  ///< cl_khr_command_buffer on a plain queue
+  int build_threads = 0;         ///< programs that are built at once at most; 0: any number
 };
 
 struct FoundDevices {

@@ -5,6 +5,7 @@ import subprocess
 
 import numpy
 import onnx
+import onnx.utils
 import onnxruntime
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -21,12 +22,17 @@ def ocr(name: str) -> pathlib.Path:
 
 
 class Model:
-    def __init__(self, path, shapes=None, dims=(), integers=None, pictures=False):
+    def __init__(self, path, shapes=None, dims=(), integers=None, pictures=False, until=None):
         self.path = pathlib.Path(path)
         self.shapes = shapes or {}       # input name -> list of shapes to run, where the model's own are symbolic
         self.dims = list(dims)           # --dim flags
         self.integers = integers or {}   # input name -> exclusive upper bound
         self.pictures = pictures         # pictures of text: on noise a detector's outputs are all next to nothing
+        self.until = until               # the tensor that is the output, if not the model's own
+
+    def load(self) -> onnx.ModelProto:
+        model = onnx.load(self.path)
+        return shortened(model, self.until) if self.until else model
 
 
 MODELS = {
@@ -53,6 +59,11 @@ def heddle(*arguments, check=True, **options):
 def graph_inputs(model: onnx.ModelProto):
     constants = {i.name for i in model.graph.initializer}
     return [i for i in model.graph.input if i.name not in constants]
+
+
+def shortened(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """The model up to the tensor `output`, with all of its inputs."""
+    return onnx.utils.Extractor(model).extract_model([i.name for i in graph_inputs(model)], [output])
 
 
 def random_inputs(entry: Model, model: onnx.ModelProto, which: int = 0, seed: int = 0) -> dict[str, numpy.ndarray]:

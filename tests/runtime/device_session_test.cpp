@@ -381,6 +381,15 @@ TEST_CASE("sessions of one model share the device's code and constants", "[devic
   CHECK(device->programs == 3 * 3 * 2);
 }
 
+TEST_CASE("no more threads build code than the device allows", "[device]") {
+  for (const int builders : {0, 1, 2}) {
+    const auto device = test::fake_device();
+    device->builders = builders;
+    load(device);
+    CHECK(device->built.size() == 4);
+  }
+}
+
 TEST_CASE("errors while a kernel is recorded name the step", "[device]") {
   plan::Package package = test::device_package();
   plan::Module& module = package.modules[0];

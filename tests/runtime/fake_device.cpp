@@ -1,6 +1,7 @@
 #include "tests/runtime/fake_device.hpp"
 
 #include <cstring>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -104,6 +105,9 @@ std::unique_ptr<Memory> FakeDevice::allocate_staging(std::uint64_t bytes) {
 }
 
 std::shared_ptr<Code> FakeDevice::build(const plan::DeviceKernel& kernel, std::string_view code, const std::string&) {
+  require(++building_ <= (builders > 0 ? builders : 1000), "more threads build than may");
+  std::this_thread::yield();
+  --building_;
   const std::lock_guard lock(mutex_);
   if (code.find("broken") != std::string_view::npos)
     throw Error(ErrorCode::unsupported, "the driver rejects it: line 1: broken");

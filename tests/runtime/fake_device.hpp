@@ -27,11 +27,14 @@ class FakeDevice final : public runtime::gpu::Device {
   bool lost = false;                       ///< every execution fails
   std::uint64_t room = ~std::uint64_t{0};  ///< bytes that can be allocated
 
+  int builders = 0;  ///< threads that may build at once; 0: any number
+
   std::atomic<int> allocations = 0, programs = 0, submissions = 0, writes = 0;
   std::vector<runtime::gpu::Commands> recorded;
   std::vector<std::string> built;  ///< "entry: code"
 
   const runtime::gpu::DeviceInfo& info() const override { return info_; }
+  int most_build_threads() const override { return builders; }
   std::unique_ptr<runtime::gpu::Memory> allocate(std::uint64_t bytes) override;
   std::unique_ptr<runtime::gpu::Memory> allocate_staging(std::uint64_t bytes) override;
   std::shared_ptr<runtime::gpu::Code> build(const plan::DeviceKernel& kernel, std::string_view code,
@@ -47,6 +50,7 @@ class FakeDevice final : public runtime::gpu::Device {
  private:
   runtime::gpu::DeviceInfo info_;
   std::mutex mutex_;
+  std::atomic<int> building_ = 0;
 };
 
 }  // namespace heddle::test

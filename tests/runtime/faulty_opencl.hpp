@@ -38,6 +38,7 @@ class FaultyOpenCl {
     lost_in_launch,    ///< the queue has become invalid
     failed_execution,  ///< commands fail when they run
     rejected_binary,   ///< binaries are of another driver
+    nvidia,            ///< the platform says that it is NVIDIA's
   };
 
   explicit FaultyOpenCl(Fault fault);

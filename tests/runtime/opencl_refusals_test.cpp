@@ -3,7 +3,6 @@
 #include <filesystem>
 
 #include "base/file.hpp"
-#include "runtime/opencl/binary_cache.hpp"
 #include "tests/runtime/faulty_opencl.hpp"
 #include "tests/runtime/opencl_bench.hpp"
 
@@ -33,6 +32,22 @@ TEST_CASE("OpenCL programs are built once for the entries that share a text", "[
   CHECK(loader.programs_from_source() == before + 2);
 }
 
+TEST_CASE("OpenCL drivers build several programs at once, NVIDIA's one, unless told otherwise", "[opencl]") {
+  FaultyOpenCl loader(FaultyOpenCl::works);
+  CHECK(open()->most_build_threads() == 0);
+  loader.set(FaultyOpenCl::nvidia);
+  {
+    const Environment unset("HEDDLE_OPENCL_BUILD_THREADS", nullptr);
+    CHECK(open()->most_build_threads() == 1);
+  }
+  {
+    const Environment wanted("HEDDLE_OPENCL_BUILD_THREADS", "3");
+    CHECK(open()->most_build_threads() == 3);
+  }
+  const Environment wrong("HEDDLE_OPENCL_BUILD_THREADS", "many");
+  check_error(ErrorCode::invalid_argument, "HEDDLE_OPENCL_BUILD_THREADS is 'many'", [&] { open(); });
+}
+
 TEST_CASE("OpenCL binaries are kept, and built anew when damaged or rejected", "[opencl]") {
   FaultyOpenCl loader(FaultyOpenCl::works);
   const TemporaryDirectory directory;
@@ -49,7 +64,8 @@ TEST_CASE("OpenCL binaries are kept, and built anew when damaged or rejected", "
   };
   CHECK(from_source(cache));
   std::vector<std::filesystem::path> files;
-  for (const auto& file : std::filesystem::directory_iterator(cache)) files.push_back(file.path());
+  for (const auto& file : std::filesystem::recursive_directory_iterator(cache))
+    if (file.is_regular_file()) files.push_back(file.path());
   REQUIRE(files.size() == 1);
   CHECK_FALSE(from_source(cache));
 
@@ -68,28 +84,6 @@ TEST_CASE("OpenCL binaries are kept, and built anew when damaged or rejected", "
 
   // Nothing can be written below a file; the program works all the same.
   CHECK(from_source(files[0] / "below"));
-}
-
-TEST_CASE("the cache of OpenCL binaries keeps those used last within its bound", "[opencl]") {
-  const TemporaryDirectory directory;
-  const opencl::BinaryCache cache(directory.path(), 3000);
-  const std::string foreign = (directory.path() / "notes.clbin").string();
-  write_file(foreign, std::string(5000, 'x'));
-  const auto key = [](int i) { return sha256(std::to_string(i)); };
-  const auto age = [&](int i, int seconds) {
-    std::filesystem::last_write_time(directory.path() / (key(i) + ".clbin"),
-                                     std::filesystem::file_time_type::clock::now() - std::chrono::seconds(seconds));
-  };
-  const std::string binary(1000, 'b');
-  for (int i = 0; i < 2; ++i) cache.store(key(i), binary);
-  age(0, 20);
-  age(1, 10);
-  CHECK(cache.load(key(0)) == binary);  // which makes it the one used last
-  cache.store(key(2), binary);
-  CHECK(cache.load(key(0)) == binary);
-  CHECK(cache.load(key(1)).empty());
-  CHECK(cache.load(key(2)) == binary);
-  CHECK(std::filesystem::exists(foreign));
 }
 
 TEST_CASE("OpenCL launches that the device cannot run are refused with numbers", "[opencl]") {
