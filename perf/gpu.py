@@ -230,6 +230,37 @@ def compare(kit, package, select):
     return worst
 
 
+def measure_launches(kit):
+    """Rows of {device, how, us}: 100 recorded kernels, of which each waits for the one before (chain) or none does (apart), a
+    kernel; and the host's time for submitting all of them (submit)."""
+    if not (kit.scratch / "bin/perf_launch").exists():
+        return []
+    code, out, err, _ = kit.run("--benchmark_format=json", program="perf_launch", timeout=120)
+    if code != 0 or not out.strip():
+        say(f"perf_launch: exit status {code}: {err.strip()[-300:]}")
+        return []
+    rows = []
+    for result in json.loads(out)["benchmarks"]:
+        # "vulkan NAME (DRIVER) chain/min_time:0.020/manual_time"
+        device, _, how = result["name"].split("/min_time")[0].rpartition(" ")
+        row = {"device": device, "how": how}
+        if result.get("error_occurred"):
+            row["error"] = result["error_message"]
+        else:
+            row["us"] = result["real_time"]
+        rows.append(row)
+        say(f"{device} {how}: {row.get('us', row.get('error'))}")
+    return rows
+
+
+def launch_table(rows):
+    lines = ["| 100 recorded kernels on | us a kernel, dependent | us a kernel, independent | us of the host for all |", "|---|---|---|---|"]
+    for device in dict.fromkeys(row["device"] for row in rows):
+        cells = {row["how"]: f"{row['us']:.2f}" if "us" in row else row["error"].splitlines()[0][:60] for row in rows if row["device"] == device}
+        lines.append(f"| {device} | {cells.get('chain', '')} | {cells.get('apart', '')} | {cells.get('submit', '')} |")
+    return [*lines, ""]
+
+
 def measure_peers():
     """torch on the same device in the same run: medians in ms, f32 without TF32."""
     try:
@@ -300,6 +331,8 @@ def table(report):
             lines.append(f"| {r['model']} | {r['api']} | {r.get('median_ms', float('nan')):.3f} | {f'{peer:.3f}' if peer else ''} | "
                          f"{r.get('difference', r.get('error', ''))!s:.40} | {r['compile_s']:.1f} |")
         lines.append("")
+    if report["launches"]:
+        lines += launch_table(report["launches"])
     if report["kernels"]:
         lines += ["| kernel | api | us | GFLOP/s | GB/s | schedule |", "|---|---|---|---|---|---|"]
         for r in report["kernels"]:
@@ -320,12 +353,10 @@ def run(arguments):
         say(json.dumps(listed.get("devices", listed), indent=1))
         report = {"command": " ".join(sys.argv[1:]), "date": time.strftime("%Y-%m-%d"), "processor": platform.processor() or platform.machine(),
                   "devices": [d for d in listed.get("devices", []) if d.get("kind") != "cpu"] or listed.get("devices", []),
-                  "kernels": [], "models": [], "peers": {}, "launch": ""}
+                  "kernels": [], "models": [], "peers": {}, "launches": []}
         kernels = [k for k in KERNELS if re.search(arguments.kernels, f"{k[0]} {k[1]}")] if arguments.kernels else []
         filled = fill_models(kit, arguments.models)
-        if (kit.scratch / "bin/perf_launch").exists():
-            report["launch"] = kit.run(program="perf_launch", timeout=60)[1]
-            say(report["launch"])
+        report["launches"] = measure_launches(kit)
         for api in arguments.apis:
             report["models"] += measure_models(kit, api, arguments.device, filled, arguments.seconds)
             report["kernels"] += measure_kernels(kit, api, arguments.device, kernels, arguments.seconds)

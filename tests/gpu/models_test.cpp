@@ -16,7 +16,7 @@
 #include "runtime/gpu/device_module.hpp"
 #include "runtime/session.hpp"
 #include "runtime/vulkan/vulkan.hpp"
-#include "tests/graph/model_builder.hpp"
+#include "tests/graph/loaded_model.hpp"
 
 namespace heddle::graph {
 namespace {
@@ -54,20 +54,6 @@ class Package {
  private:
   TemporaryDirectory directory_;
 };
-
-std::vector<Array> run(runtime::Session& session, std::vector<Array>& inputs) {
-  for (std::size_t i = 0; i < inputs.size(); ++i)
-    session.set_input(i, {inputs[i].dtype(), inputs[i].shape(), inputs[i].mutable_data()});
-  session.run();
-  std::vector<Array> outputs;
-  for (std::size_t o = 0; o < session.model().main().outputs.size(); ++o) {
-    const auto tensor = session.output(o);
-    Array array(tensor.dtype, tensor.shape);
-    if (array.bytes() > 0) std::memcpy(array.mutable_data(), tensor.data, array.bytes());
-    outputs.push_back(std::move(array));
-  }
-  return outputs;
-}
 
 /// Runs at every one of the sizes twice, in turns, so that what another run left in the memory shows.
 void check_runs(const Graph& graph, const std::shared_ptr<const runtime::Model>& model,

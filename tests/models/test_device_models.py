@@ -6,20 +6,19 @@ import numpy
 import onnx
 import pytest
 
-from models import FILLED, MODELS, Model, graph_inputs, heddle, ocr, random_inputs, reference, shortened
+from models import FILLED, MODELS, Model, heddle, random_inputs, reference
 
 APIS = ["opencl", "vulkan"]
 
-# Of the largest output. Sums of up to 3072 products in another order than onnxruntime's, through some fifty layers, are
-# off by a few 1e-6; a wrong kernel is off by more than 1e-1.
+# Of the largest output. Sums of up to 3072 products in another order than onnxruntime's, through some fifty layers; a few
+# 1e-6 on the devices that were measured.
 TOLERANCE = 1e-4
 
-# A narrow line of text, and two of BERT's twelve layers, which are alike: what drivers compile is the same, and that is
-# most of the time.
+# Almost all of the time is the drivers' compilers. BERT's twelve layers are alike, so that one has them compile as much as
+# all. The recogniser of PP-OCR has 55 programs, some of which take PoCL's half a minute: too long to be here.
 DEVICE_MODELS = {
     "mobilenet_v2": MODELS["mobilenet_v2"],
-    "ocr_rec": Model(ocr("ch_PP-OCRv4_rec_infer.onnx"), {"x": [(1, 3, 48, 64), (2, 3, 48, 33)]}, ["x:0=1:2", "x:2=48", "x:3=32:96"]),
-    "bert_two_layers": Model(FILLED / "bert_base_s128.onnx", integers=MODELS["bert_base_s128"].integers, until="layer_norm_4"),
+    "bert_layer": Model(FILLED / "bert_base_s128.onnx", integers=MODELS["bert_base_s128"].integers, until="layer_norm_2"),
 }
 
 
@@ -42,15 +41,15 @@ def test_whole_models_on_devices_agree_with_onnxruntime(name, tmp_path):
     package = tmp_path / "package"
     heddle("compile", tmp_path / "model.onnx", "-o", package, *dims, "--target", ",".join(APIS), "--cache", tmp_path / "cache")
 
-    modules = {module["device"]: module for module in json.loads((package / "manifest.json").read_text())["modules"]}
+    # Nothing on the processor: a step that stayed there would be right without a device.
+    for module in json.loads((package / "manifest.json").read_text())["modules"]:
+        assert all(step.get("on_device") for step in module["functions"][0]["steps"] if step["kind"] == "kernel"), module["target"]
     environment = dict(os.environ, HEDDLE_CACHE=str(tmp_path / "cache"), HEDDLE_VULKAN_VALIDATION="1")
-    sizes = len(next(iter(entry.shapes.values()), [None]))
-    for which in range(sizes):
-        inputs = random_inputs(entry, model, which)
-        expected = reference(model, inputs, intermediates=False)
-        for api in APIS:
-            got = run(package, api, inputs, tmp_path / f"{api}{which}", environment)
-            for output in model.graph.output:
-                want, array = expected[output.name], got[output.name.replace("/", "_")]
-                assert array.shape == want.shape
-                assert numpy.abs(array - want).max() <= TOLERANCE * numpy.abs(want).max(), f"{output.name} on {api}"
+    inputs = random_inputs(entry, model)
+    expected = reference(model, inputs, intermediates=False)
+    for api in APIS:
+        got = run(package, api, inputs, tmp_path / api, environment)
+        for output in model.graph.output:
+            want, array = expected[output.name], got[output.name.replace("/", "_")]
+            assert array.shape == want.shape
+            assert numpy.abs(array - want).max() <= TOLERANCE * numpy.abs(want).max(), f"{output.name} on {api}"

@@ -8,13 +8,17 @@
 #include "runtime/session.hpp"
 #include "tests/runtime/device_package.hpp"
 #include "tests/runtime/sample_package.hpp"
+#include "tests/runtime/session_inputs.hpp"
 
 using namespace heddle;
 using Catch::Matchers::Contains;
-using runtime::HostTensor;
 using runtime::Model;
 using runtime::Session;
+using test::error_of;
 using test::FakeDevice;
+using test::floats;
+using test::numbers;
+using test::tensor;
 
 namespace {
 
@@ -25,40 +29,10 @@ std::shared_ptr<const Model> load(const std::shared_ptr<FakeDevice>& device,
   return Model::load(directory.path(), {.opened = device});
 }
 
-Array numbers(std::int64_t width) {
-  Array x(DType::f32, {2, width});
-  auto values = x.as<float>();
-  std::iota(values.begin(), values.end(), 1.0F);
-  return x;
-}
-
-HostTensor tensor(Array& array) { return {array.dtype(), array.shape(), array.mutable_data()}; }
-
-std::vector<float> floats(const Array& array) {
-  const auto values = array.as<float>();
-  return {values.begin(), values.end()};
-}
-
-std::vector<float> floats(const HostTensor& tensor) {
-  const auto* data = static_cast<const float*>(tensor.data);
-  return {data, data + element_count(tensor.shape)};
-}
-
 void check_outputs(const Session& session, const Array& x) {
   const auto expected = test::device_reference(floats(x));
   CHECK(floats(session.output(0)) == expected.out);
   CHECK(floats(session.output(1)) == expected.rows);
-}
-
-template <class F>
-Error error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error;
-  }
-  FAIL("no error was thrown");
-  return {ErrorCode::internal, ""};
 }
 
 plan::Function& main_of(plan::Package& package) { return package.modules[0].functions[0]; }

@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "tests/runtime/sample_package.hpp"
+#include "tests/runtime/session_inputs.hpp"
 
 using namespace heddle;
 using Catch::Matchers::Contains;
@@ -17,6 +18,10 @@ using runtime::HostTensor;
 using runtime::Model;
 using runtime::Session;
 using runtime::SessionOptions;
+using test::error_of;
+using test::floats;
+using test::numbers;
+using test::tensor;
 
 namespace {
 
@@ -26,36 +31,7 @@ std::shared_ptr<const Model> load(const plan::Package& package) {
   return Model::load(directory.path());
 }
 
-Array numbers(std::int64_t width) {
-  Array x(DType::f32, {2, width});
-  auto values = x.as<float>();
-  std::iota(values.begin(), values.end(), 1.0F);
-  return x;
-}
-
-HostTensor tensor(Array& array) { return {array.dtype(), array.shape(), array.mutable_data()}; }
-
-std::vector<float> floats(const HostTensor& tensor) {
-  const auto* data = static_cast<const float*>(tensor.data);
-  return {data, data + element_count(tensor.shape)};
-}
-
-std::vector<float> reference(const Array& x) {
-  const auto values = x.as<float>();
-  return test::sample_reference({values.begin(), values.end()});
-}
-
-/// The error of f, which must throw one.
-template <class F>
-Error error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error;
-  }
-  FAIL("no error was thrown");
-  return {ErrorCode::internal, ""};
-}
+std::vector<float> reference(const Array& x) { return test::sample_reference(floats(x)); }
 
 /// The sample with another kernel in place of k_scale.
 plan::Package with_kernel(const std::string& name) {
