@@ -145,9 +145,11 @@ void Model::choose_module(const LoadOptions& options) {
                                   fmt::join(names, ", "))
                     : fmt::format("the package has no module for target '{}'{}; it has {}", options.target,
                                   did_you_mean(options.target, names), fmt::join(names, ", ")));
-  throw Error(ErrorCode::unsupported,
-              fmt::format("this machine can run none of the package's modules{}; compile with a --target for it:{}",
-                          options.target.empty() ? "" : " that were asked for", reasons));
+  throw Error(
+      ErrorCode::unsupported,
+      fmt::format("this machine can run none of the package's modules{}; compile with a --target for it (cpu for "
+                  "this processor), or choose another device (heddle targets lists them):{}",
+                  options.target.empty() ? "" : " that were asked for", reasons));
 }
 
 std::string Model::read(const fs::path& directory, const std::string& path) const {

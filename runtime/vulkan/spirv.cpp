@@ -98,8 +98,11 @@ class Reader {
                 fmt::format("the SPIR-V of kernel '{}' is damaged: {}; compile the package again", entry_, why));
   }
   [[noreturn]] void unsupported(const std::string& what) const {
-    throw Error(ErrorCode::unsupported,
-                fmt::format("kernel '{}' needs {}, which {} has not", entry_, what, device_.info.name));
+    throw Error(
+        ErrorCode::unsupported,
+        fmt::format("kernel '{}' needs {}, which {} has not; choose another device (heddle targets lists them), "
+                    "or compile the model with --target cpu",
+                    entry_, what, device_.info.name));
   }
   std::uint32_t operand(Operands operands, std::size_t i) const {
     if (i >= operands.size()) corrupt("an instruction is too short");

@@ -431,6 +431,7 @@ TEST_CASE("what keeps a device from running a module is said when it is loaded",
     const Error error = fails({.opened = test::fake_device(info)});
     CHECK(error.code() == ErrorCode::unsupported);
     CHECK_THAT(error.what(), Contains("opencl needs f64, which fake does not have"));
+    CHECK_THAT(error.what(), Contains("compile with a --target for it") && Contains("choose another device"));
     // OpenCL C is given f16 as bits.
     main_of(package).values[1].dtype = DType::f16;
     info.f16 = false;
