@@ -21,6 +21,7 @@ Command compare_command();
 Command compile_command();
 Command doctor_command();
 Command kernel_command();
+Command measure_worker_command();
 Command ops_command();
 Command profile_command();
 Command run_command();

@@ -1,66 +1,22 @@
 #include "tests/support/inputs.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <numeric>
 
 namespace heddle::testing {
-namespace {
-
-/// Not std::uniform_*: those differ between standard libraries.
-double unit(std::mt19937_64& random) { return static_cast<double>(random() >> 11) * 0x1p-53; }
-
-bool moderate(double value) { return std::isfinite(value) && std::abs(value) < 1e30; }
-
-}  // namespace
 
 std::uint64_t seed() {
   const char* text = std::getenv("HEDDLE_SEED");
   return text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
 }
 
-std::mt19937_64 generator_for(std::uint64_t seed, std::string_view what, std::uint64_t index) {
-  std::uint64_t hash = 0xcbf29ce484222325U ^ seed;
-  const auto mix = [&](std::uint64_t byte) { hash = (hash ^ byte) * 0x100000001b3U; };
-  for (const char c : what) mix(static_cast<unsigned char>(c));
-  mix(index & 0xFFU);
-  mix(index >> 8);
-  return std::mt19937_64(hash);
-}
-
-Array draw(DType type, const Shape& shape, const ValueDomain& domain, Extremes extremes, std::mt19937_64& random) {
-  std::vector<double> special;
-  if (extremes != Extremes::none)
-    for (const double value : domain.extremes)
-      if (extremes == Extremes::all || moderate(value)) special.push_back(value);
-  const bool whole = !is_float(type);
-  Array array(type, shape);
-  for (std::int64_t i = 0; i < array.size(); ++i) {
-    const double at = unit(random);
-    if (!special.empty() && random() % 4 == 0) array.set(i, special[random() % special.size()]);
-    else if (whole) array.set(i, std::floor(domain.low + at * (domain.high - domain.low + 1)));
-    else array.set(i, domain.low + at * (domain.high - domain.low));
-  }
-  return array;
-}
-
-Shape shape_of(const TensorType& type, const SymbolValues& symbols) {
-  Shape shape;
-  for (const auto& extent : type.shape) shape.push_back(extent.evaluate(symbols));
-  return shape;
-}
-
 std::vector<Array> draw_inputs(const Case& test, const SymbolValues& symbols, Extremes extremes,
                                std::mt19937_64& random) {
   std::vector<Array> inputs;
   for (std::size_t i = 0; i < test.inputs.size(); ++i) {
-    ValueDomain domain = i < test.domains.size() ? test.domains[i] : ValueDomain{};
-    const DType type = test.inputs[i].dtype;
-    if (type == DType::boolean) domain = {0, 1, {}};
-    const bool is_unsigned = type == DType::u8 || type == DType::u16 || type == DType::u32 || type == DType::u64;
-    if (is_unsigned) domain.low = std::max(domain.low, 0.0);
-    inputs.push_back(draw(type, shape_of(test.inputs[i], symbols), domain, extremes, random));
+    const ValueDomain domain = i < test.domains.size() ? test.domains[i] : ValueDomain{};
+    inputs.push_back(draw(test.inputs[i].dtype, shape_of(test.inputs[i], symbols), domain, extremes, random));
   }
   return inputs;
 }

@@ -1,10 +1,9 @@
 #pragma once
 #include <cstdint>
 #include <random>
-#include <string_view>
 #include <vector>
 
-#include "dsl/workload.hpp"
+#include "dsl/check.hpp"
 
 // Random inputs for tests, by seed: the same seed draws the same bytes on every machine.
 namespace heddle::testing {
@@ -12,20 +11,10 @@ namespace heddle::testing {
 /// HEDDLE_SEED, or 1.
 std::uint64_t seed();
 
-/// A generator for one thing under test: its draws do not change when other tests come or go.
-std::mt19937_64 generator_for(std::uint64_t seed, std::string_view what, std::uint64_t index = 0);
-
-enum class Extremes {
-  none,    ///< elements inside [low, high] alone
-  finite,  ///< the domain's extremes of moderate size too
-  all,
-};
-
-/// Elements of a domain; where extremes are asked for, about every fourth element is one.
-Array draw(DType type, const Shape& shape, const ValueDomain& domain, Extremes extremes, std::mt19937_64& random);
-
-/// A type's shape for given symbols; throws Error{not_found} for a symbol without a value.
-Shape shape_of(const TensorType& type, const SymbolValues& symbols);
+using heddle::draw;
+using heddle::Extremes;
+using heddle::generator_for;
+using heddle::shape_of;
 
 /// Inputs of a case for one binding of its symbols.
 std::vector<Array> draw_inputs(const Case& test, const SymbolValues& symbols, Extremes extremes,

@@ -191,17 +191,7 @@ void schedule_plainly(Pipeline& pipeline, int vectors) {
 
 std::string compare(const Workload& workload, const std::vector<Array>& inputs, const std::vector<Array>& outputs,
                     const SymbolValues& symbols) {
-  const auto want = workload.reference(inputs, symbols);
-  const Tolerance tolerance = workload.tolerance();
-  for (std::size_t i = 0; i < want.size(); ++i) {
-    std::string difference = mismatch(outputs[i], want[i], tolerance);
-    // Through double, integers beyond 2^53 would look alike.
-    const bool exact = tolerance.relative == 0 && tolerance.of_largest == 0 && !is_float(want[i].dtype());
-    if (difference.empty() && exact && !(outputs[i] == want[i]))
-      difference = "integers differ in bits that a double does not hold";
-    if (!difference.empty()) return fmt::format("output {}: {}", i, difference);
-  }
-  return "";
+  return difference(workload, outputs, workload.reference(inputs, symbols));
 }
 
 }  // namespace heddle::testing

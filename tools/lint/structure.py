@@ -24,7 +24,7 @@ FOLDERS = {
     "generators": ["dsl", "targets"],
     "graph": ["dsl", "ops", "schedules", "generators", "targets"],
     "runtime": [],
-    "autoscheduler": ["dsl", "schedules", "generators", "targets", "runtime"],
+    "autoscheduler": ["dsl", "ops", "schedules", "generators", "targets", "runtime"],
     "tools": ["*"],
     "tests": ["*"],
     "perf": ["*"],

@@ -1,0 +1,269 @@
+#include "autoscheduler/measure.hpp"
+
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "autoscheduler/measure_channel.hpp"
+#include "autoscheduler/measure_job.hpp"
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "ops/workload_json.hpp"
+#include "runtime/cpu.hpp"
+
+extern char** environ;
+
+namespace heddle::autoscheduler {
+namespace {
+
+constexpr std::array<std::pair<TrialStatus, std::string_view>, 6> status_names = {{
+    {TrialStatus::ok, "ok"},
+    {TrialStatus::wrong, "wrong"},
+    {TrialStatus::rejected, "rejected"},
+    {TrialStatus::crashed, "crashed"},
+    {TrialStatus::timed_out, "timed_out"},
+    {TrialStatus::out_of_memory, "out_of_memory"},
+}};
+
+double middle(std::vector<double> values) {
+  const auto half = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), half, values.end());
+  if (values.size() % 2 == 1) return *half;
+  return (*half + *std::max_element(values.begin(), half)) / 2;
+}
+
+/// A process of this program that measures, and the connection to it.
+class WorkerProcess {
+ public:
+  explicit WorkerProcess(const std::filesystem::path& directory) {
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+      throw Error(ErrorCode::io, fmt::format("cannot speak to a worker: {}", std::strerror(errno)));
+    own_ = Descriptor(ends[0]);
+    const Descriptor theirs(ends[1]);
+
+    // A foreign program that Heddle was loaded into names the one that measures.
+    const char* named = std::getenv("HEDDLE_PROGRAM");
+    const std::string program = named != nullptr && *named != '\0' ? named : "/proc/self/exe";
+    std::vector<std::string> variables = {"TMPDIR=" + directory.string()};  // removed with what a killed linker leaves
+    for (char** variable = environ; *variable != nullptr; ++variable)
+      if (!std::string_view(*variable).starts_with("TMPDIR=")) variables.emplace_back(*variable);
+    std::vector<char*> environment;
+    for (auto& variable : variables) environment.push_back(variable.data());
+    environment.push_back(nullptr);
+    std::array<std::string, 2> words = {"heddle", "measure-worker"};
+    std::array<char*, 3> arguments = {words[0].data(), words[1].data(), nullptr};
+
+    ::posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_adddup2(&actions, theirs.get(), STDIN_FILENO);
+    ::posix_spawn_file_actions_adddup2(&actions, theirs.get(), STDOUT_FILENO);
+    ::posix_spawnattr_t attributes;
+    ::posix_spawnattr_init(&attributes);
+    ::sigset_t none, usual;
+    ::sigemptyset(&none);
+    ::sigemptyset(&usual);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD}) ::sigaddset(&usual, signal);
+    ::posix_spawnattr_setsigmask(&attributes, &none);
+    ::posix_spawnattr_setsigdefault(&attributes, &usual);
+    ::posix_spawnattr_setpgroup(&attributes, 0);  // Ctrl-C in a terminal is for the search, which ends in order
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    const int refused =
+        ::posix_spawn(&pid_, program.c_str(), &actions, &attributes, arguments.data(), environment.data());
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::posix_spawnattr_destroy(&attributes);
+    if (refused != 0)
+      throw Error(ErrorCode::io, fmt::format("cannot start the worker '{} measure-worker': {}; HEDDLE_PROGRAM names "
+                                             "the heddle program",
+                                             program, std::strerror(refused)));
+  }
+
+  ~WorkerProcess() {
+    // Its children die with it, by the kernel's hand.
+    ::kill(pid_, SIGKILL);
+    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  WorkerProcess(const WorkerProcess&) = delete;
+  WorkerProcess& operator=(const WorkerProcess&) = delete;
+
+  int connection() const { return own_.get(); }
+
+ private:
+  Descriptor own_;
+  ::pid_t pid_ = -1;
+};
+
+class ProcessMeasurer final : public Measurer {
+ public:
+  ProcessMeasurer(const Workload& workload, const Target& target, const std::vector<std::string>& modules,
+                  const MeasureOptions& options)
+      : job_{.workload = workload_to_json(workload), .target = target.name, .modules = modules, .options = options} {
+    for (auto& module : job_.modules) module = std::filesystem::absolute(module).string();
+    connect();
+  }
+
+  std::vector<Measurement> measure(const std::vector<Implementation>& candidates, const Implementation* incumbent,
+                                   const Done& done) override {
+    std::vector<MeasureRequest> requests;
+    for (const auto& candidate : candidates)
+      requests.push_back({.id = next_id_++,
+                          .implementation = candidate.print(),
+                          .incumbent = incumbent != nullptr ? incumbent->print() : ""});
+    return run(requests, done);
+  }
+
+  std::vector<double> remeasure(const Implementation& candidate, int processes) override {
+    std::vector<MeasureRequest> requests;
+    for (int i = 0; i < processes; ++i)
+      requests.push_back({.id = next_id_++, .implementation = candidate.print(), .incumbent = ""});
+    std::vector<double> medians;
+    for (const auto& measurement : run(requests, [](const Measurement& m) { return m.status == TrialStatus::ok; })) {
+      if (measurement.status != TrialStatus::ok)
+        throw Error(ErrorCode::internal, fmt::format("a finalist failed when it was measured again ({}): {}",
+                                                     to_string(measurement.status), measurement.message));
+      medians.push_back(measurement.median());
+    }
+    return medians;
+  }
+
+ private:
+  void connect() {
+    worker_.reset();
+    worker_ = std::make_unique<WorkerProcess>(directory_.path());
+    channel_.emplace(worker_->connection(), worker_->connection());
+    const bool sent = channel_->send(to_json(job_));
+    const auto answer = sent ? channel_->receive() : std::nullopt;
+    if (!answer)
+      throw Error(ErrorCode::internal,
+                  "the worker that measures ended before it was ready; what it wrote to stderr says why");
+    raise(*answer);
+  }
+
+  /// The worker's own failure is the caller's.
+  static void raise(const Json& answer) {
+    if (const auto error = answer.find("error"); error != answer.end())
+      throw Error(static_cast<ErrorCode>(answer.at("code").get<int>()), error->get<std::string>());
+  }
+
+  std::vector<Measurement> run(const std::vector<MeasureRequest>& requests, const Done& done) {
+    std::vector<Measurement> results;
+    int deaths = 0;  // in a row, with nothing measured between
+    while (results.size() < requests.size()) {
+      const std::size_t before = results.size();
+      std::set<int> begun;
+      try {
+        if (!worker_) connect();
+        if (converse(requests, results, begun, done)) return results;
+      } catch (...) {
+        // Whatever it still works on is for nobody; a new one starts clean.
+        channel_.reset();
+        worker_.reset();
+        throw;
+      }
+      channel_.reset();
+      worker_.reset();
+      deaths = results.size() > before ? 1 : deaths + 1;
+      const auto victim = std::find_if(requests.begin() + static_cast<std::ptrdiff_t>(results.size()), requests.end(),
+                                       [&](const MeasureRequest& r) { return begun.contains(r.id); });
+      if (victim == requests.begin() + static_cast<std::ptrdiff_t>(results.size()) && victim != requests.end()) {
+        results.push_back({.status = TrialStatus::crashed, .message = "the worker that measures was killed"});
+        if (done && !done(results.back())) return results;
+      } else if (deaths > 3) {
+        throw Error(ErrorCode::internal, "the worker that measures ended four times in a row with nothing to do");
+      }
+    }
+    return results;
+  }
+
+  /// Sends requests and takes answers until all have one or `done` wants no more: true. False if the worker has died.
+  bool converse(const std::vector<MeasureRequest>& requests, std::vector<Measurement>& results, std::set<int>& begun,
+                const Done& done) {
+    constexpr std::size_t most_outstanding = 16;  // neither side ever waits for the other to read
+    std::size_t sent = results.size();
+    while (results.size() < requests.size()) {
+      for (; sent < requests.size() && sent < results.size() + most_outstanding; ++sent)
+        if (!channel_->send(to_json(requests[sent]))) return false;
+      const auto answer = channel_->receive();
+      if (!answer) return false;
+      raise(*answer);
+      if (const auto begin = answer->find("begin"); begin != answer->end()) {
+        begun.insert(begin->get<int>());
+        continue;
+      }
+      if (answer->at("id").get<int>() != requests[results.size()].id)
+        throw Error(ErrorCode::internal, "the worker that measures has answered out of order");
+      results.push_back(measurement_from_json(*answer));
+      if (done && !done(results.back())) {
+        if (sent > results.size()) cancel();
+        return true;
+      }
+    }
+    return true;
+  }
+
+  void cancel() {
+    if (channel_->send({{"cancel", true}}))
+      while (const auto answer = channel_->receive())
+        if (answer->contains("cancelled")) return;
+    channel_.reset();
+    worker_.reset();
+  }
+
+  MeasureJob job_;
+  TemporaryDirectory directory_;
+  std::unique_ptr<WorkerProcess> worker_;
+  std::optional<Channel> channel_;
+  int next_id_ = 0;
+};
+
+}  // namespace
+
+std::string_view to_string(TrialStatus status) {
+  for (const auto& [value, name] : status_names)
+    if (value == status) return name;
+  throw Error(ErrorCode::internal, fmt::format("no status has the number {}", static_cast<int>(status)));
+}
+
+TrialStatus trial_status_from_string(std::string_view text) {
+  std::vector<std::string> names;
+  for (const auto& [value, name] : status_names) {
+    if (name == text) return value;
+    names.emplace_back(name);
+  }
+  throw Error(ErrorCode::invalid_argument, fmt::format("'{}' is no status of a trial{}; they are {}", text,
+                                                       did_you_mean(text, names), fmt::join(names, ", ")));
+}
+
+double Measurement::median() const {
+  if (seconds.empty())
+    throw Error(ErrorCode::internal, fmt::format("a trial that is '{}' has no time", to_string(status)));
+  return middle(seconds);
+}
+
+std::unique_ptr<Measurer> make_measurer(const Workload& workload, const Target& target,
+                                        const std::vector<std::string>& modules, const MeasureOptions& options) {
+  if (target.is_gpu())
+    throw Error(ErrorCode::unsupported,
+                fmt::format("kernels for {} cannot be measured: searches are for processors", target.name));
+  const auto missing = runtime::missing_features(target.features);
+  if (target.architecture != runtime::cpu_architecture() || !missing.empty())
+    throw Error(ErrorCode::unsupported,
+                fmt::format("this machine cannot run kernels for {}{}, so it cannot measure them", target.name,
+                            missing.empty() ? "" : fmt::format(" (it lacks {})", fmt::join(missing, ", "))));
+  return std::make_unique<ProcessMeasurer>(workload, target, modules, options);
+}
+
+}  // namespace heddle::autoscheduler

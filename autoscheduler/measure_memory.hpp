@@ -1,0 +1,63 @@
+#pragma once
+#include <HalideRuntime.h>
+
+#include <cstddef>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "dsl/check.hpp"
+#include "runtime/memory.hpp"
+#include "runtime/tensor_view.hpp"
+
+namespace heddle::autoscheduler {
+
+/// The memory of one kernel's buffers, as the runtime would place it: one arena on huge pages, buffers at multiples of
+/// 64 bytes, layouts and borders as the workload says and constants packed. Between the buffers lie guards of NaNs, so
+/// that what a kernel reads or writes outside of them shows.
+class KernelMemory {
+ public:
+  KernelMemory(const Workload& workload, const std::vector<Packing>& packings, const SymbolValues& symbols);
+  KernelMemory(const KernelMemory&) = delete;  // the argument list points into it
+  KernelMemory& operator=(const KernelMemory&) = delete;
+
+  /// Lays the inputs out and poisons everything else.
+  void fill(const std::vector<Array>& inputs);
+
+  /// The outputs after a run; `damage` says which memory changed that must not.
+  std::vector<Array> outputs();
+  std::string damage();  ///< empty if nothing. Call outputs() before: it forgets them
+
+  /// For a kernel's entry; `context` is what its user_context points to.
+  void** arguments(void* context);
+
+ private:
+  struct Region {
+    std::string role;
+    BufferView view;
+    TensorType type;
+    Shape shape;
+    std::size_t begin = 0, bytes = 0;
+    bool output = false;
+    const Packing* packing = nullptr;
+    const OperandInfo* info = nullptr;
+  };
+  void add(Region region);
+  runtime::TensorView logical(const Region& region) const;
+
+  SymbolValues symbols_;
+  std::vector<Packing> packings_;
+  std::vector<OperandInfo> infos_;
+  std::vector<Region> regions_;
+  runtime::Pages arena_;
+  std::size_t used_ = 0;
+  std::vector<std::byte> image_;  ///< the arena as it must be after a run, outputs forgotten
+
+  void* context_ = nullptr;
+  std::deque<int> scalars_;
+  std::deque<std::vector<halide_dimension_t>> dimensions_;
+  std::deque<halide_buffer_t> buffers_;
+  std::vector<void*> arguments_;
+};
+
+}  // namespace heddle::autoscheduler

@@ -1,0 +1,197 @@
+#include "autoscheduler/measure_trial.hpp"
+
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "autoscheduler/measure_channel.hpp"
+#include "autoscheduler/measure_memory.hpp"
+#include "base/error.hpp"
+#include "generators/kernel.hpp"
+#include "runtime/kernel_call.hpp"
+#include "runtime/model.hpp"
+
+namespace heddle::autoscheduler {
+namespace {
+
+/// A kernel that is loaded as packages' kernels are, with memory to run on and a place among the runtime's threads.
+class Running {
+ public:
+  Running(const Workload& workload, const BuiltKernel& kernel, const SymbolValues& symbols)
+      : memory_(workload, kernel.implementation.packings, symbols) {
+    const std::string path = fmt::format("/proc/self/fd/{}", kernel.module);
+    void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // for the rest of this short process
+    if (library == nullptr) throw Error(ErrorCode::internal, fmt::format("cannot load the kernel: {}", ::dlerror()));
+    const auto init = reinterpret_cast<decltype(&heddle_module_init)>(::dlsym(library, "heddle_module_init"));
+    entry_ = reinterpret_cast<runtime::KernelEntry>(::dlsym(library, (kernel.symbol + "_argv").c_str()));
+    if (init == nullptr || entry_ == nullptr || init(&runtime::kernel_table(), HEDDLE_KERNEL_TABLE_VERSION) != 0)
+      throw Error(ErrorCode::internal, fmt::format("the module of {} is none of this runtime's", kernel.symbol));
+
+    auto& pool = runtime::Pool::shared();
+    const int threads = std::min(workload.composition().threads, pool.processors());
+    pool.reserve(threads);
+    call_.pool = &pool;
+    call_.settings = {.threads = threads, .spin_us = runtime::Pool::default_spin_us(), .flush = true};
+    call_.scratch = &scratch_;
+  }
+
+  KernelMemory& memory() { return memory_; }
+
+  void run() {
+    const int code = entry_(memory_.arguments(&call_));
+    if (code == 0) return;
+    throw Error(code == halide_error_code_out_of_memory ? ErrorCode::out_of_memory : ErrorCode::internal,
+                fmt::format("the kernel failed with code {}: {}", code, call_.message()));
+  }
+
+  /// Runs once on a set; empty, or what is wrong. Subnormal results count as what they are, as the oracle has them.
+  std::string check(const Workload& workload, const CheckSet& set) {
+    memory_.fill(set.inputs);
+    call_.poison = true;
+    call_.settings.flush = false;
+    run();
+    call_.poison = false;
+    call_.settings.flush = true;
+    const auto outputs = memory_.outputs();
+    std::string found = memory_.damage();
+    return found.empty() ? difference(workload, outputs, set.want) : found;
+  }
+
+  double seconds_of(int runs) {
+    const double start = now_seconds();
+    for (int i = 0; i < runs; ++i) run();
+    return (now_seconds() - start) / runs;
+  }
+
+ private:
+  KernelMemory memory_;
+  runtime::Scratch scratch_;
+  runtime::KernelCall call_;
+  runtime::KernelEntry entry_ = nullptr;
+};
+
+/// Samples of one kernel: each of so many runs that the clock does not matter.
+class Sampler {
+ public:
+  explicit Sampler(Running& kernel) : kernel_(&kernel) {
+    constexpr double shortest = 20e-6;
+    first_ = kernel.seconds_of(1);
+    // Its memory has been seen and its threads are awake now.
+    if (first_ < slow) first_ = std::min(first_, kernel.seconds_of(1));
+    if (first_ < shortest) first_ = kernel.seconds_of(static_cast<int>(shortest / std::max(first_, 1e-8)) + 1);
+    runs_ = first_ >= shortest ? 1 : static_cast<int>(shortest / std::max(first_, 1e-8)) + 1;
+  }
+
+  /// Of one execution, before any sample.
+  double estimate() const { return first_; }
+
+  /// A few samples in a row, after a run that brings its data back into the caches that the other kernel has used.
+  void block(std::vector<double>& samples) {
+    constexpr double enough = 2e-3;
+    if (first_ < slow) kernel_->seconds_of(runs_);
+    double total = 0;
+    for (int i = 0; i < 3 && total < enough; ++i) {
+      samples.push_back(kernel_->seconds_of(runs_));
+      total += samples.back() * runs_;
+    }
+    spent_ += total;
+  }
+
+  double spent() const { return spent_; }  ///< in samples
+
+ private:
+  static constexpr double slow = 0.05;  // seconds: what caches hold does not matter then
+  Running* kernel_;
+  double first_ = 0, spent_ = 0;
+  int runs_ = 1;
+};
+
+void time_in_turns(Running& candidate, Running* incumbent, const MeasureOptions& options, TrialResult& result) {
+  constexpr double hopeless = 5;  // times the incumbent's time
+  const double begin = now_seconds();
+  Sampler own(candidate);
+  std::optional<Sampler> other;
+  if (incumbent != nullptr) other.emplace(*incumbent);
+  if (other && own.estimate() > hopeless * other->estimate()) {
+    result.seconds = {own.estimate()};
+    result.incumbent_seconds = {other->estimate()};
+    return;
+  }
+  const auto enough = [&] {
+    const auto count = static_cast<int>(result.seconds.size());
+    const double left = options.run_limit_s / 2 - (now_seconds() - begin);
+    // A slow kernel's few samples say more than a limit that it runs into.
+    const double next = 4 * own.estimate() + (other ? 4 * other->estimate() : 0);
+    return count > 0 && ((count >= options.least_samples && own.spent() >= options.least_seconds) || left < next);
+  };
+  // A B, B A, A B...: what slows the machine down for a while slows both.
+  for (bool first = true; !enough(); first = !first) {
+    if (other && !first) other->block(result.incumbent_seconds);
+    own.block(result.seconds);
+    if (other && first) other->block(result.incumbent_seconds);
+  }
+}
+
+}  // namespace
+
+std::string build_kernel(const Workload& workload, const Implementation& implementation, const Target& target,
+                         int module) {
+  const KernelRequest request{
+      .workload = &workload, .implementation = implementation, .target = target, .schedule_file = "candidate"};
+  std::string key = kernel_key(request);
+  const std::string library = link_module({compile_kernel(request).object}, target);
+  if (!write_all(module, library))
+    throw Error(ErrorCode::io,
+                fmt::format("cannot write a kernel of {} bytes: {}", library.size(), std::strerror(errno)));
+  return key;
+}
+
+SymbolValues measured_symbols(const Workload& workload) {
+  constexpr std::int64_t most_work = 1'000'000'000, most_bytes = 64 << 20;
+  SymbolValues values;
+  for (const auto& name : workload.symbols()) values[name] = workload.composition().symbols.at(name).max;
+  const auto fits = [&] {
+    return workload.flops().evaluate(values) <= most_work && workload.bytes().evaluate(values) <= most_bytes;
+  };
+  for (bool smaller = true; smaller && !fits();) {
+    smaller = false;
+    for (auto& [name, value] : values) {
+      const std::int64_t least = workload.composition().symbols.at(name).min;
+      const std::int64_t half = std::max(least, value / 2);
+      smaller = smaller || half < value;
+      value = half;
+    }
+  }
+  return values;
+}
+
+TrialResult try_kernel(const Workload& workload, const BuiltKernel& candidate, const BuiltKernel* incumbent,
+                       std::span<const CheckSet> sets, const MeasureOptions& options) {
+  TrialResult result;
+  const CheckSet& timed = sets.back();
+  Running own(workload, candidate, timed.symbols);
+  const runtime::Pool::Caller caller(runtime::Pool::shared());
+  {
+    const runtime::FloatMode mode(false);
+    for (const CheckSet& set : sets) {
+      result.difference = own.check(workload, set);
+      if (!result.difference.empty()) return result;
+    }
+  }
+  const runtime::FloatMode mode(true);
+  std::unique_ptr<Running> other;
+  if (incumbent != nullptr) {
+    other = std::make_unique<Running>(workload, *incumbent, timed.symbols);
+    other->memory().fill(timed.inputs);
+  }
+  time_in_turns(own, other.get(), options, result);
+  return result;
+}
+
+}  // namespace heddle::autoscheduler
