@@ -28,22 +28,6 @@ extern char** environ;
 namespace heddle::autoscheduler {
 namespace {
 
-constexpr std::array<std::pair<TrialStatus, std::string_view>, 6> status_names = {{
-    {TrialStatus::ok, "ok"},
-    {TrialStatus::wrong, "wrong"},
-    {TrialStatus::rejected, "rejected"},
-    {TrialStatus::crashed, "crashed"},
-    {TrialStatus::timed_out, "timed_out"},
-    {TrialStatus::out_of_memory, "out_of_memory"},
-}};
-
-double middle(std::vector<double> values) {
-  const auto half = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), half, values.end());
-  if (values.size() % 2 == 1) return *half;
-  return (*half + *std::max_element(values.begin(), half)) / 2;
-}
-
 /// A process of this program that measures, and the connection to it.
 class WorkerProcess {
  public:
@@ -230,28 +214,6 @@ class ProcessMeasurer final : public Measurer {
 };
 
 }  // namespace
-
-std::string_view to_string(TrialStatus status) {
-  for (const auto& [value, name] : status_names)
-    if (value == status) return name;
-  throw Error(ErrorCode::internal, fmt::format("no status has the number {}", static_cast<int>(status)));
-}
-
-TrialStatus trial_status_from_string(std::string_view text) {
-  std::vector<std::string> names;
-  for (const auto& [value, name] : status_names) {
-    if (name == text) return value;
-    names.emplace_back(name);
-  }
-  throw Error(ErrorCode::invalid_argument, fmt::format("'{}' is no status of a trial{}; they are {}", text,
-                                                       did_you_mean(text, names), fmt::join(names, ", ")));
-}
-
-double Measurement::median() const {
-  if (seconds.empty())
-    throw Error(ErrorCode::internal, fmt::format("a trial that is '{}' has no time", to_string(status)));
-  return middle(seconds);
-}
 
 std::unique_ptr<Measurer> make_measurer(const Workload& workload, const Target& target,
                                         const std::vector<std::string>& modules, const MeasureOptions& options) {
