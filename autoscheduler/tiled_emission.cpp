@@ -191,7 +191,7 @@ class Emission {
       }
       (along ? placed.vector_loads : placed.scalar_loads) += loads;
     }
-    const std::int64_t unroll = value("unroll_" + node.role, 1);
+    const std::int64_t unroll = unrolled_steps(node);
     placed.steps_unrolled = unroll == 0 ? static_cast<double>(node.reduction_steps()) : static_cast<double>(unroll);
     if (accumulators * placed.steps_unrolled > most_unrolled) throw Pruned{"code size: too many operations unrolled"};
     const std::int64_t depth = value("depth_" + node.role, 0);
@@ -294,25 +294,32 @@ class Emission {
       for (std::size_t i = 1; i < inner.size(); ++i) update.unroll(inner[i]);
       reductions[0] += "_d";
     }
-    unroll_reductions(update, node, reductions, depth);
+    unroll_reductions(update, node, reductions);
     for (const std::string& role : rule_.panels(c))
       if (value("panel_" + role, 0) == 1) copy_panel(c, role);
   }
 
-  void unroll_reductions(Stage& update, const StageNode& node, const std::vector<std::string>& names,
-                         std::int64_t depth) const {
+  /// The reduction's loop that is innermost.
+  const ReductionLoop& inner_reduction(const StageNode& node) const {
+    return node.reductions.at(static_cast<std::size_t>(value("inner_" + node.role, 0)));
+  }
+
+  /// Steps of the innermost reduction a time; 0: all steps of all reductions. As many as divide it: what is left over
+  /// would cost more than the unrolling gains.
+  std::int64_t unrolled_steps(const StageNode& node) const {
     std::int64_t unroll = value("unroll_" + node.role, 1);
-    if (unroll == 0) {
-      for (const std::string& name : names) update.unroll(name);
-      return;
-    }
-    if (unroll == 1) return;
-    std::int64_t extent = depth;
-    for (const auto& r : node.reductions)
-      if (r.name == names[0]) extent = r.extent;
-    // As many steps as divide the reduction: what is left over would cost more than the unrolling gains.
+    if (unroll == 0) return 0;
+    const std::int64_t depth = value("depth_" + node.role, 0);
+    const std::int64_t extent = depth > 0 ? depth : inner_reduction(node).extent;
     while (extent % unroll != 0) --unroll;
-    if (extent == unroll) update.unroll(names[0]);
+    return unroll;
+  }
+
+  void unroll_reductions(Stage& update, const StageNode& node, const std::vector<std::string>& names) const {
+    const std::int64_t unroll = unrolled_steps(node);
+    if (unroll == 0)
+      for (const std::string& name : names) update.unroll(name);
+    else if (unroll == inner_reduction(node).extent) update.unroll(names[0]);
     else if (unroll > 1) update.unroll(names[0], unroll);
   }
 

@@ -91,8 +91,7 @@ class Tiled final : public SketchRule {
 };
 
 std::vector<std::vector<std::int64_t>> Tiled::defaults() const {
-  // Producers at the loop around a row, or before everything; everything packed that can be. The best tiles by estimate
-  // among all of them, for each order of loops.
+  // Everything packed that can be; the best tiles, orders and places by estimate.
   std::vector<std::pair<double, std::vector<std::int64_t>>> found;
   std::vector<std::int64_t> base(sketch_.knobs.size());
   std::vector<std::size_t> tiles, orders, places;
@@ -100,7 +99,11 @@ std::vector<std::vector<std::int64_t>> Tiled::defaults() const {
     const auto& knob = sketch_.knobs[k];
     base[k] = knob.domain.front();
     if (knob.name == "pack") base[k] = 1;
-    if (knob.name.starts_with("unroll_")) base[k] = knob.domain.front() == 0 ? 0 : 2;
+    // Short reductions are unrolled whole; others in twos, or in what else divides them.
+    if (knob.name.starts_with("unroll_")) {
+      const auto& reductions = structure_.dependences().stage(knob.name.substr(7)).reductions;
+      base[k] = knob.domain.front() == 0 ? 0 : reductions.front().extent % 2 == 0 ? 2 : 4;
+    }
     if (knob.name == "vectors" || knob.name.starts_with("tile_")) tiles.push_back(k);
     if (knob.name == "innermost" || knob.name == "outermost" || knob.name == "parallel") orders.push_back(k);
     if (knob.name.starts_with("place_")) places.push_back(k);
@@ -121,7 +124,7 @@ std::vector<std::vector<std::int64_t>> Tiled::defaults() const {
   for (const std::size_t k : places) {
     std::vector<std::vector<std::int64_t>> next;
     for (const auto& frame : frames)
-      for (const std::int64_t v : {before_all, at_row, at_block, at_tile})
+      for (const std::int64_t v : {before_all, in_expression, at_row, at_block, at_tile})
         if (std::ranges::find(sketch_.knobs[k].domain, v) != sketch_.knobs[k].domain.end()) {
           next.push_back(frame);
           next.back()[k] = v;

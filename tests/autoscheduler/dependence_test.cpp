@@ -1,0 +1,148 @@
+#include <catch2/catch.hpp>
+
+#include "autoscheduler/nest.hpp"
+#include "base/error.hpp"
+#include "ops/catalog.hpp"
+
+namespace heddle::autoscheduler {
+namespace {
+
+Workload workload(const std::string& op, const Json& attributes, std::vector<std::string> inputs, int threads = 1) {
+  std::vector<TensorType> types;
+  for (const auto& text : inputs) types.push_back(TensorType::parse(text));
+  return Workload::of(Operators().get(op), attributes, types, {}, threads);
+}
+
+const Access& read_of(const StageNode& stage, const std::string& source) {
+  for (const Access& access : stage.accesses)
+    if (access.source == source) return access;
+  throw Error(ErrorCode::not_found, source);
+}
+
+TEST_CASE("a product reads rows of one operand and columns of the other") {
+  const Subject s = make_subject(workload("matmul", Json::object(), {"f32[5,7]", "f32[7,9]"}), Machine{});
+  const StageNode& acc = s.dependences.stage("acc");
+  CHECK(acc.accumulates);
+  CHECK(acc.associative);
+  CHECK(acc.elements() == 45);
+  CHECK(acc.reduction_steps() == 7);
+  CHECK(acc.update_operations == 2);
+  // Loops: n, m, then k. Halide's order of a's dimensions: k, m; of b's: n, k.
+  const auto& a = read_of(acc, "a").index;
+  const auto& b = read_of(acc, "b").index;
+  CHECK(a[0].coefficients == std::vector<std::int64_t>{0, 0, 1});
+  CHECK(a[1].coefficients == std::vector<std::int64_t>{0, 1, 0});
+  CHECK(b[0].coefficients == std::vector<std::int64_t>{1, 0, 0});
+  CHECK(b[1].coefficients == std::vector<std::int64_t>{0, 0, 1});
+  const auto needed = s.dependences.regions("out", {{0, 4}, {2, 3}});
+  CHECK(needed.at("a")[1].min == 2);
+  CHECK(needed.at("a")[1].extent == 3);
+  CHECK(needed.at("a")[0].extent == 7);
+  CHECK(needed.at("b")[0].extent == 4);
+}
+
+TEST_CASE("a strided window asks for its halo") {
+  const Subject s =
+      make_subject(workload("conv", {{"strides", {2, 2}}}, {"f32[1,4,11,13]", "f32[8,4,3,3]"}), Machine{});
+  const auto needed = s.dependences.regions("out", s.dependences.out().box);
+  // Halide's order: x, y, ci, n.
+  CHECK(needed.at("x")[0].extent == 13);
+  CHECK(needed.at("x")[1].extent == 11);
+  CHECK(needed.at("x")[2].extent == 4);
+  const auto tile = s.dependences.regions("out", {{1, 2}, {0, 1}, {0, 8}, {0, 1}});
+  CHECK(tile.at("x")[0].min == 2);
+  CHECK(tile.at("x")[0].extent == 5);
+  CHECK(tile.at("x")[1].extent == 3);
+}
+
+TEST_CASE("padding is followed through its clamps") {
+  const Subject s = make_subject(
+      workload("max_pool", {{"kernel_shape", {3, 3}}, {"pads", {1, 1, 1, 1}}}, {"f32[1,2,8,8]"}), Machine{});
+  for (const AffineIndex& index : read_of(s.dependences.stage("padded"), "x").index) CHECK(index.affine);
+}
+
+TEST_CASE("rows are reduced and read again by their elements") {
+  const Subject s = make_subject(workload("softmax", Json::object(), {"f32[6,40]"}), Machine{});
+  CHECK(s.dependences.consumers("max").size() == 1);
+  CHECK(s.dependences.consumers("exp").size() == 2);
+  CHECK(s.dependences.stage("sum").reductions[0].extent == 40);
+  CHECK(s.dependences.stage("exp").pure_operations > 10);
+}
+
+TEST_CASE("symbolic extents and devices are refused with what to do") {
+  const auto message = [](const auto& f) {
+    try {
+      f();
+    } catch (const Error& e) {
+      CHECK(e.code() == ErrorCode::unsupported);
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  const Workload symbolic =
+      Workload::of(Operators().get("relu"), Json::object(), {TensorType::parse("f32[N,4]")}, {{"N", {1, 9}}});
+  CHECK_THAT(message([&] { make_subject(symbolic, Machine{}); }), Catch::Contains("--dim"));
+  Machine device;
+  device.gpu = Gpu{};
+  CHECK_THAT(message([&] { make_subject(workload("relu", Json::object(), {"f32[4]"}), device); }),
+             Catch::Contains("choose a processor"));
+}
+
+Nest nest_of(const Subject& s, NestShape shape) {
+  std::string why;
+  auto nest = Nest::make(s, shape, why);
+  INFO(why);
+  REQUIRE(nest.has_value());
+  return *nest;
+}
+
+TEST_CASE("a nest's loops cover the output once, blocks and fused tasks included") {
+  const Subject s = make_subject(workload("relu", Json::object(), {"f32[12,30,64]"}, 2), Machine{});
+  REQUIRE(s.rank() == 3);
+  REQUIRE(s.extent(0) == 64);
+  NestShape shape{{16, 5, 1}, {0, 2, 0}, 0, 2, 2, false};
+  const Nest nest = nest_of(s, shape);
+  // Tiles: 4 x 6 x 12; the middle one in 3 blocks of 2; the two outermost loops are one.
+  CHECK(nest.iterations(0) == 4 * 6 * 12);
+  CHECK(nest.loops().back().name == "task");
+  CHECK(nest.tasks() == 12 * 3);
+  CHECK(nest.vectors() == 2);
+  CHECK(nest.waste() == 1.0);
+  std::int64_t elements = 1;
+  for (const Interval& i : nest.region(nest.levels())) elements *= i.extent;
+  CHECK(elements == 12 * 30 * 64);
+  elements = 1;
+  for (const Interval& i : nest.region(0)) elements *= i.extent;
+  CHECK(elements == 16 * 5);
+}
+
+TEST_CASE("choices without a meaning stand for the nearest one that has") {
+  const Subject s = make_subject(workload("relu", Json::object(), {"f32[1,30,64]"}), Machine{});
+  const Nest nest = nest_of(s, {{16, 30, 1}, {0, 64, 0}, 1, 1, 0, false});
+  CHECK(nest.levels() == 1);  // the other loops have one iteration
+  CHECK(nest.shape().innermost == 0);
+  std::string why;
+  CHECK_FALSE(Nest::make(s, {{16, 31, 1}, {0, 0, 0}, 0, 1, 0, false}, why));
+  CHECK_THAT(why, Catch::Contains("a tile of 31 is longer than"));
+}
+
+TEST_CASE("what cannot be good is pruned, and why is said") {
+  const auto space = make_space(
+      workload("conv", {{"pads", {1, 1, 1, 1}}}, {"f32[1,64,14,14]", "f32[64,64,3,3]", "f32[64]"}), Machine{}, false);
+  const Sketch& sketch = space->sketches().at(0);
+  const auto with = [&](std::vector<std::pair<std::string, std::int64_t>> values) {
+    Point p = space->defaults().front();
+    for (const auto& [name, value] : values)
+      for (std::size_t k = 0; k < sketch.knobs.size(); ++k)
+        if (sketch.knobs[k].name == name) p.values[k] = value;
+    const auto made = space->emit(p);
+    return std::holds_alternative<Pruned>(made) ? std::get<Pruned>(made).reason : std::string("kept");
+  };
+  CHECK(with({}) == "kept");
+  CHECK_THAT(with({{"tile_x", 14}, {"tile_y", 4}}), Catch::Contains("registers: ") || Catch::Contains("code size"));
+  CHECK_THAT(with({{"tile_x", 7}, {"tile_y", 7}, {"unroll_acc", 8}}), Catch::Contains("code size"));
+  CHECK_THAT(with({{"tile_x", 8}, {"tile_y", 8}, {"unroll_acc", 1}}), Catch::Contains("beyond the ends"));
+}
+
+}  // namespace
+}  // namespace heddle::autoscheduler
