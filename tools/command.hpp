@@ -27,5 +27,6 @@ Command profile_command();
 Command run_command();
 Command show_command();
 Command targets_command();
+Command tune_command();
 
 }  // namespace heddle::tools

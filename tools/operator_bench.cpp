@@ -146,6 +146,11 @@ graph::Graph single_operator(const OperatorRequest& request) {
   return graph;
 }
 
+[[noreturn]] void throw_no_kernel(const Operator& op) {
+  throw Error(ErrorCode::unsupported,
+              fmt::format("{} compiles to no kernel at this shape: it is a view of its operand's bytes", op.name()));
+}
+
 }  // namespace
 
 OperatorRequest parse_shape(const Operator& op, const std::string& shape, const std::vector<std::string>& attributes) {
@@ -180,15 +185,20 @@ OperatorRequest parse_shape(const Operator& op, const std::string& shape, const 
   return request;
 }
 
+Workload operator_workload(const OperatorRequest& request, const Target& target, int threads) {
+  for (const auto& group : graph::prepare(single_operator(request), target, threads).groups)
+    if (group.workload && group.workload->anchor().op == request.op) return *group.workload;
+  throw_no_kernel(*request.op);
+}
+
 OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions& options, const std::string& schedule) {
   const graph::Graph graph = single_operator(request);
   graph::CompileOptions compile = compile_options(options);
   compile.targets.resize(1);
   if (schedule != "hand") {
-    for (const auto& group : graph::prepare(graph, compile.targets[0], compile.threads).groups)
-      if (group.workload && group.workload->anchor().op == request.op)
-        if (const auto file = schedule_file(schedule, *group.workload, compile.targets[0], directory_.path()))
-          compile.schedules[std::string(request.op->name())] = *file;
+    const Workload workload = operator_workload(request, compile.targets[0], compile.threads);
+    if (const auto file = schedule_file(schedule, workload, compile.targets[0], directory_.path()))
+      compile.schedules[std::string(request.op->name())] = *file;
   }
   compiled_ = graph::compile(graph, compile);
   graph::write_package(compiled_, directory_.path() / "package");
@@ -207,10 +217,7 @@ OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions&
     }
     ++kernel;
   }
-  if (workload_ == nullptr)
-    throw Error(
-        ErrorCode::unsupported,
-        fmt::format("{} compiles to no kernel at this shape: it is a view of its operand's bytes", request.op->name()));
+  if (workload_ == nullptr) throw_no_kernel(*request.op);
   for (const auto& k : model->module().kernels)
     if (k.workload == workload_->text())
       for (std::size_t i = 0; i < model->main().steps.size(); ++i)

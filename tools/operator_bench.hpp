@@ -24,6 +24,10 @@ struct OperatorRequest {
 /// that is wrong or missing.
 OperatorRequest parse_shape(const Operator& op, const std::string& shape, const std::vector<std::string>& attributes);
 
+/// The kernel that the operator becomes within a model on that target, with the layouts and constants that the passes
+/// give it. Throws Error{unsupported} if it becomes none.
+Workload operator_workload(const OperatorRequest& request, const Target& target, int threads);
+
 /// One operator compiled as it would be within a model (same passes, layouts, packing and files) and ready to be timed
 /// on its own, the copies around it left out.
 class OperatorBench {

@@ -20,9 +20,13 @@ spdlog::color_mode colour_mode() {
   return no_color != nullptr && *no_color != '\0' ? spdlog::color_mode::never : spdlog::color_mode::automatic;
 }
 
-void Progress::update(const std::string& phase, int done, int total) {
+void Progress::update(const std::string& phase, int done, int total, const std::string& detail) {
   if (!stderr_is_terminal()) {
     if (phase != phase_) fmt::print(stderr, "{}{}\n", phase, total > 1 ? fmt::format(" ({})", total) : "");
+    const int eighths = total > 0 ? 8 * done / total : 0;
+    if (!detail.empty() && phase == phase_ && eighths > eighths_)
+      fmt::print(stderr, "{} {}/{}  {}\n", phase, done, total, detail);
+    eighths_ = eighths;
     phase_ = phase;
     return;
   }
@@ -30,8 +34,8 @@ void Progress::update(const std::string& phase, int done, int total) {
   constexpr int width = 30;
   const int filled = total > 0 ? width * done / total : 0;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  fmt::print(stderr, "\r\033[K{:<18} [{:#<{}}{:.<{}}] {}/{}  {:.1f} s", phase, "", filled, "", width - filled, done,
-             total, seconds);
+  fmt::print(stderr, "\r\033[K{:<18} [{:#<{}}{:.<{}}] {}/{}  {:.1f} s  {}", phase, "", filled, "", width - filled, done,
+             total, seconds, detail);
   std::fflush(stderr);
   drawn_ = true;
 }

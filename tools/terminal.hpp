@@ -10,19 +10,21 @@ namespace heddle::tools {
 /// NO_COLOR and pipes get no colour.
 spdlog::color_mode colour_mode();
 
-/// A progress bar on a terminal, a line a phase elsewhere; always on stderr. Removed when it is destroyed.
+/// A progress bar on a terminal, a line a phase elsewhere; always on stderr. Removed when it is destroyed. `detail` is
+/// shown behind the bar; elsewhere a line for each eighth of the total has it.
 class Progress {
  public:
   Progress() = default;
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  void update(const std::string& phase, int done, int total);
+  void update(const std::string& phase, int done, int total, const std::string& detail = {});
 
  private:
   void clear();
   std::string phase_;
   bool drawn_ = false;
+  int eighths_ = 0;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 

@@ -1,0 +1,295 @@
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "tools/command.hpp"
+#include "tools/operator_bench.hpp"
+#include "tools/peak.hpp"
+#include "tools/terminal.hpp"
+#include "tools/tuning.hpp"
+
+namespace heddle::tools {
+namespace {
+
+using autoscheduler::Trial;
+using autoscheduler::TrialStatus;
+
+/// As shells say it of a program that SIGINT ended.
+constexpr int interrupted_exit = 130;
+
+struct Options : ModelOptions {
+  std::string shape;
+  std::vector<std::string> attributes;
+  std::string records = "sqlite:tune.db";
+  std::string output;
+  int trials = 64;
+  std::uint64_t seed = 1;
+  double seconds = 0;
+  bool no_families = false;
+  bool json = false;
+};
+
+/// "2 crashed, 1 timed_out", or "".
+std::string failures(const std::vector<Trial>& trials) {
+  std::map<TrialStatus, int> counts;
+  for (const Trial& trial : trials)
+    if (trial.measurement.status != TrialStatus::ok) ++counts[trial.measurement.status];
+  std::vector<std::string> texts;
+  for (const auto& [status, count] : counts) texts.push_back(fmt::format("{} {}", count, to_string(status)));
+  return fmt::format("{}", fmt::join(texts, ", "));
+}
+
+std::string short_time(double seconds) {
+  if (seconds < 99.5) return fmt::format("{:.0f} s", seconds);
+  return fmt::format("{:.0f} min", seconds / 60);
+}
+
+/// The bar and what stands beside it.
+class Watch {
+ public:
+  Watch(const Options& options, double flops, const Peak& peak) : options_(options), flops_(flops), peak_(peak) {}
+
+  void update(const std::vector<Trial>& trials) {
+    const auto finalists = std::ranges::count_if(trials, [](const Trial& t) { return !t.process_seconds.empty(); });
+    if (finalists > 0) {
+      progress_.update("fresh processes", static_cast<int>(finalists), autoscheduler::SearchOptions{}.finalists);
+      return;
+    }
+    if (!trials.empty() && trials.back().recalled) return;
+    announce(trials);
+    double best = 0;
+    int measured = 0;
+    for (const Trial& trial : trials) {
+      measured += trial.recalled ? 0 : 1;
+      if (std::isfinite(trial.score) && (best == 0 || trial.score < best)) best = trial.score;
+    }
+    std::string detail;
+    if (best > 0) {
+      detail = fmt::format("best {:.4f} ms", best * 1e3);
+      if (peak_.gflops > 0) detail += fmt::format(", {:.0f} % of peak", flops_ / best * 1e-7 / peak_.gflops);
+    }
+    if (const auto failed = failures(trials); !failed.empty()) detail += fmt::format(", {}", failed);
+    const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    if (measured > 0) {
+      double left = passed / measured * (options_.trials - static_cast<double>(trials.size()));
+      if (options_.seconds > 0) left = std::min(left, options_.seconds - passed);
+      detail += fmt::format(", {} left", short_time(std::max(0.0, left)));
+    }
+    progress_.update("tuning", static_cast<int>(trials.size()), options_.trials, detail);
+  }
+
+  /// Says once how much of the work was done before.
+  void announce(const std::vector<Trial>& trials) {
+    const auto recalled = std::ranges::count_if(trials, &Trial::recalled);
+    if (recalled > 0 && !announced_)
+      fmt::print(stderr, "{} trial{} of this search {} in {} already\n", recalled, recalled == 1 ? "" : "s",
+                 recalled == 1 ? "is" : "are", options_.records);
+    announced_ = true;
+  }
+
+ private:
+  const Options& options_;
+  bool announced_ = false;
+  double flops_;
+  Peak peak_;
+  Progress progress_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+struct Report {
+  std::string name;
+  const Options& options;
+  const TuneResult& result;
+  const Target& target;
+  double flops = 0;
+  Peak peak;
+
+  double seconds() const { return result.seconds(); }
+  double gflops() const { return seconds() > 0 ? flops / seconds() * 1e-9 : 0; }
+  double share() const { return peak.gflops > 0 ? gflops() / peak.gflops : 0; }
+};
+
+Json to_json(const Trial& trial, const std::vector<autoscheduler::Sketch>& sketches) {
+  Json json = {{"number", trial.number},
+               {"origin", trial.origin},
+               {"point", print(trial.point, sketches)},
+               {"status", to_string(trial.measurement.status)},
+               {"estimate_ms", trial.estimate * 1e3},
+               {"compile_ms", trial.measurement.compile_seconds * 1e3},
+               {"recalled", trial.recalled}};
+  if (trial.prediction) json["prediction_ms"] = *trial.prediction * 1e3;
+  if (trial.measurement.status == TrialStatus::ok) {
+    json["median_ms"] = trial.measurement.median() * 1e3;
+    json["score_ms"] = trial.score * 1e3;
+  } else {
+    json["message"] = trial.measurement.message;
+  }
+  for (const double seconds : trial.process_seconds) json["process_ms"].push_back(seconds * 1e3);
+  return json;
+}
+
+Json to_json(const Report& report) {
+  const auto& search = report.result.search;
+  Json json = {{"name", report.name},
+               {"target", report.target.name},
+               {"threads", report.options.thread_count()},
+               {"machine", machine_name()},
+               {"records", report.options.records},
+               {"search", report.result.key},
+               {"seed", report.options.seed},
+               {"stopped", search.stopped},
+               {"recalled", report.result.recalled},
+               {"schedule", search.candidate.implementation.print()},
+               {"estimate_ms", search.candidate.estimate * 1e3},
+               {"trials", Json::array()}};
+  if (search.best) {
+    json["best"] = *search.best;
+    json["median_ms"] = report.seconds() * 1e3;
+    json["gflops"] = report.gflops();
+    json["peak_gflops"] = report.peak.gflops;
+    json["share_of_peak"] = report.share();
+    json["valid"] = report.share() <= largest_valid_share;
+  }
+  for (const Trial& trial : search.trials) json["trials"].push_back(to_json(trial, report.result.sketches));
+  return json;
+}
+
+/// The best ones; finalists by their fresh processes before the others.
+std::string table(const Report& report, std::size_t most) {
+  std::vector<const Trial*> order;
+  for (const Trial& trial : report.result.search.trials)
+    if (std::isfinite(trial.score)) order.push_back(&trial);
+  std::ranges::stable_sort(order, [](const Trial* a, const Trial* b) {
+    if (a->process_seconds.empty() != b->process_seconds.empty()) return b->process_seconds.empty();
+    if (a->process_seconds.empty()) return a->score < b->score;
+    return autoscheduler::median(a->process_seconds) < autoscheduler::median(b->process_seconds);
+  });
+  Table table({{"trial", true},
+               {"ms", true},
+               {"fresh ms", true},
+               {"of peak", true},
+               {"estimate", true},
+               {"found by"},
+               {"point"}});
+  for (std::size_t i = 0; i < std::min(most, order.size()); ++i) {
+    const Trial& trial = *order[i];
+    const double fresh = trial.process_seconds.empty() ? 0 : autoscheduler::median(trial.process_seconds);
+    const double share =
+        report.peak.gflops > 0 ? report.flops / (fresh > 0 ? fresh : trial.score) * 1e-7 / report.peak.gflops : 0;
+    table.add({fmt::format("{}", trial.number), fmt::format("{:.4f}", trial.score * 1e3),
+               fresh > 0 ? fmt::format("{:.4f}", fresh * 1e3) : "-", share > 0 ? fmt::format("{:.1f} %", share) : "-",
+               fmt::format("{:.4f}", trial.estimate * 1e3), trial.origin, print(trial.point, report.result.sketches)});
+  }
+  return table.str();
+}
+
+void print_report(const Report& report) {
+  const auto& search = report.result.search;
+  fmt::print("{}, {} thread{}, {}\n", report.name, report.options.thread_count(),
+             report.options.thread_count() == 1 ? "" : "s", report.target.name);
+  if (search.best) {
+    const auto failed = failures(search.trials);
+    fmt::print("  {} trials{}\n\n{}\n", search.trials.size(), failed.empty() ? "" : fmt::format(", {}", failed),
+               table(report, 10));
+    fmt::print("trial {}: {:.4f} ms, {:.1f} GFLOP/s", *search.best, report.seconds() * 1e3, report.gflops());
+    if (report.peak.gflops > 0)
+      fmt::print(", {:.1f} % of the {:.1f} that FMAs reach here", report.share() * 100, report.peak.gflops);
+    fmt::print("\n");
+  } else if (!search.stopped) {
+    fmt::print("  estimated at {:.4f} ms, nothing was measured\n", search.candidate.estimate * 1e3);
+  }
+  if (search.best || !search.stopped) fmt::print("\n{}", search.candidate.implementation.print());
+}
+
+std::string schedule_file_text(const Report& report) {
+  const auto& search = report.result.search;
+  const std::string how =
+      search.best ? fmt::format("trial {} of {}, {:.4f} ms", *search.best, search.trials.size(), report.seconds() * 1e3)
+                  : fmt::format("by estimate, {:.4f} ms", search.candidate.estimate * 1e3);
+  return fmt::format("# {}, {} threads, {}\n# {}\n# search {} in {}, seed {}\n{}", report.name,
+                     report.options.thread_count(), report.target.name, how, report.result.key, report.options.records,
+                     report.options.seed, search.candidate.implementation.print());
+}
+
+int run(const Options& options) {
+  const Operators operators = load_operators(options);
+  const OperatorRequest request = parse_shape(operators.get(options.model), options.shape, options.attributes);
+  const auto targets = options.chosen_targets();
+  if (targets.size() != 1)
+    throw Error(ErrorCode::invalid_argument, "tune takes one target: a schedule is found for one kind of machine");
+  const Workload workload = operator_workload(request, targets[0], options.thread_count());
+  RecordStore store(options.records);
+
+  TuneRequest tuning;
+  tuning.workload = &workload;
+  tuning.target = targets[0];
+  tuning.modules = options.modules;
+  tuning.families = !options.no_families;
+  tuning.search.trials = options.trials;
+  tuning.search.seed = options.seed;
+  tuning.search.seconds = options.seconds;
+
+  const double flops = static_cast<double>(workload.flops().value());
+  const bool measured = !targets[0].is_gpu() && options.trials > 0;
+  Peak peak = measured ? measure_peak(options.thread_count(), false) : Peak{};
+  const InterruptGuard guard;
+  const TuneResult result = [&] {
+    Watch watch(options, flops, peak);
+    return tune(
+        tuning, store, [&](const std::vector<Trial>& trials) { watch.update(trials); }, &InterruptGuard::interrupted);
+  }();
+  if (measured) peak = best(peak, measure_peak(options.thread_count(), false));
+
+  const Report report{fmt::format("{} {}", options.model, options.shape), options, result, targets[0], flops, peak};
+  if (options.json) fmt::print("{}\n", to_json(report).dump(2));
+  else print_report(report);
+  if (result.search.stopped) {
+    fmt::print(stderr, "heddle: stopped after {} of {} trials, which are in {}; the same command goes on from there\n",
+               result.search.trials.size(), options.trials, options.records);
+    return interrupted_exit;
+  }
+  if (!options.output.empty()) write_file(options.output, schedule_file_text(report));
+  if (report.share() > largest_valid_share) {
+    fmt::print(stderr,
+               "heddle: invalid run: {:.1f} % of the measured peak is impossible; the clock changed or the machine is "
+               "busy. The trials are kept; repeat it to measure the peak again\n",
+               report.share() * 100);
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command tune_command() {
+  return {"tune", "search a schedule for an operator, by measuring", [](CLI::App& app) {
+            auto options = std::make_shared<Options>();
+            app.add_option("operator", options->model, "an operator's name")->required();
+            options->add_flags(app);
+            app.add_option("--shape", options->shape, "as of `heddle bench`")->required();
+            app.add_option("--attribute", options->attributes, "NAME=JSON of the operator");
+            app.add_option("--trials", options->trials,
+                           "schedules to compile, check and time; 0: take the best estimate, measure nothing")
+                ->check(CLI::NonNegativeNumber)
+                ->capture_default_str();
+            app.add_option("--seed", options->seed, "of the search: equal seeds try the same, timings allowing")
+                ->capture_default_str();
+            app.add_option("--records", options->records,
+                           "where every trial is kept, and from where a search that was stopped goes on")
+                ->capture_default_str();
+            app.add_option("--time", options->seconds, "no new trial after this long: 90s, 10m, 2h")
+                ->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}, {"h", 3600}}));
+            app.add_flag("--no-families", options->no_families, "leave the hand-written families out of the search");
+            app.add_option("--output", options->output, "write the winner's schedule here, for --implementation FILE");
+            app.add_flag("--json", options->json, "one JSON document");
+            return std::function<int()>([options] { return run(*options); });
+          }};
+}
+
+}  // namespace heddle::tools
