@@ -229,6 +229,7 @@ class Searcher {
       trial.number = static_cast<int>(trials_.size() + fresh.size());
       trial.point = member.point;
       trial.implementation = std::move(made.implementation);
+      trial.requirements = std::move(made.requirements);
       trial.estimate = made.estimate;
       if (predicted_) trial.prediction = member.cost;
       trial.origin = member.origin;

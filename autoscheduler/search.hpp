@@ -18,6 +18,7 @@ struct Trial {
   int number = 0;  ///< from 0, in the order of the search
   Point point;
   Implementation implementation;
+  std::vector<ScheduleRequirement> requirements;
   double estimate = 0;               ///< seconds, analytic
   std::optional<double> prediction;  ///< seconds, by the cost model, if it was trained
   std::string origin;                ///< "default", "estimate", "mutation of 12", "crossover of 3 and 12", "random"

@@ -217,14 +217,16 @@ std::string schedule_file_text(const Report& report) {
                      report.options.seed, search.candidate.implementation.print());
 }
 
-int run(const Options& options) {
-  const Operators operators = load_operators(options);
-  const OperatorRequest request = parse_shape(operators.get(options.model), options.shape, options.attributes);
-  const auto targets = options.chosen_targets();
+int run(const Options& given) {
+  const Operators operators = load_operators(given);
+  const OperatorRequest request = parse_shape(operators.get(given.model), given.shape, given.attributes);
+  const auto targets = given.chosen_targets();
   if (targets.size() != 1)
     throw Error(ErrorCode::invalid_argument, "tune takes one target: a schedule is found for one kind of machine");
-  const Workload workload = operator_workload(request, targets[0], options.thread_count());
-  RecordStore store(options.records);
+  const Workload workload = operator_workload(request, targets[0], given.thread_count());
+  RecordStore store(given.records);
+  Options options = given;
+  options.records = store.name();  // a password has no place in reports
 
   TuneRequest tuning;
   tuning.workload = &workload;

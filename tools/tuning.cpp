@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "autoscheduler/pipeline_space.hpp"
+#include "autoscheduler/subject.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "ops/workload_json.hpp"
@@ -62,6 +62,7 @@ Record to_record(const Trial& trial, const TuneRequest& request, const Space& sp
   record.machine = machine_name();
   record.threads = request.workload->composition().threads;
   record.implementation = trial.implementation.print();
+  record.requirements = print_requirements(trial.requirements);
   Json knobs = Json::object();
   const auto& sketch = space.sketches()[trial.point.sketch];
   for (std::size_t k = 0; k < sketch.knobs.size(); ++k) knobs[sketch.knobs[k].name] = trial.point.values[k];

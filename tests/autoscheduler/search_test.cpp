@@ -7,7 +7,7 @@
 #include "autoscheduler/search.hpp"
 #include "autoscheduler/search_points.hpp"
 #include "base/error.hpp"
-#include "synthetic_space.hpp"
+#include "tests/autoscheduler/synthetic_space.hpp"
 
 using namespace heddle;
 using namespace heddle::autoscheduler;

@@ -1,4 +1,4 @@
-#include "synthetic_space.hpp"
+#include "tests/autoscheduler/synthetic_space.hpp"
 
 #include <cmath>
 #include <cstdlib>
