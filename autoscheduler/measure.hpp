@@ -39,9 +39,9 @@ struct Measurement {
 struct MeasureOptions {
   double compile_limit_s = 30;              ///< wall time
   double run_limit_s = 10;                  ///< wall time of checking and timing
-  std::uint64_t memory_bytes = 6ULL << 30;  ///< address space of a worker
-  int processes = 64;                       ///< that a worker may have besides itself: threads count
-  double least_seconds = 0.02;              ///< time spent on samples of a candidate
+  std::uint64_t memory_bytes = 6ULL << 30;  ///< address space of a candidate, beside the worker's
+  int processes = 64;  ///< that a candidate may have; threads count, and not for root, whom the kernel does not limit
+  double least_seconds = 0.02;  ///< time spent on samples of a candidate
   int least_samples = 7;
   std::uint64_t seed = 1;  ///< of the inputs
   int compile_jobs = 0;    ///< compiled ahead on other cores while one is timed; 0: the cores that timing leaves free

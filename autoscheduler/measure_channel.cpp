@@ -1,6 +1,7 @@
 #include "autoscheduler/measure_channel.hpp"
 
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -49,7 +50,9 @@ std::string contents(int fd, std::size_t most) {
 
 bool write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
-    const ::ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    // A reader that is gone must not end the writer. Only sockets can be asked for that.
+    ::ssize_t n = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n < 0 && errno == ENOTSOCK) n = ::write(fd, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return false;
     bytes.remove_prefix(static_cast<std::size_t>(n));
