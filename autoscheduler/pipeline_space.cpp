@@ -14,10 +14,13 @@ class PipelineSpace final : public Space {
  public:
   PipelineSpace(const Workload& workload, const Machine& machine, bool families)
       : subject_(make_subject(workload, machine)) {
+    // The family that compiling would choose comes first: what is found must beat it.
+    auto by_hand = families ? family_sketches(subject_) : std::vector<std::unique_ptr<SketchRule>>();
+    if (!by_hand.empty()) rules_.push_back(std::move(by_hand.front()));
     if (auto tiled = tiled_sketch(subject_)) rules_.push_back(std::move(tiled));
     if (auto rows = rows_sketch(subject_)) rules_.push_back(std::move(rows));
-    if (families)
-      for (auto& family : family_sketches(subject_)) rules_.push_back(std::move(family));
+    for (auto& family : by_hand)
+      if (family) rules_.push_back(std::move(family));
     for (const auto& rule : rules_) sketches_.push_back(rule->sketch());
     if (rules_.empty())
       throw Error(
@@ -37,14 +40,14 @@ class PipelineSpace final : public Space {
     // The first of each sketch, then the second of each...: none is certain to be the best.
     std::vector<std::vector<std::vector<std::int64_t>>> of_rule;
     std::size_t most = 0;
-    for (auto rule = rules_.rbegin(); rule != rules_.rend(); ++rule) {
-      of_rule.push_back((*rule)->defaults());
+    for (const auto& rule : rules_) {
+      of_rule.push_back(rule->defaults());
       most = std::max(most, of_rule.back().size());
     }
     std::vector<Point> points;
     for (std::size_t i = 0; i < most; ++i)
       for (std::size_t r = 0; r < of_rule.size(); ++r)
-        if (i < of_rule[r].size()) points.push_back({rules_.size() - 1 - r, of_rule[r][i]});
+        if (i < of_rule[r].size()) points.push_back({r, of_rule[r][i]});
     return points;
   }
 

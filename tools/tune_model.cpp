@@ -1,0 +1,220 @@
+#include "tools/tune_model.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "tools/execution.hpp"
+#include "tools/peak.hpp"
+#include "tools/statistics.hpp"
+#include "tools/terminal.hpp"
+
+namespace heddle::tools {
+namespace {
+
+/// Trials between two decisions of which kernel is next.
+constexpr int slice = 8;
+
+struct Task {
+  TunedKernel kernel;
+  const Workload* workload = nullptr;
+  double best = 0;         ///< seconds of one step, by the search's own measure
+  double first = 0;        ///< the same of the schedule that the model was compiled with
+  double last_gain = 0;    ///< seconds of one run of the model that the last slice saved
+  double hope = 0;         ///< seconds of one run of the model that more trials might save
+  bool exhausted = false;  ///< the space was tried whole, or nothing in it works
+
+  double promise() const { return exhausted || !kernel.skipped.empty() ? 0 : std::max(last_gain, hope); }
+};
+
+/// Median seconds of each step of the model.
+std::vector<double> profile(const runtime::Model& model, runtime::Session& session) {
+  constexpr int runs = 15;
+  std::vector<std::vector<double>> samples(model.main().steps.size());
+  session.run();
+  for (int i = 0; i < runs; ++i) {
+    session.run();
+    const auto times = session.profile();
+    for (std::size_t s = 0; s < times.size(); ++s)
+      samples[s].push_back(static_cast<double>(times[s].duration_ns) * 1e-9);
+  }
+  std::vector<double> medians;
+  for (const auto& of_step : samples) medians.push_back(median(of_step));
+  return medians;
+}
+
+/// The distinct kernels with the time that their steps take.
+std::vector<Task> tasks_of(const graph::Compiled& compiled, const runtime::Model& model,
+                           const std::vector<double>& seconds, double peak_gflops) {
+  const auto& module = compiled.modules.at(0);
+  std::map<std::string, Task> by_symbol;
+  std::size_t next = 0;
+  for (const auto& group : module.groups()) {
+    if (!group.workload) continue;
+    const auto& chosen = module.kernels.at(next++);
+    Task& task = by_symbol[chosen.symbol];
+    task.workload = &*group.workload;
+    task.kernel.workload = group.workload->text();
+    if (!group.workload->symbols().empty())
+      task.kernel.skipped = "its extents are symbolic; give them with --dim NAME=SIZE";
+  }
+  for (std::size_t s = 0; s < seconds.size(); ++s) {
+    const auto& step = model.main().steps[s];
+    const auto found = by_symbol.find(step.name);
+    if (step.kind != plan::StepKind::kernel || found == by_symbol.end()) continue;
+    TunedKernel& kernel = found->second.kernel;
+    if (kernel.count == 0) kernel.label = step.label;
+    kernel.seconds_before += seconds[s];
+    ++kernel.count;
+  }
+  std::vector<Task> tasks;
+  for (auto& [symbol, task] : by_symbol) {
+    if (task.kernel.count == 0) continue;
+    const double all = task.kernel.seconds_before;
+    task.kernel.seconds_before /= task.kernel.count;
+    task.kernel.seconds_after = task.kernel.seconds_before;
+    // How far from the FMA peak it is bounds what can be won; what is bound by memory is given a tenth.
+    double share = 0.9;
+    if (task.kernel.skipped.empty() && peak_gflops > 0) {
+      const double limit = static_cast<double>(task.workload->flops().value()) / (peak_gflops * 1e9);
+      share = std::clamp(limit / task.kernel.seconds_before, 0.5, 1.0);
+    }
+    task.hope = all * std::max(0.02, 1 - share);
+    tasks.push_back(std::move(task));
+  }
+  std::ranges::stable_sort(tasks, std::greater{},
+                           [](const Task& t) { return t.kernel.seconds_before * t.kernel.count; });
+  return tasks;
+}
+
+class Tuner {
+ public:
+  Tuner(const ModelOptions& options, const ModelTuneRequest& request, RecordStore& store, std::function<bool()> stop,
+        const Target& target)
+      : options_(options), request_(request), store_(store), stop_(std::move(stop)), target_(target) {}
+
+  ModelTuneResult run(std::vector<Task> tasks, double model_seconds) {
+    ModelTuneResult result;
+    result.model_seconds_before = model_seconds;
+    while (result.trials < request_.trials && !out_of_time()) {
+      const auto next = std::ranges::max_element(tasks, {}, &Task::promise);
+      if (next == tasks.end() || next->promise() <= 0) break;
+      show(tasks, *next, result.trials);
+      const int before = next->kernel.trials;
+      if (!search(*next, std::min(before + slice, before + request_.trials - result.trials), 0)) {
+        result.stopped = stop_();
+        if (result.stopped) break;
+      }
+      result.trials += next->kernel.trials - before;
+    }
+    // What won is measured again in fresh processes, which is what compiling goes by.
+    for (Task& task : tasks)
+      if (task.kernel.trials > 0 && !result.stopped) {
+        progress_.update("fresh processes", 0, 0, task.kernel.label);
+        result.stopped = !search(task, task.kernel.trials, autoscheduler::SearchOptions{}.finalists) && stop_();
+      }
+    for (Task& task : tasks) {
+      if (task.first > 0 && task.best > 0)
+        task.kernel.seconds_after = task.kernel.seconds_before * std::min(1.0, task.best / task.first);
+      result.kernels.push_back(task.kernel);
+    }
+    return result;
+  }
+
+ private:
+  bool out_of_time() const { return request_.seconds > 0 && passed() > request_.seconds; }
+  double passed() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+  void show(const std::vector<Task>& tasks, const Task& next, int trials) {
+    double gained = 0;
+    for (const Task& task : tasks)
+      if (task.first > 0)
+        gained += task.kernel.count * task.kernel.seconds_before * std::max(0.0, 1 - task.best / task.first);
+    double left = trials > 0 ? passed() / trials * (request_.trials - trials) : 0;
+    if (request_.seconds > 0)
+      left = trials > 0 ? std::min(left, request_.seconds - passed()) : request_.seconds - passed();
+    progress_.update("tuning", trials, request_.trials,
+                     fmt::format("{:.2f} ms gained, {:.2f} hoped of {}{}", gained * 1e3, next.promise() * 1e3,
+                                 next.kernel.label, left > 0 ? fmt::format(", {:.0f} s left", left) : ""));
+  }
+
+  /// Goes on with the search of a kernel up to `trials` in all; false if it ended before.
+  bool search(Task& task, int trials, int finalists) {
+    TuneRequest one;
+    one.workload = task.workload;
+    one.target = target_;
+    one.modules = request_.modules;
+    one.families = request_.families;
+    one.search.trials = trials;
+    one.search.seed = request_.seed;
+    one.search.finalists = finalists;
+    const double before = task.best;
+    TuneResult found;
+    try {
+      found = tune(one, store_, {}, stop_);
+    } catch (const Error& e) {
+      // One kernel that nothing is known for must not cost the others their trials.
+      if (e.code() != ErrorCode::unsupported) throw e.within(fmt::format("kernel {}", task.kernel.label));
+      task.kernel.skipped = e.what();
+      task.exhausted = true;
+      return true;
+    }
+    const int made = static_cast<int>(found.search.trials.size());
+    task.exhausted = made < trials && !found.search.stopped;
+    task.kernel.trials = made;
+    if (found.search.best) {
+      const auto& winner = found.search.trials[*found.search.best];
+      task.best = winner.score;
+      // Families come first among the defaults: the first trial is what the model would be compiled with.
+      const auto first =
+          std::ranges::find_if(found.search.trials, [](const auto& t) { return std::isfinite(t.score); });
+      task.first = first->score;
+    }
+    const double scale = task.first > 0 ? task.kernel.seconds_before / task.first * task.kernel.count : 0;
+    const double reference = before > 0 ? before : task.first;
+    task.last_gain = std::max(0.0, reference - task.best) * scale / 2;
+    task.hope /= 2;
+    return !found.search.stopped;
+  }
+
+  const ModelOptions& options_;
+  const ModelTuneRequest& request_;
+  RecordStore& store_;
+  std::function<bool()> stop_;
+  const Target& target_;
+  Progress progress_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+double ModelTuneResult::gain_seconds() const {
+  double gain = 0;
+  for (const auto& kernel : kernels) gain += kernel.count * (kernel.seconds_before - kernel.seconds_after);
+  return gain;
+}
+
+ModelTuneResult tune_model(const ModelOptions& options, const ModelTuneRequest& request, RecordStore& store,
+                           const std::function<bool()>& stop) {
+  ModelOptions untuned = options;
+  const graph::Compiled compiled = compile_model(untuned);
+  const TemporaryDirectory directory;
+  graph::write_package(compiled, directory.path() / "package");
+  const auto model = load_model(directory.path() / "package", options);
+  auto inputs = load_inputs({}, *model, true, 1);
+  runtime::Session session(model, {.threads = options.thread_count(), .profile = true});
+  set_inputs(session, inputs);
+  const auto seconds = profile(*model, session);
+  double total = 0;
+  for (const double s : seconds) total += s;
+  const Target& target = compiled.modules.at(0).target;
+  Tuner tuner(options, request, store, stop, target);
+  return tuner.run(tasks_of(compiled, *model, seconds, measure_peak(options.thread_count(), false).gflops), total);
+}
+
+}  // namespace heddle::tools
