@@ -12,6 +12,7 @@
 #include "tools/operator_bench.hpp"
 #include "tools/peak.hpp"
 #include "tools/terminal.hpp"
+#include "tools/tune_model.hpp"
 #include "tools/tuning.hpp"
 
 namespace heddle::tools {
@@ -217,7 +218,39 @@ std::string schedule_file_text(const Report& report) {
                      report.options.seed, search.candidate.implementation.print());
 }
 
+int run_model(const Options& options) {
+  if (!std::filesystem::exists(options.model))
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("'{}' is no model's file; an operator needs --shape, as for heddle bench", options.model));
+  if (is_package(options.model))
+    throw Error(ErrorCode::invalid_argument,
+                "a package is compiled already: tune its model, then compile that with the same --records");
+  if (options.chosen_targets().size() != 1)
+    throw Error(ErrorCode::invalid_argument, "tune takes one target: a schedule is found for one kind of machine");
+  RecordStore store(options.records);
+  ModelTuneRequest request{options.modules, !options.no_families, options.trials, options.seconds, options.seed};
+  const InterruptGuard guard;
+  const ModelTuneResult result = tune_model(options, request, store, &InterruptGuard::interrupted);
+  if (options.json) {
+    Json json = result.json();
+    json["name"] = options.model;
+    json["records"] = store.name();
+    json["threads"] = options.thread_count();
+    fmt::print("{}\n", json.dump(2));
+  } else {
+    fmt::print("{}", result.text());
+  }
+  if (result.stopped) {
+    fmt::print(stderr, "heddle: stopped after {} of {} trials, which are in {}; the same command goes on from there\n",
+               result.trials, options.trials, store.name());
+    return interrupted_exit;
+  }
+  fmt::print(stderr, "use it: heddle compile {} --records {} -o PACKAGE\n", options.model, store.name());
+  return 0;
+}
+
 int run(const Options& given) {
+  if (given.shape.empty()) return run_model(given);
   const Operators operators = load_operators(given);
   const OperatorRequest request = parse_shape(operators.get(given.model), given.shape, given.attributes);
   const auto targets = given.chosen_targets();
@@ -270,11 +303,11 @@ int run(const Options& given) {
 }  // namespace
 
 Command tune_command() {
-  return {"tune", "search a schedule for an operator, by measuring", [](CLI::App& app) {
+  return {"tune", "search schedules for an operator or for the kernels of a model, by measuring", [](CLI::App& app) {
             auto options = std::make_shared<Options>();
-            app.add_option("operator", options->model, "an operator's name")->required();
+            app.add_option("what", options->model, "an operator's name with --shape, or an ONNX model")->required();
             options->add_flags(app);
-            app.add_option("--shape", options->shape, "as of `heddle bench`")->required();
+            app.add_option("--shape", options->shape, "of an operator, as of `heddle bench`");
             app.add_option("--attribute", options->attributes, "NAME=JSON of the operator");
             app.add_option("--trials", options->trials,
                            "schedules to compile, check and time; 0: take the best estimate, measure nothing")

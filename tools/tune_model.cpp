@@ -199,6 +199,42 @@ double ModelTuneResult::gain_seconds() const {
   return gain;
 }
 
+std::string ModelTuneResult::text() const {
+  Table table({{"kernel"}, {"steps", true}, {"us before", true}, {"us after", true}, {"x", true}, {"trials", true}});
+  constexpr std::size_t most = 25;
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    const TunedKernel& k = kernels[i];
+    if (i >= most) continue;
+    table.add({k.label, std::to_string(k.count), fmt::format("{:.1f}", k.seconds_before * 1e6),
+               fmt::format("{:.1f}", k.seconds_after * 1e6),
+               fmt::format("{:.2f}", k.seconds_before / std::max(k.seconds_after, 1e-12)), std::to_string(k.trials)});
+  }
+  std::string out = table.str();
+  if (kernels.size() > most) out += fmt::format("and {} shorter ones\n", kernels.size() - most);
+  for (const TunedKernel& k : kernels)
+    if (!k.skipped.empty()) out += fmt::format("not searched: {}: {}\n", k.label, k.skipped);
+  out += fmt::format("\n{} trials; {:.3f} ms a run before, {:.3f} expected now\n", trials, model_seconds_before * 1e3,
+                     (model_seconds_before - gain_seconds()) * 1e3);
+  return out;
+}
+
+Json ModelTuneResult::json() const {
+  Json report = {{"trials", trials},
+                 {"stopped", stopped},
+                 {"before_ms", model_seconds_before * 1e3},
+                 {"expected_ms", (model_seconds_before - gain_seconds()) * 1e3},
+                 {"kernels", Json::array()}};
+  for (const TunedKernel& k : kernels)
+    report["kernels"].push_back({{"label", k.label},
+                                 {"workload", k.workload},
+                                 {"steps", k.count},
+                                 {"before_ms", k.seconds_before * 1e3},
+                                 {"after_ms", k.seconds_after * 1e3},
+                                 {"trials", k.trials},
+                                 {"skipped", k.skipped}});
+  return report;
+}
+
 ModelTuneResult tune_model(const ModelOptions& options, const ModelTuneRequest& request, RecordStore& store,
                            const std::function<bool()>& stop) {
   ModelOptions untuned = options;

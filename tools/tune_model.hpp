@@ -34,6 +34,9 @@ struct ModelTuneResult {
   bool stopped = false;
 
   double gain_seconds() const;  ///< expected, of one run of the model
+
+  std::string text() const;  ///< the kernels, as a table
+  Json json() const;
 };
 
 /// Profiles the model, then gives trials, a slice at a time, to the kernel whose next slice promises most for the whole
