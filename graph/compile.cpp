@@ -12,6 +12,7 @@
 #include "graph/kernels.hpp"
 #include "graph/layout.hpp"
 #include "graph/lower.hpp"
+#include "schedules/records.hpp"
 
 namespace heddle::graph {
 namespace {
@@ -36,6 +37,7 @@ std::string provenance(const CompileOptions& options) {
   json["threads"] = options.threads;
   for (const Target& target : options.targets) json["targets"].push_back(target.name);
   for (const auto& [name, file] : options.schedules) json["schedules"][name] = file.string();
+  if (!options.records.empty()) json["records"] = records_name(options.records);
   return json.dump();
 }
 

@@ -71,6 +71,8 @@ struct CompileOptions {
   std::filesystem::path cache;
   /// `--schedule`, by kernel workload name or anchor operator; "" for every kernel that the file fits (at least one).
   std::map<std::string, std::filesystem::path> schedules;
+  /// `--records`: the store to take measured schedules from, where no file is given; empty: none.
+  std::string records = {};
   std::function<void(const std::string& phase, int done, int total)> progress;
   /// What the caller knows of where the model came from: `source`, `source_sha256`, `command`. Becomes part of the
   /// package's provenance.

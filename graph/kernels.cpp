@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "schedules/records.hpp"
 #include "targets/gpu/passes.hpp"
 
 namespace heddle::graph {
@@ -26,9 +27,9 @@ std::optional<std::filesystem::path> schedule_file(const Group& group, const Gra
 
 /// Chooses and names one kernel; throws where the schedule does not fit the workload.
 ChosenKernel choose_kernel(const Target& target, const Workload& workload,
-                           const std::optional<std::filesystem::path>& file) {
+                           const std::optional<std::filesystem::path>& file, const RecordStore* records) {
   ChosenKernel kernel;
-  kernel.choice = choose(workload, target.machine, file);
+  kernel.choice = choose(workload, target.machine, file, records);
   kernel.request.workload = &workload;
   kernel.request.implementation = kernel.choice.implementation;
   kernel.request.target = target;
@@ -84,6 +85,9 @@ void check_schedule_names(const GroupedGraph& source, const CompileOptions& opti
 std::vector<ChosenKernel> choose_kernels(const GroupedGraph& source, const Target& target,
                                          const CompileOptions& options) {
   std::vector<ChosenKernel> kernels;
+  std::optional<RecordStore> store;
+  if (!options.records.empty()) store.emplace(options.records, RecordStore::Open::existing);
+  const RecordStore* records = store ? &*store : nullptr;
   Obstacles obstacles(target, options);
   const Target host = target.is_gpu() ? companion_target(target) : target;
   // A file given without a name goes to every kernel that it fits, and has to fit one.
@@ -102,20 +106,20 @@ std::vector<ChosenKernel> choose_kernels(const GroupedGraph& source, const Targe
                         obstacle));
         if (file) throw unused;
         if (for_all != options.schedules.end()) misfit = unused;
-        kernels.push_back(choose_kernel(host, *group.workload, std::nullopt));
+        kernels.push_back(choose_kernel(host, *group.workload, std::nullopt, records));
         kernels.back().obstacle = obstacle;
         continue;
       }
       if (!file && for_all != options.schedules.end()) {
         try {
-          kernels.push_back(choose_kernel(target, *group.workload, for_all->second));
+          kernels.push_back(choose_kernel(target, *group.workload, for_all->second, records));
           fitted = true;
           continue;
         } catch (const Error& e) {
           misfit = e;
         }
       }
-      kernels.push_back(choose_kernel(target, *group.workload, file));
+      kernels.push_back(choose_kernel(target, *group.workload, file, records));
     } catch (const Error& e) {
       throw e.within(fmt::format("node '{}' for {}", anchor_of(group, source.graph).name, target.name));
     }

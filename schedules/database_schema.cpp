@@ -51,7 +51,23 @@ constexpr std::array<std::string_view, 3> records = {
     "CREATE INDEX records_by_anchor ON records (anchor, target, status)",
 };
 
-constexpr std::array<Migration, 1> migrations = {Migration(records)};
+constexpr std::array<std::string_view, 3> fleet = {
+    R"(CREATE TABLE jobs (
+  id {serial},
+  job_key TEXT NOT NULL UNIQUE,
+  target TEXT NOT NULL,
+  payload TEXT NOT NULL,
+  state TEXT NOT NULL,
+  lease_owner TEXT NOT NULL,
+  lease_deadline DOUBLE PRECISION NOT NULL,
+  attempts INTEGER NOT NULL,
+  result TEXT NOT NULL
+))",
+    "CREATE INDEX jobs_by_target ON jobs (target, state, id)",
+    "CREATE TABLE modules (hash TEXT NOT NULL PRIMARY KEY, bytes TEXT NOT NULL)",
+};
+
+constexpr std::array<Migration, 2> migrations = {Migration(records), Migration(fleet)};
 constexpr int current_version = static_cast<int>(migrations.size());
 
 std::string in_dialect(std::string_view statement, Dialect dialect) {

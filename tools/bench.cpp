@@ -16,7 +16,7 @@ struct Options : ModelOptions {
   InputOptions inputs;
   std::string shape;
   std::vector<std::string> attributes;
-  std::string schedule = "hand";
+  std::string schedule = "auto";
   double seconds = 1.0;
   bool json = false;
 };
@@ -139,16 +139,18 @@ Command bench_command() {
             app.add_option("what", options->model, "an ONNX model, a package, or an operator's name with --shape")
                 ->required();
             options->add_flags(app);
+            options->add_records(app);
             options->inputs.add_flags(app);
             app.add_option("--shape", options->shape,
                            "of an operator: conv n=1,ci=64,h=56,w=56,co=64,k=3,s=1,p=1[,groups=1]; matmul "
                            "m=..,n=..,k=..; others ROLE=f32[...]");
             app.add_option("--attribute", options->attributes, "NAME=JSON of the operator");
-            app.add_option("--implementation", options->schedule, "hand, FAMILY[:KNOB=N,...] or a .sched file");
+            app.add_option("--implementation", options->schedule,
+                           "auto (a record, else hand), hand, FAMILY[:KNOB=N,...] or a .sched file");
             app.add_option("--seconds", options->seconds, "measure at least this long")->check(CLI::NonNegativeNumber);
             app.add_flag("--json", options->json, "one JSON document");
             return std::function<int()>([options] {
-              if (!options->shape.empty() && !options->schedules.empty() && options->schedule == "hand")
+              if (!options->shape.empty() && !options->schedules.empty() && options->schedule == "auto")
                 options->schedule = options->schedules.front();
               return run(*options);
             });

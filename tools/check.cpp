@@ -161,6 +161,7 @@ Command check_command() {
             auto options = std::make_shared<Options>();
             options->add_model(app);
             options->add_flags(app);
+            options->add_records(app);
             options->inputs.add_flags(app);
             app.add_option("--reference", options->reference,
                            ".npz with the model's intermediate and output tensors by name")

@@ -24,6 +24,8 @@ Command kernel_command();
 Command measure_worker_command();
 Command ops_command();
 Command profile_command();
+Command records_command();
+Command replay_command();
 Command run_command();
 Command show_command();
 Command targets_command();

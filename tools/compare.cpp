@@ -83,9 +83,11 @@ Command compare_command() {
         auto options = std::make_shared<Options>();
         app.add_option("operator", options->model, "the operator's name")->required();
         options->add_flags(app);
+        options->add_records(app);
         app.add_option("--shape", options->shape, "as for bench")->required();
         app.add_option("--attribute", options->attributes, "NAME=JSON of the operator");
-        app.add_option("--schedules", options->names, "what to compare: hand, FAMILY[:KNOB=N,...] or .sched files")
+        app.add_option("--schedules", options->names,
+                       "what to compare: hand, auto (a record, else hand), FAMILY[:KNOB=N,...] or .sched files")
             ->required();
         app.add_option("--seconds", options->seconds, "measure each at least this long")->check(CLI::NonNegativeNumber);
         app.add_flag("--loops", options->loops, "print the loop nests too");

@@ -58,6 +58,7 @@ Command compile_command() {
             auto options = std::make_shared<Options>();
             options->add_model(app);
             options->add_flags(app);
+            options->add_records(app);
             app.add_option("-o,--output", options->output, "directory to write")->required();
             app.add_flag("--json", options->json, "print a report as one JSON document");
             app.add_flag("--explain", options->explain, "print where each kernel's schedule came from");

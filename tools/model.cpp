@@ -1,6 +1,7 @@
 #include "tools/model.hpp"
 
 #include <charconv>
+#include <cstdlib>
 #include <thread>
 
 #include <fmt/format.h>
@@ -64,7 +65,18 @@ void ModelOptions::add_flags(CLI::App& app) {
   app.add_option("--cache", cache, "directory of compiled kernels (default: HEDDLE_CACHE or ~/.cache/heddle)");
 }
 
+void ModelOptions::add_records(CLI::App& app) {
+  app.add_option("--records", records,
+                 "take measured schedules from sqlite:FILE or postgresql://... (default: HEDDLE_RECORDS, or none)");
+}
+
 int ModelOptions::thread_count() const { return threads > 0 ? threads : cores(); }
+
+std::string records_url(const std::string& flag) {
+  if (!flag.empty()) return flag;
+  const char* url = std::getenv("HEDDLE_RECORDS");
+  return url == nullptr ? "" : url;
+}
 
 std::vector<Target> ModelOptions::chosen_targets() const {
   if (targets.empty()) return {host_target()};
@@ -100,6 +112,7 @@ graph::CompileOptions compile_options(const ModelOptions& options) {
   compile.threads = options.thread_count();
   compile.jobs = options.jobs > 0 ? options.jobs : cores();
   compile.cache = options.cache.empty() ? KernelCache::default_directory() : std::filesystem::path(options.cache);
+  compile.records = records_url(options.records);
   for (const auto& flag : options.schedules) {
     const auto equals = flag.find('=');
     const std::string anchor = equals == std::string::npos ? "" : flag.substr(0, equals);

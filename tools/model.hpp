@@ -24,13 +24,18 @@ struct ModelOptions {
   int threads = 0;                     ///< 0: the cores there are
   int jobs = 0;                        ///< kernels compiled side by side; 0: the cores there are
   std::string cache;
+  std::string records;  ///< a store's URL; empty: HEDDLE_RECORDS, or none
 
   void add_model(CLI::App& app);
-  void add_flags(CLI::App& app);  ///< all but the positional model
+  void add_flags(CLI::App& app);    ///< all but the positional model and --records
+  void add_records(CLI::App& app);  ///< of what compiles
 
   int thread_count() const;
   std::vector<Target> chosen_targets() const;  ///< throws Error{not_found} with the names there are
 };
+
+/// `--records`, or HEDDLE_RECORDS where the flag is not given; empty: no records.
+std::string records_url(const std::string& flag);
 
 /// A directory with a manifest.
 bool is_package(const std::filesystem::path& path);

@@ -96,13 +96,13 @@ OperatorRequest matmul_request(const Operator& op, const std::map<std::string, s
   return {&op, Json::object(), {tensor(DType::f32, {m, k}), tensor(DType::f32, {k, n})}};
 }
 
-/// "hand", a file, or family[:knob=value,...] -> the implementation's text in a file for the compiler.
+/// "auto", "hand", a file, or family[:knob=value,...] -> the implementation's text in a file for the compiler.
 std::optional<std::filesystem::path> schedule_file(const std::string& schedule, const Workload& workload,
                                                    const Target& target, const std::filesystem::path& directory) {
-  if (schedule == "hand") return std::nullopt;
+  if (schedule == "auto" || schedule == "hand") return std::nullopt;
   const auto colon = schedule.find(':');
   const std::string name = schedule.substr(0, colon);
-  std::vector<std::string> names = {"hand"};
+  std::vector<std::string> names = {"auto", "hand"};
   for (const Family& family : families()) {
     names.push_back(family.name);
     if (family.name != name) continue;
@@ -195,7 +195,8 @@ OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions&
   const graph::Graph graph = single_operator(request);
   graph::CompileOptions compile = compile_options(options);
   compile.targets.resize(1);
-  if (schedule != "hand") {
+  if (schedule == "hand") compile.records.clear();
+  if (schedule != "auto" && schedule != "hand") {
     const Workload workload = operator_workload(request, compile.targets[0], compile.threads);
     if (const auto file = schedule_file(schedule, workload, compile.targets[0], directory_.path()))
       compile.schedules[std::string(request.op->name())] = *file;

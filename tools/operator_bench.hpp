@@ -32,9 +32,10 @@ Workload operator_workload(const OperatorRequest& request, const Target& target,
 /// on its own, the copies around it left out.
 class OperatorBench {
  public:
-  /// `schedule`: a .sched file, the name of a family with or without knobs ("conv_direct:vectors=2,pixels=14"), or
-  /// "hand" for the analytic choice.
-  OperatorBench(const OperatorRequest& request, const ModelOptions& options, const std::string& schedule = "hand");
+  /// `schedule`: a .sched file, the name of a family with or without knobs ("conv_direct:vectors=2,pixels=14"), "hand"
+  /// for the analytic choice, or "auto" for a record where the options name records that have one, else the analytic
+  /// choice.
+  OperatorBench(const OperatorRequest& request, const ModelOptions& options, const std::string& schedule = "auto");
 
   /// The kernel's result against the double reference: empty, or what differs.
   std::string check();

@@ -144,6 +144,7 @@ Command profile_command() {
             auto options = std::make_shared<Options>();
             options->add_model(app);
             options->add_flags(app);
+            options->add_records(app);
             options->inputs.add_flags(app);
             app.add_option("--runs", options->runs, "measured runs")->check(CLI::PositiveNumber);
             app.add_option("--top", options->top, "rows to print, the slowest first")->check(CLI::PositiveNumber);

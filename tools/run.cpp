@@ -46,6 +46,7 @@ Command run_command() {
             auto options = std::make_shared<Options>();
             options->add_model(app);
             options->add_flags(app);
+            options->add_records(app);
             options->inputs.add_flags(app);
             app.add_option("--output", options->output,
                            "directory: each output becomes DIR/NAME.npy ('/' in a name becomes '_')")

@@ -102,6 +102,7 @@ Command show_command() {
             auto options = std::make_shared<Options>();
             options->add_model(app);
             options->add_flags(app);
+            options->add_records(app);
             app.add_option("--stage", options->stage,
                            "import, graph, groups, plan, schedule, loops, stmt, llvm, asm, opencl or spirv")
                 ->check(CLI::IsMember(std::vector<std::string>(stages.begin(), stages.end())));

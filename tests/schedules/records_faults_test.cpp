@@ -15,6 +15,7 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "schedules/job_queue.hpp"
 #include "schedules/records.hpp"
 #include "tests/schedules/record_fixture.hpp"
 
@@ -122,6 +123,23 @@ TEST_CASE("a schema newer than the program is refused and left alone", "[records
   CHECK_THAT(outcome_of([&] { RecordStore{file}; }),
              Contains(code(ErrorCode::unsupported)) && Contains("schema 1000, which is newer than this program's"));
   set_version(current);
+  CHECK(RecordStore(file).list({}).size() == 1);
+}
+
+TEST_CASE("an older schema is brought up to date with what is in it", "[records]") {
+  const TemporaryDirectory directory;
+  const auto file = (directory.path() / "tune.db").string();
+  {
+    RecordStore store(file);
+    add_one(store, 0);
+  }
+  {
+    soci::session session(soci::sqlite3, "dbname=" + file);
+    session << "DROP TABLE jobs";
+    session << "DROP TABLE modules";
+    session << "UPDATE schema_version SET version = 1";
+  }
+  CHECK(JobQueue(file).waiting("any") == 0);
   CHECK(RecordStore(file).list({}).size() == 1);
 }
 
