@@ -14,13 +14,11 @@ class PipelineSpace final : public Space {
  public:
   PipelineSpace(const Workload& workload, const Machine& machine, bool families)
       : subject_(make_subject(workload, machine)) {
-    // The family that compiling would choose comes first: what is found must beat it.
-    auto by_hand = families ? family_sketches(subject_) : std::vector<std::unique_ptr<SketchRule>>();
-    if (!by_hand.empty()) rules_.push_back(std::move(by_hand.front()));
     if (auto tiled = tiled_sketch(subject_)) rules_.push_back(std::move(tiled));
     if (auto rows = rows_sketch(subject_)) rules_.push_back(std::move(rows));
-    for (auto& family : by_hand)
-      if (family) rules_.push_back(std::move(family));
+    first_family_ = rules_.size();
+    if (families)
+      for (auto& family : family_sketches(subject_)) rules_.push_back(std::move(family));
     for (const auto& rule : rules_) sketches_.push_back(rule->sketch());
     if (rules_.empty())
       throw Error(
@@ -37,17 +35,23 @@ class PipelineSpace final : public Space {
   }
 
   std::vector<Point> defaults() const override {
-    // The first of each sketch, then the second of each...: none is certain to be the best.
+    // What is used without a search comes first; then the first of each structure, the second of each...: none is
+    // certain to be the best. Families further down the table are more general than the one that is used.
+    std::vector<std::size_t> order;
+    if (first_family_ < rules_.size()) order.push_back(first_family_);
+    for (std::size_t r = 0; r < first_family_; ++r) order.push_back(r);
+    std::vector<Point> points;
     std::vector<std::vector<std::vector<std::int64_t>>> of_rule;
     std::size_t most = 0;
-    for (const auto& rule : rules_) {
-      of_rule.push_back(rule->defaults());
+    for (const std::size_t r : order) {
+      of_rule.push_back(rules_[r]->defaults());
       most = std::max(most, of_rule.back().size());
     }
-    std::vector<Point> points;
     for (std::size_t i = 0; i < most; ++i)
-      for (std::size_t r = 0; r < of_rule.size(); ++r)
-        if (i < of_rule[r].size()) points.push_back({r, of_rule[r][i]});
+      for (std::size_t o = 0; o < order.size(); ++o)
+        if (i < of_rule[o].size()) points.push_back({order[o], of_rule[o][i]});
+    for (std::size_t r = first_family_ + 1; r < rules_.size(); ++r)
+      for (const auto& values : rules_[r]->defaults()) points.push_back({r, values});
     return points;
   }
 
@@ -55,6 +59,7 @@ class PipelineSpace final : public Space {
   Subject subject_;
   std::vector<std::unique_ptr<SketchRule>> rules_;
   std::vector<Sketch> sketches_;
+  std::size_t first_family_ = 0;  ///< rules from here on are families, in the order of their table
 };
 
 }  // namespace
