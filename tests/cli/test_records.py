@@ -119,3 +119,44 @@ def test_environment_and_file_before_record(work, store, tmp_path):
     done = heddle("compile", work / "m.onnx", "-o", tmp_path / "p", "--threads", "1", "--explain",
                   "--cache", work / "cache", env={**os.environ, "HEDDLE_RECORDS": store})
     assert "record 1 of" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A store that a short search has filled, and its best record."""
+    url = f"sqlite:{tmp_path_factory.mktemp('tuned') / 'tune.db'}"
+    heddle("tune", "matmul", "--shape", "m=32,n=64,k=64", "--threads", "1", "--trials", "4", "--records", url)
+    return url, json.loads(heddle("records", "best", "--records", url, "--json").stdout)[0]
+
+
+def test_replay(tuned):
+    url, best = tuned
+    report = json.loads(heddle("replay", best["id"], "--records", url, "--verify", "--json").stdout)
+    assert report["same_kernel"] and report["status"] == "ok"
+    assert 0 < report["seconds"] < 1 and report["recorded_seconds"] > 0
+    text = heddle("replay", best["id"], "--records", url).stdout
+    assert "the same as recorded" in text and "time" not in text
+
+
+def test_replay_of_what_does_not_fit(tuned, tmp_path):
+    url, best = tuned
+    best = {name: value for name, value in best.items() if name != "id"}
+    broken = {**best, "search": "broken", "implementation": "variant direct\nout.vectorize(nowhere, 8)\n"}
+    other = {**best, "search": "other", "workload": best["workload"] + " of old"}
+    (tmp_path / "b.txt").write_text('{"heddle_records":1}\n' + "".join(json.dumps(r) + "\n" for r in (broken, other)))
+    again = f"sqlite:{tmp_path / 'b.db'}"
+    heddle("records", "import", tmp_path / "b.txt", "--records", again)
+    failed = heddle("replay", "1", "--records", again, "--verify", check=False)
+    assert failed.returncode == 1 and "rejected" in failed.stdout and "nowhere" in failed.stdout
+    failed = heddle("replay", "2", "--records", again, "--verify", check=False)
+    assert failed.returncode == 1 and "the operators have changed since record 2" in failed.stderr
+    assert heddle("replay", "3", "--records", again, check=False).returncode == 2
+
+
+def test_bench_takes_what_tune_found(tuned):
+    url, best = tuned
+    common = ["bench", "matmul", "--shape", "m=32,n=64,k=64", "--threads", "1", "--records", url, "--json"]
+    assert json.loads(heddle(*common, "--seconds", "0.05", check=False).stdout)["schedule"] == \
+        f"record {best['id']} of {url}, measured on this machine"
+    hand = json.loads(heddle(*common, "--seconds", "0.05", "--implementation", "hand", check=False).stdout)
+    assert hand["schedule"].startswith("family ")
