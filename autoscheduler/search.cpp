@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t batch = 8;            // trials between two trainings of the cost model
 constexpr std::size_t first_defaults = 5;   // of the first batch, so that estimates get a say too
 constexpr std::size_t enumerable = 4096;    // spaces up to this many points are ranked whole
-constexpr std::size_t seed_points = 800;    // drawn at random before the first trial
+constexpr std::size_t seed_points = 1500;   // drawn at random before the first trial
 constexpr std::size_t seed_rounds = 3;      // of improving them by the estimate
 constexpr std::size_t elite = 12;           // parents: the best trials so far
 constexpr std::size_t generations = 3;      // of improving a batch's pool by the model
@@ -25,6 +25,8 @@ constexpr double estimate_penalty = 0.7;    // the estimate is wrong by such fac
 constexpr double prediction_penalty = 0.3;  // what the model does not tell apart
 constexpr double near_estimate = 0.02;      // by which an estimate must beat a default to be preferred without trials
 constexpr double near_default = 1.15;       // score of the first default, over the best, up to which it is a finalist
+constexpr double clearly_faster = 1.25;     // than the incumbent, to take its place
+constexpr double drift = 1.15;              // of an incumbent's score from the median of its times
 constexpr double infinite = std::numeric_limits<double>::infinity();
 
 class Searcher {
@@ -206,18 +208,41 @@ class Searcher {
 
   Candidate candidate(const Point& point) const { return std::get<Candidate>(emitter_.space().emit(point)); }
 
+  void choose_incumbent() {
+    const std::vector<std::size_t> best = ranking();
+    if (best.empty() || (incumbent_ && trials_[best[0]].score * clearly_faster > trials_[*incumbent_].score)) return;
+    incumbent_ = best[0];
+  }
+
+  double score(const Trial& trial) const {
+    if (trial.measurement.status != TrialStatus::ok) return infinite;
+    const double seconds = trial.measurement.median();
+    if (!trial.incumbent || trial.measurement.incumbent_seconds.empty()) return seconds;
+    return seconds / median(trial.measurement.incumbent_seconds) * trials_[*trial.incumbent].score;
+  }
+
+  /// Every score from the measurements so far. An incumbent was tried before those that were timed beside it.
+  void rescore() {
+    std::map<std::size_t, std::vector<double>> times;  // of each incumbent, a median for each trial beside it
+    for (const Trial& trial : trials_)
+      if (trial.incumbent && !trial.measurement.incumbent_seconds.empty())
+        times[*trial.incumbent].push_back(median(trial.measurement.incumbent_seconds));
+    for (std::size_t i = 0; i < trials_.size(); ++i) {
+      trials_[i].score = score(trials_[i]);
+      if (const auto found = times.find(i); found != times.end() && found->second.size() >= 3) {
+        const double middle = median(found->second);
+        trials_[i].score = std::clamp(trials_[i].score, middle / drift, middle * drift);
+      }
+    }
+  }
+
   /// Measures those that no earlier run has; ends early when the search is stopped or late.
   void try_out(const std::vector<Pool::Member>& members) {
     if (members.empty() || ended()) return;
-    const std::vector<std::size_t> best = ranking();
-    const std::optional<std::size_t> incumbent = best.empty() ? std::nullopt : std::optional(best[0]);
+    choose_incumbent();
     const auto take = [&](Trial& trial, Measurement measurement) {
       trial.measurement = std::move(measurement);
-      trial.score = infinite;
-      if (trial.measurement.status != TrialStatus::ok) return;
-      trial.score = trial.measurement.median();
-      if (incumbent && !trial.measurement.incumbent_seconds.empty())
-        trial.score *= trials_[*incumbent].score / median(trial.measurement.incumbent_seconds);
+      trial.score = score(trial);
     };
 
     std::vector<Trial> fresh;
@@ -231,6 +256,7 @@ class Searcher {
       trial.implementation = std::move(made.implementation);
       trial.requirements = std::move(made.requirements);
       trial.estimate = made.estimate;
+      trial.incumbent = incumbent_;
       if (predicted_) trial.prediction = member.cost;
       trial.origin = member.origin;
       auto known =
@@ -255,7 +281,7 @@ class Searcher {
     };
     append_until(missing_at.empty() ? fresh.size() : missing_at[0]);
     if (!missing.empty())
-      measurer_->measure(missing, incumbent ? &trials_[*incumbent].implementation : nullptr,
+      measurer_->measure(missing, incumbent_ ? &trials_[*incumbent_].implementation : nullptr,
                          [&](const Measurement& measurement) {
                            // What goes wrong once we are told to stop may be the stop's own doing.
                            if (stopped() && measurement.status != TrialStatus::ok) return false;
@@ -267,6 +293,7 @@ class Searcher {
                          });
     for (Trial& trial : pending_) trials_.push_back(std::move(trial));
     pending_.clear();
+    rescore();
   }
 
   std::vector<Trial> with_pending() const {
@@ -361,6 +388,7 @@ class Searcher {
   Pool seeds_;
   std::vector<Point> all_;  ///< of a small space; else empty
   std::vector<Trial> trials_, pending_;
+  std::optional<std::size_t> incumbent_;
   bool predicted_ = false;  ///< the batch's costs are predictions
   bool stopped_ = false;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();

@@ -104,6 +104,8 @@ double SyntheticMeasurer::time(const Point& point, double at) const {
   return space_.seconds(point) * speed * (1 + noise * (unit(synthetic_implementation(point).variant) - 0.5) * 2);
 }
 
+double SyntheticMeasurer::jump() { return 1 + jumps * (2 * unit(fmt::format("jump {}", ++jumps_made_ * 7919)) - 1); }
+
 std::vector<Measurement> SyntheticMeasurer::measure(const std::vector<Implementation>& candidates,
                                                     const Implementation* incumbent, const Done& done) {
   std::vector<Measurement> all;
@@ -116,9 +118,11 @@ std::vector<Measurement> SyntheticMeasurer::measure(const std::vector<Implementa
       m.status = TrialStatus::crashed;
       m.message = "signal 11";
     } else {
+      const double own = jump(), other = jump();
       for (int i = 0; i < 5; ++i) {
-        m.seconds.push_back(time(point, now_ + 0.01 * i));
-        if (incumbent != nullptr) m.incumbent_seconds.push_back(time(synthetic_point(*incumbent), now_ + 0.01 * i));
+        m.seconds.push_back(own * time(point, now_ + 0.01 * i));
+        if (incumbent != nullptr)
+          m.incumbent_seconds.push_back(other * time(synthetic_point(*incumbent), now_ + 0.01 * i));
       }
       incumbents += incumbent != nullptr ? 1 : 0;
     }

@@ -39,6 +39,7 @@ class SyntheticMeasurer : public Measurer {
 
   double noise = 0.01;
   double drift = 0;                      ///< relative change of speed from one measurement to the next, up and down
+  double jumps = 0;                      ///< relative error of each time, another one every time it is measured
   std::set<std::string> fails_fresh;     ///< texts that throw when they are measured again
   std::map<std::string, int> measured;   ///< how often, by text
   std::map<std::string, int> processes;  ///< fresh ones, by text
@@ -46,8 +47,9 @@ class SyntheticMeasurer : public Measurer {
 
  private:
   double time(const Point& point, double at) const;
+  double jump();
   const SyntheticSpace& space_;
-  int now_ = 0;
+  int now_ = 0, jumps_made_ = 0;
 };
 
 Implementation synthetic_implementation(const Point& point);
