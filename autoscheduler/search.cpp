@@ -26,7 +26,7 @@ constexpr double prediction_penalty = 0.3;  // what the model does not tell apar
 constexpr double near_estimate = 0.02;      // by which an estimate must beat a default to be preferred without trials
 constexpr double near_default = 1.15;       // score of the first default, over the best, up to which it is a finalist
 constexpr double clearly_faster = 1.25;     // than the incumbent, to take its place
-constexpr double drift = 1.15;              // of an incumbent's score from the median of its times
+constexpr double drift = 1.15;              // of the machine's speed: what scores may differ by from the times measured
 constexpr double infinite = std::numeric_limits<double>::infinity();
 
 class Searcher {
@@ -218,7 +218,9 @@ class Searcher {
     if (trial.measurement.status != TrialStatus::ok) return infinite;
     const double seconds = trial.measurement.median();
     if (!trial.incumbent || trial.measurement.incumbent_seconds.empty()) return seconds;
-    return seconds / median(trial.measurement.incumbent_seconds) * trials_[*trial.incumbent].score;
+    const double relative = seconds / median(trial.measurement.incumbent_seconds) * trials_[*trial.incumbent].score;
+    // A process that loses its core for all of the incumbent's samples would make the trial beside it the best of all.
+    return std::max(relative, std::ranges::min(trial.measurement.seconds) / drift);
   }
 
   /// Every score from the measurements so far. An incumbent was tried before those that were timed beside it.

@@ -220,6 +220,30 @@ TEST_CASE("times that jump about do not make scores run away") {
   }
 }
 
+TEST_CASE("an incumbent that loses its core does not make the trial beside it the best") {
+  const SyntheticSpace space;
+  class Preempted : public SyntheticMeasurer {
+   public:
+    using SyntheticMeasurer::SyntheticMeasurer;
+    std::vector<Measurement> measure(const std::vector<Implementation>& candidates, const Implementation* incumbent,
+                                     const Done& done) override {
+      return SyntheticMeasurer::measure(candidates, incumbent, [&](const Measurement& measurement) {
+        Measurement disturbed = measurement;
+        if (measured.size() % 5 == 0)
+          for (double& seconds : disturbed.incumbent_seconds) seconds *= 6;
+        return done(disturbed);
+      });
+    }
+  };
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    Preempted measurer(space);
+    const auto result = tune(space, measurer, 48, seed);
+    for (const Trial& trial : result.trials)
+      if (trial.measurement.status == TrialStatus::ok) CHECK(trial.score > 0.8 * space.seconds(trial.point));
+    CHECK(best_seconds(space, result) < 1.25 * space.optimum());
+  }
+}
+
 TEST_CASE("finalists are measured in fresh processes, and one that fails there makes room for the next") {
   const SyntheticSpace space;
   SyntheticMeasurer measurer(space);
