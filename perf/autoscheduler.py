@@ -50,7 +50,7 @@ def measure(case, threads, seed, arguments, scratch):
     for trials in arguments.trials:
         output = scratch / f"trials{trials}.sched"
         start = time.perf_counter()
-        words = ["tune", *base, "--trials", trials, "--seed", seed, "--records", f"sqlite:{scratch}/{trials}.db", "--output", output, "--json"]
+        words = ["tune", *base, "--trials", trials, "--seed", seed, "--records", f"sqlite:{scratch}/tune.db", "--output", output, "--json"]
         report = json.loads(heddle(*words, *([] if arguments.with_families else ["--no-families"])))
         row["search_s"][trials] = time.perf_counter() - start
         row["failures"] = sum(t["status"] != "ok" for t in report["trials"])
