@@ -280,11 +280,11 @@ class Emission {
           outer.push_back(tile[i]);
           continue;
         }
-        update.split(tile[i], tile[i] + "_t", tile[i] + "_i", shape.tile[place], Tail::RoundUp);
+        update.split(tile[i], tile[i] + "_t", tile[i] + "_i", shape.tile[place], Tail::Auto);
         inner.push_back(tile[i] + "_i");
         outer.push_back(tile[i] + "_t");
       }
-      update.split(reductions[0], reductions[0] + "_b", reductions[0] + "_d", depth, Tail::RoundUp);
+      update.split(reductions[0], reductions[0] + "_b", reductions[0] + "_d", depth, Tail::Auto);
       std::vector<std::string> order = inner;
       order.push_back(reductions[0] + "_d");
       order.insert(order.end(), outer.begin(), outer.end());
