@@ -17,6 +17,7 @@ struct PlacedStage {
   /// Of a reduction in registers: independent accumulators, and loads of vectors and of single elements a step.
   double accumulators = 0, vector_loads = 0, scalar_loads = 0;
   double steps_unrolled = 1;
+  double depth_blocks = 1;  ///< blocks of the reduction between which the accumulators wait in memory
 };
 
 /// A read of memory by the innermost tile.
@@ -25,6 +26,7 @@ struct PlacedOperand {
   int element_bytes = 4;
   bool contiguous = true;  ///< the vector's lanes lie side by side, or are one element
   bool packed = false;     ///< in the order in which it is read
+  bool strided = false;    ///< steps of a reduction lie far apart: prefetchers and pages do not follow
 };
 
 /// Time of a nest by counting: arithmetic at the rate that the register tile allows, and the bytes that each level of

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 
 #include <fmt/format.h>
 
@@ -205,6 +206,7 @@ class Emission {
         if (s_.extent(p) % edge != 0) throw Pruned{"a depth's block needs blocks that divide the output"};
       }
       // The accumulators wait in memory between blocks.
+      placed.depth_blocks = static_cast<double>(node.reductions[0].extent) / static_cast<double>(depth);
       levels_[node.role] = static_cast<int>(block_level());
     }
     stages_.push_back(placed);
@@ -387,6 +389,16 @@ class Emission {
         result_.implementation.packings.push_back({role, {{*rule_.packed_dimension(role), nest_->shape().tile[0]}}});
   }
 
+  /// The innermost reduction's steps are more than a few cache lines apart.
+  bool steps_far(const StageNode& stage, const Access& access, const OperandNode& operand) const {
+    constexpr std::int64_t few_lines = 256;
+    const std::size_t loop = stage.loops.size() + static_cast<std::size_t>(value("inner_" + stage.role, 0));
+    std::int64_t step = 0;
+    for (std::size_t i = 0; i < access.index.size(); ++i)
+      if (access.index[i].affine) step += access.index[i].coefficients.at(loop) * operand.strides[i];
+    return std::abs(step) * operand.element_bytes > few_lines;
+  }
+
   void features() {
     std::vector<PlacedOperand> operands;
     for (const auto& [role, operand] : rule_.dependences().operands) {
@@ -397,6 +409,8 @@ class Emission {
         if (!loop) continue;
         for (const Access& access : stage.accesses) {
           if (access.source != role) continue;
+          const bool along = std::ranges::any_of(access.index, [&](const AffineIndex& i) { return follows(i, *loop); });
+          if (access.in_update && along && !o.packed) o.strided = o.strided || steps_far(stage, access, operand);
           for (std::size_t i = 0; i < access.index.size(); ++i) {
             if (!follows(access.index[i], *loop)) continue;
             const bool step = access.index[i].affine && access.index[i].coefficients[*loop] * operand.strides[i] == 1;
