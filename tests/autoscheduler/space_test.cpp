@@ -76,8 +76,7 @@ std::string check(const Job& job, std::size_t most, int threads) {
       }
     }
   } catch (const Error& e) {
-    if (std::getenv("HEDDLE_DEBUG") || e.code() != ErrorCode::unsupported)
-      return fmt::format("{} {}\n  {}", job.name(), e.what(), again);
+    if (e.code() != ErrorCode::unsupported) return fmt::format("{} {}\n  {}", job.name(), e.what(), again);
   } catch (const std::exception& e) {
     return fmt::format("{} {}\n  {}", job.name(), e.what(), again);
   }
