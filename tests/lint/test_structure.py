@@ -37,7 +37,7 @@ ALLOWED = {
     "generators": "base dsl targets",
     "graph": "base dsl ops schedules generators targets",
     "runtime": "base",
-    "autoscheduler": "base dsl schedules generators targets runtime",
+    "autoscheduler": "base dsl ops schedules generators targets runtime",
     "tools": "base dsl ops schedules targets generators graph runtime autoscheduler",
 }
 
