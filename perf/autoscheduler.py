@@ -101,6 +101,12 @@ def table(rows, arguments, processor):
     return "\n".join(lines)
 
 
+def write(rows, arguments, processor):
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.with_suffix(".json").write_text(json.dumps({"command": sys.argv[1:], "processor": processor, "rows": rows}, indent=1) + "\n")
+    arguments.output.with_suffix(".md").write_text(table(rows, arguments, processor) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default=".", help="regular expression over 'operator shape'")
@@ -122,10 +128,8 @@ def main():
                     rows.append(measure(case, threads, seed, arguments, pathlib.Path(scratch)))
                 row = rows[-1]
                 found = ", ".join(f"{t}: {row['ratio'][t]:.2f}" for t in arguments.trials)
+                write(rows, arguments, processor)  # what is measured so far survives the end of this process
                 print(f"{row['op']} {row['shape']}, {threads} threads, seed {seed}: {found} ({row['failures']} failures, {sum(row['search_s'].values()):.0f} s)", flush=True)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.with_suffix(".json").write_text(json.dumps({"command": sys.argv[1:], "processor": processor, "rows": rows}, indent=1) + "\n")
-    arguments.output.with_suffix(".md").write_text(table(rows, arguments, processor) + "\n")
     print(table(rows, arguments, processor))
 
 
