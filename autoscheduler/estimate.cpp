@@ -64,8 +64,7 @@ double estimate_seconds(const Subject& subject, const Nest& nest, const std::vec
   double cycles = static_cast<double>(out.elements()) * nest.waste() / nest.vector_lanes() *
                   (std::max(out.pure_operations, 1.0) / fma_units + 1);
   for (const PlacedStage& s : stages) {
-    const double own = stage_cycles(s);
-    cycles += own;
+    cycles += stage_cycles(s);
     features["computed." + s.node->role] =
         log_feature(s.computed / static_cast<double>(std::max<std::int64_t>(s.node->elements(), 1)));
     features["place." + s.node->role] = s.level;
@@ -101,16 +100,13 @@ double estimate_seconds(const Subject& subject, const Nest& nest, const std::vec
   for (const Cache& cache : caches) {
     std::size_t fitting = 0;
     while (fitting < nest.levels() && touched[fitting + 1] <= cache.bytes) ++fitting;
-    const double traffic =
-        static_cast<double>(fitting >= nest.levels() ? 1 : nest.iterations(fitting)) * touched[fitting];
+    const bool all = fitting == nest.levels();
+    const double traffic = static_cast<double>(all ? 1 : nest.iterations(fitting)) * touched[fitting];
     features[std::string("traffic.") + cache.name] = log_feature(traffic);
     // What fits stays from run to run: a kernel is timed with warm caches.
-    if (fitting >= nest.levels() && touched[nest.levels()] <= cache.bytes) continue;
-    transfer = std::max(transfer, traffic / cache.bytes_a_cycle);
+    if (!all) transfer = std::max(transfer, traffic / cache.bytes_a_cycle);
   }
-  const double unpacked =
-      static_cast<double>(std::ranges::count_if(operands, [](const PlacedOperand& o) { return !o.packed; }));
-  features["unpacked"] = unpacked;
+  features["unpacked"] = static_cast<double>(std::ranges::count(operands, false, &PlacedOperand::packed));
   features["cycles"] = log_feature(cycles);
   features["transfer"] = log_feature(transfer);
   features["tasks"] = log_feature(tasks);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/statistics.hpp"
 #include "dsl/workload.hpp"
 #include "targets/target.hpp"
 
@@ -21,8 +22,6 @@ enum class TrialStatus {
 std::string_view to_string(TrialStatus status);
 TrialStatus trial_status_from_string(std::string_view text);  ///< throws Error{invalid_argument}
 
-double median(std::vector<double> samples);  ///< throws Error{internal} without samples
-
 /// What is known of one candidate after it was tried.
 struct Measurement {
   TrialStatus status = TrialStatus::ok;
@@ -33,7 +32,7 @@ struct Measurement {
   double run_seconds = 0;                 ///< checking and timing
   std::string kernel_key;                 ///< content key of what was compiled
 
-  double median() const { return autoscheduler::median(seconds); }
+  double median() const { return heddle::median(seconds); }
 };
 
 struct MeasureOptions {

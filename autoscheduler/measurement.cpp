@@ -26,12 +26,4 @@ TrialStatus trial_status_from_string(std::string_view text) {
   return static_cast<TrialStatus>(std::distance(names.begin(), found));
 }
 
-double median(std::vector<double> samples) {
-  if (samples.empty()) throw Error(ErrorCode::internal, "a median of no samples was asked for");
-  const auto middle = samples.begin() + static_cast<std::ptrdiff_t>(samples.size() / 2);
-  std::nth_element(samples.begin(), middle, samples.end());
-  if (samples.size() % 2 == 1) return *middle;
-  return (*std::max_element(samples.begin(), middle) + *middle) / 2;
-}
-
 }  // namespace heddle::autoscheduler

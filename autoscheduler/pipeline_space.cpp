@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <map>
-#include <mutex>
 
 #include <fmt/format.h>
 
@@ -24,6 +22,8 @@ class PipelineSpace final : public Space {
       throw Error(
           ErrorCode::unsupported,
           fmt::format("no structure of loops is known for workload {}; tune it with the families", workload.name()));
+    // Tens of thousands of points are weighed for them: once.
+    defaults_ = all_defaults();
   }
 
   const std::vector<Sketch>& sketches() const override { return sketches_; }
@@ -34,7 +34,10 @@ class PipelineSpace final : public Space {
     return made;
   }
 
-  std::vector<Point> defaults() const override {
+  std::vector<Point> defaults() const override { return defaults_; }
+
+ private:
+  std::vector<Point> all_defaults() const {
     // What is used without a search comes first; then the first of each structure, the second of each...: none is
     // certain to be the best. Families further down the table are more general than the one that is used.
     std::vector<std::size_t> order;
@@ -55,10 +58,10 @@ class PipelineSpace final : public Space {
     return points;
   }
 
- private:
   Subject subject_;
   std::vector<std::unique_ptr<SketchRule>> rules_;
   std::vector<Sketch> sketches_;
+  std::vector<Point> defaults_;
   std::size_t first_family_ = 0;  ///< rules from here on are families, in the order of their table
 };
 

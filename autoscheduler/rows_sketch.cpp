@@ -160,11 +160,8 @@ class Rows final : public SketchRule {
 };
 
 std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& values) const {
-  const auto value = [&](const std::string& name, std::int64_t otherwise) {
-    for (std::size_t k = 0; k < sketch_.knobs.size(); ++k)
-      if (sketch_.knobs[k].name == name) return values[k];
-    return otherwise;
-  };
+  const KnobValues knobs(sketch_, values);
+  const auto value = [&](std::string_view name, std::int64_t otherwise) { return knobs.get(name, otherwise); };
   const Subject& s = subject_;
   Candidate candidate;
   Schedule& schedule = candidate.implementation.schedule;

@@ -25,6 +25,22 @@ struct Subject {
 };
 Subject make_subject(const Workload& workload, const Machine& machine);
 
+/// The knobs of a sketch with values, by name.
+class KnobValues {
+ public:
+  KnobValues(const Sketch& sketch, const std::vector<std::int64_t>& values) : sketch_(sketch), values_(values) {}
+  /// `otherwise`: where the sketch has no such knob.
+  std::int64_t get(std::string_view name, std::int64_t otherwise) const {
+    for (std::size_t k = 0; k < sketch_.knobs.size(); ++k)
+      if (sketch_.knobs[k].name == name) return values_.at(k);
+    return otherwise;
+  }
+
+ private:
+  const Sketch& sketch_;
+  const std::vector<std::int64_t>& values_;
+};
+
 /// One structure: its knobs, and what a choice of them makes.
 class SketchRule {
  public:

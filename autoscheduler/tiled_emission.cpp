@@ -18,6 +18,8 @@ using Tail = Stage::Tail;
 constexpr double most_unrolled = 256;
 /// How often a producer's values may be computed again.
 constexpr double most_recompute = 8;
+/// How often a producer may be written out in its readers, over its elements.
+constexpr double most_reads = 40;
 /// Tiles computed twice or for nothing, over all.
 constexpr double most_waste = 1.6;
 
@@ -65,18 +67,15 @@ class Emission {
     }
     shape.innermost = static_cast<std::size_t>(value("innermost", 0));
     shape.outermost = static_cast<std::size_t>(value("outermost", 0));
-    // With one open loop there is nothing to order.
     shape.parallel = s_.threads() > 1 ? value("parallel", 1) : 0;
     std::string why;
     auto nest = Nest::make(s_, shape, why);
     if (!nest) throw Pruned{why};
     nest_ = std::move(nest);
     if (nest_->waste() > most_waste) throw Pruned{"tiles compute too much beyond the ends"};
-    if (s_.threads() > 1 && nest_->tasks() < s_.threads() && total_tiles() >= s_.threads())
+    if (s_.threads() > 1 && nest_->tasks() < s_.threads() && nest_->iterations(0) >= s_.threads())
       throw Pruned{fmt::format("{} tasks for {} threads", nest_->tasks(), s_.threads())};
   }
-
-  double total_tiles() const { return static_cast<double>(nest_->iterations(0)); }
 
   /// A level of the nest, its end for what is computed before everything, -1 for expressions.
   int level_of(std::int64_t place) const {
@@ -91,7 +90,7 @@ class Emission {
   }
 
   void place(const StageChoice& c) {
-    PlacedStage placed{c.node, 0, 0, 1, 0, 0, 0, 1};
+    PlacedStage placed{.node = c.node};
     int consumer = -1;
     for (const StageNode* reader : rule_.dependences().consumers(c.node->role)) {
       const auto known = levels_.find(reader->role);
@@ -124,8 +123,7 @@ class Emission {
     if (placed.computed > most_recompute * static_cast<double>(c.node->elements()) && level >= 0)
       throw Pruned{fmt::format("{} would be computed {:.0f} times over", c.node->role,
                                placed.computed / static_cast<double>(c.node->elements()))};
-    if (level < 0 && placed.computed * std::max(1.0, c.node->pure_operations) >
-                         40.0 * static_cast<double>(c.node->elements()) * std::max(1.0, c.node->pure_operations))
+    if (level < 0 && placed.computed > most_reads * static_cast<double>(c.node->elements()))
       throw Pruned{fmt::format("{} would be written out too often", c.node->role)};
     placed.lanes = level < 0 ? nest_->vector_lanes() : vector_lanes(*c.node, level);
     stages_.push_back(placed);
@@ -146,24 +144,33 @@ class Emission {
     return static_cast<double>(nest_->iterations(static_cast<std::size_t>(level))) * region_elements(node, level);
   }
 
-  double region_elements(const StageNode& node, int level) const {
-    const auto regions = rule_.dependences().regions(rule_.dependences().out().role,
-                                                     nest_->region(static_cast<std::size_t>(std::max(level, 0))));
+  /// What one iteration of a level's loop needs of a stage.
+  Box region(const StageNode& node, int level) const {
+    const auto regions =
+        rule_.dependences().regions(rule_.dependences().out().role, nest_->region(static_cast<std::size_t>(level)));
     const auto found = regions.find(node.role);
-    if (found == regions.end()) return 0;
+    return found == regions.end() ? Box{} : found->second;
+  }
+
+  double region_elements(const StageNode& node, int level) const {
+    const Box box = region(node, level);
+    if (box.size() != node.loops.size()) return 0;
     double elements = 1;
-    for (const auto& interval : found->second) elements *= static_cast<double>(interval.extent);
+    for (const auto& interval : box) elements *= static_cast<double>(interval.extent);
     return elements;
   }
 
   int vector_lanes(const StageNode& node, int level) const {
-    if (node.box.empty()) return 1;
-    const auto regions = rule_.dependences().regions(rule_.dependences().out().role,
-                                                     nest_->region(static_cast<std::size_t>(std::max(level, 0))));
-    const auto found = regions.find(node.role);
-    const std::int64_t extent = found == regions.end() ? node.box[0].extent : found->second[0].extent;
+    const Box box = region(node, level);
     const int lanes = s_.machine.lanes(node.element_bytes);
-    return extent >= lanes ? lanes : 1;
+    return !box.empty() && box[0].extent >= lanes ? lanes : 1;
+  }
+
+  /// Vectors of `out` in a tile.
+  double tile_vectors() const {
+    double vectors = static_cast<double>(nest_->vectors());
+    for (std::size_t p = 1; p < s_.rank(); ++p) vectors *= static_cast<double>(nest_->shape().tile[p]);
+    return vectors;
   }
 
   void accumulate(const StageChoice& c, PlacedStage& placed) {
@@ -172,9 +179,7 @@ class Emission {
     placed.level = 0;
     placed.lanes = nest_->vector_lanes();
     placed.computed = static_cast<double>(node.elements()) * nest_->waste();
-    double accumulators = static_cast<double>(nest_->vectors());
-    for (std::size_t p = 1; p < s_.rank(); ++p) accumulators *= static_cast<double>(nest_->shape().tile[p]);
-    placed.accumulators = accumulators;
+    placed.accumulators = tile_vectors();
     for (const Access& access : node.accesses) {
       if (!access.in_update) continue;
       double loads = 1;
@@ -194,7 +199,8 @@ class Emission {
     }
     const std::int64_t unroll = unrolled_steps(node);
     placed.steps_unrolled = unroll == 0 ? static_cast<double>(node.reduction_steps()) : static_cast<double>(unroll);
-    if (accumulators * placed.steps_unrolled > most_unrolled) throw Pruned{"code size: too many operations unrolled"};
+    if (placed.accumulators * placed.steps_unrolled > most_unrolled)
+      throw Pruned{"code size: too many operations unrolled"};
     const std::int64_t depth = value("depth_" + node.role, 0);
     if (depth > 0) {
       if (depth >= node.reductions[0].extent || node.reductions[0].extent % depth != 0)
@@ -226,11 +232,7 @@ class Emission {
       if (needed > s_.machine.vector_registers)
         throw Pruned{fmt::format("registers: {:.0f} of {}", needed, s_.machine.vector_registers)};
     }
-    if (!rule_.accumulates()) {
-      double unrolled = static_cast<double>(nest_->vectors());
-      for (std::size_t p = 1; p < s_.rank(); ++p) unrolled *= static_cast<double>(nest_->shape().tile[p]);
-      if (unrolled > 32) throw Pruned{"code size: too many vectors a tile"};
-    }
+    if (!rule_.accumulates() && tile_vectors() > 32) throw Pruned{"code size: too many vectors a tile"};
   }
 
   void schedule_accumulator(const StageChoice& c) {
@@ -249,16 +251,19 @@ class Emission {
     const std::size_t level = depth > 0 ? block_level() : 0;
     pure.compute_at(out, nest_->loops()[level].name);
     if (whole && depth == 0) pure.bound_extent(vector, shape.tile[0]);
-    const auto unroll_tile = [&](Stage& stage, const std::string& v) {
+    const auto vectorize = [&](Stage& stage, const std::string& v) {
       if (lanes > 1) stage.vectorize(v, lanes);
       if (shape.tile[0] > lanes) stage.unroll(v);
+    };
+    const auto unroll_tile = [&](Stage& stage) {
+      vectorize(stage, vector);
+      for (std::size_t l = 0; l < node.loops.size(); ++l)
+        if (node.loops[l] != vector && shape.tile[*c.place_of_loop[l]] > 1) stage.unroll(node.loops[l]);
     };
     if (depth > 0) {
       if (lanes > 1) pure.vectorize(vector, lanes);
     } else {
-      unroll_tile(pure, vector);
-      for (std::size_t l = 0; l < node.loops.size(); ++l)
-        if (node.loops[l] != vector && shape.tile[*c.place_of_loop[l]] > 1) pure.unroll(node.loops[l]);
+      unroll_tile(pure);
     }
     std::vector<std::string> reductions;
     const auto first = static_cast<std::size_t>(value("inner_" + node.role, 0));
@@ -269,9 +274,7 @@ class Emission {
       std::vector<std::string> order = tile;
       order.insert(order.end(), reductions.begin(), reductions.end());
       update.reorder(order);
-      unroll_tile(update, vector);
-      for (std::size_t l = 0; l < node.loops.size(); ++l)
-        if (node.loops[l] != vector && shape.tile[*c.place_of_loop[l]] > 1) update.unroll(node.loops[l]);
+      unroll_tile(update);
     } else {
       std::vector<std::string> inner, outer;
       for (std::size_t i = 0; i < tile.size(); ++i) {
@@ -292,7 +295,7 @@ class Emission {
       order.insert(order.end(), outer.begin(), outer.end());
       order.push_back(reductions[0] + "_b");
       update.reorder(order);
-      unroll_tile(update, inner[0]);
+      vectorize(update, inner[0]);
       for (std::size_t i = 1; i < inner.size(); ++i) update.unroll(inner[i]);
       reductions[0] += "_d";
     }
@@ -335,8 +338,7 @@ class Emission {
       if (a.source == role && a.in_update) access = &a;
     const std::size_t along = *TiledStructure::dimension_along(*access, *rule_.loop_of_place(node, 0));
     const auto& names = operand_dimensions(role);
-    Stage panel = schedule()[role].in(role + "_panel", node.role);
-    Stage copy = schedule()[role + "_panel"];
+    Stage copy = schedule()[role].in(role + "_panel", node.role);
     copy.compute_at(rule_.dependences().out().role, nest_->loops()[*level].name);
     if (nest_->vector_lanes() > 1) copy.vectorize(names[along], nest_->vector_lanes(), Tail::GuardWithIf);
     std::vector<std::string> storage = {names[along]};

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/file.hpp"
+#include "base/statistics.hpp"
 #include "schedules/database.hpp"
 #include "schedules/records_row.hpp"
 
@@ -26,13 +27,8 @@ const std::string best_first =
 /// What a workload is found by: its text may be too long for an index.
 std::string workload_key(const std::string& text) { return sha256(text).substr(0, 32); }
 
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  if (values.size() % 2 == 1) return *middle;
-  return (*middle + *std::max_element(values.begin(), middle)) / 2;
-}
+/// As the column holds it: 0 where nothing was measured in fresh processes.
+double process_median_of(const std::vector<double>& seconds) { return seconds.empty() ? 0 : median(seconds); }
 
 template <class Member>
 constexpr bool is_list = std::is_same_v<std::remove_cv_t<Member>, std::vector<double>>;
@@ -53,7 +49,7 @@ struct Row {
       if constexpr (is_list<Member>) lists[name] = Json(member).dump();
     });
     key = workload_key(record.workload);
-    process_median = median(record.process_seconds);
+    process_median = process_median_of(record.process_seconds);
   }
   Row(const Row&) = delete;
   Row& operator=(const Row&) = delete;
@@ -182,6 +178,8 @@ struct RecordStore::State {
 
 RecordStore::RecordStore(const std::string& url, Open open) : state_(new State{Database(url, open == Open::create)}) {}
 RecordStore::~RecordStore() = default;
+double Record::best_seconds() const { return process_seconds.empty() ? median_seconds : median(process_seconds); }
+
 RecordStore::RecordStore(RecordStore&&) noexcept = default;
 RecordStore& RecordStore::operator=(RecordStore&&) noexcept = default;
 
@@ -195,7 +193,7 @@ std::int64_t RecordStore::add(const Record& record) {
 
 void RecordStore::set_process_seconds(std::int64_t id, const std::vector<double>& seconds) {
   const std::string text = Json(seconds).dump();
-  const double middle = median(seconds);
+  const double middle = process_median_of(seconds);
   const long long wanted = id;
   state_->database.write([&](soci::session& session) {
     soci::statement statement =

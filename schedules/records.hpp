@@ -39,6 +39,9 @@ struct Record {
   std::string kernel_key;
   std::string versions;  ///< JSON: heddle, halide
   std::string created;   ///< UTC, ISO 8601; given by the store if empty
+
+  /// The median of its medians in fresh processes where it has them, else of its samples; 0 unless ok.
+  double best_seconds() const;
 };
 
 /// A record's members as the text form has them, and its id.

@@ -12,6 +12,7 @@
 #include "tools/command.hpp"
 #include "tools/model.hpp"
 #include "tools/statistics.hpp"
+#include "tools/stored_records.hpp"
 #include "tools/terminal.hpp"
 
 namespace heddle::tools {
@@ -26,19 +27,8 @@ struct Options {
   bool json = false;
 };
 
-RecordStore open(const Options& options, RecordStore::Open how = RecordStore::Open::existing) {
-  const std::string url = records_url(options.url);
-  if (url.empty())
-    throw Error(ErrorCode::invalid_argument, "which records? Name them with --records sqlite:FILE or HEDDLE_RECORDS");
-  return RecordStore(url, how);
-}
-
-double time_of(const Record& record) {
-  return record.process_seconds.empty() ? record.median_seconds : median(record.process_seconds);
-}
-
 std::string time_text(const Record& record) {
-  return record.status == "ok" ? fmt::format("{:.2f}", time_of(record) * 1e6) : "";
+  return record.status == "ok" ? fmt::format("{:.2f}", record.best_seconds() * 1e6) : "";
 }
 
 void print_records(const std::vector<Record>& records, const Options& options, const std::string& where) {
@@ -57,14 +47,14 @@ void print_records(const std::vector<Record>& records, const Options& options, c
 }
 
 int list(const Options& options) {
-  const RecordStore store = open(options);
+  const RecordStore store = open_store(options.url);
   print_records(store.list(options.query), options, store.name());
   return 0;
 }
 
 /// The fastest of each workload, target and machine.
 int best(Options options) {
-  const RecordStore store = open(options);
+  const RecordStore store = open_store(options.url);
   options.query.status = "ok";
   options.query.fastest_first = true;
   const int most = std::exchange(options.query.most, 0);
@@ -79,39 +69,36 @@ int best(Options options) {
 }
 
 int show(const Options& options) {
-  const RecordStore store = open(options);
-  const auto record = store.find(options.id);
-  if (!record)
-    throw Error(ErrorCode::not_found, fmt::format("{} has no record {}; `heddle records list` shows those there are",
-                                                  store.name(), options.id));
+  const RecordStore store = open_store(options.url);
+  const Record record = find_record(store, options.id);
   if (options.json) {
-    fmt::print("{}\n", to_json(*record).dump(2));
+    fmt::print("{}\n", to_json(record).dump(2));
     return 0;
   }
   const auto line = [](const char* what, const std::string& text) {
     if (!text.empty()) fmt::print("{:<12}{}\n", what, text);
   };
-  line("record", fmt::format("{} of {}", record->id, store.name()));
-  line("kernel", record->name);
-  line("workload", record->workload);
-  line("target", fmt::format("{}, {} thread{}", record->target, record->threads, record->threads == 1 ? "" : "s"));
-  line("machine", record->machine);
-  line("measured", fmt::format("{}, trial {} of search {}", record->created, record->trial, record->search));
-  line("origin", record->origin);
-  line("point", record->point);
-  line("status", record->status);
-  line("message", record->message);
-  if (record->status == "ok") {
-    line("time", fmt::format("{:.3f} us median of {} samples", record->median_seconds * 1e6, record->seconds.size()));
-    if (!record->process_seconds.empty())
-      line("", fmt::format("{:.3f} us median of {} fresh processes", median(record->process_seconds) * 1e6,
-                           record->process_seconds.size()));
+  line("record", fmt::format("{} of {}", record.id, store.name()));
+  line("kernel", record.name);
+  line("workload", record.workload);
+  line("target", fmt::format("{}, {} thread{}", record.target, record.threads, record.threads == 1 ? "" : "s"));
+  line("machine", record.machine);
+  line("measured", fmt::format("{}, trial {} of search {}", record.created, record.trial, record.search));
+  line("origin", record.origin);
+  line("point", record.point);
+  line("status", record.status);
+  line("message", record.message);
+  if (record.status == "ok") {
+    line("time", fmt::format("{:.3f} us median of {} samples", record.median_seconds * 1e6, record.seconds.size()));
+    if (!record.process_seconds.empty())
+      line("", fmt::format("{:.3f} us median of {} fresh processes", median(record.process_seconds) * 1e6,
+                           record.process_seconds.size()));
   }
-  line("compiled", fmt::format("in {:.2f} s to kernel {}", record->compile_seconds, record->kernel_key));
-  line("versions", record->versions);
-  if (!record->requirements.empty() && record->requirements != "[]") line("requires", record->requirements);
-  fmt::print("\n{}", record->implementation);
-  if (!record->implementation.ends_with('\n')) fmt::print("\n");
+  line("compiled", fmt::format("in {:.2f} s to kernel {}", record.compile_seconds, record.kernel_key));
+  line("versions", record.versions);
+  if (!record.requirements.empty() && record.requirements != "[]") line("requires", record.requirements);
+  fmt::print("\n{}", record.implementation);
+  if (!record.implementation.ends_with('\n')) fmt::print("\n");
   return 0;
 }
 
@@ -122,7 +109,7 @@ int report(const Options& options, const std::string& member, std::int64_t count
 }
 
 int export_to(const Options& options) {
-  const RecordStore store = open(options);
+  const RecordStore store = open_store(options.url);
   const std::string text = store.export_text(options.query);
   const auto count = std::count(text.begin(), text.end(), '\n') - 1;  // the first line names the format
   write_file(options.file, text);
@@ -131,13 +118,13 @@ int export_to(const Options& options) {
 
 int import_from(const Options& options) {
   const std::string text = read_file(options.file);
-  RecordStore store = open(options, RecordStore::Open::create);
+  RecordStore store = open_store(options.url, RecordStore::Open::create);
   const int fresh = store.import_text(text, options.file);
   return report(options, "imported", fresh, fmt::format("{} of the records were new to {}", fresh, store.name()));
 }
 
 int prune(const Options& options) {
-  RecordStore store = open(options);
+  RecordStore store = open_store(options.url);
   const int gone = store.prune(options.keep);
   return report(options, "removed", gone, fmt::format("removed {} records from {}", gone, store.name()));
 }
@@ -161,8 +148,7 @@ Command records_command() {
         app.require_subcommand(1);
         const auto add = [&](const char* name, const char* summary, int (*action)(const Options&)) {
           CLI::App* sub = app.add_subcommand(name, summary);
-          sub->add_option("--records", options->url,
-                          "sqlite:FILE or postgresql://USER@HOST/DATABASE (default: HEDDLE_RECORDS)");
+          add_store_option(*sub, options->url);
           sub->add_flag("--json", options->json, "one JSON document");
           sub->callback([options, chosen, action] { *chosen = [options, action] { return action(*options); }; });
           return sub;

@@ -10,7 +10,7 @@
 #include "schedules/records.hpp"
 #include "tools/command.hpp"
 #include "tools/model.hpp"
-#include "tools/statistics.hpp"
+#include "tools/stored_records.hpp"
 
 namespace heddle::tools {
 namespace {
@@ -23,18 +23,6 @@ struct Options : ModelOptions {
   bool verify = false;
   bool json = false;
 };
-
-Record find_record(const Options& options) {
-  const std::string url = records_url(options.records);
-  if (url.empty())
-    throw Error(ErrorCode::invalid_argument, "which records? Name them with --records sqlite:FILE or HEDDLE_RECORDS");
-  const RecordStore store(url, RecordStore::Open::existing);
-  auto record = store.find(options.id);
-  if (!record)
-    throw Error(ErrorCode::not_found, fmt::format("{} has no record {}; `heddle records list` shows those there are",
-                                                  store.name(), options.id));
-  return std::move(*record);
-}
 
 /// Throws Error where the operators of this program say something else than those that were measured.
 Workload workload_of(const Record& record, const Operators& operators) {
@@ -53,13 +41,8 @@ Workload workload_of(const Record& record, const Operators& operators) {
 
 std::string time_text(double seconds) { return fmt::format("{:.3f} us", seconds * 1e6); }
 
-/// What the record says its kernel takes.
-double recorded_seconds(const Record& record) {
-  return record.process_seconds.empty() ? record.median_seconds : median(record.process_seconds);
-}
-
 int run(const Options& options) {
-  const Record record = find_record(options);
+  const Record record = find_record(open_store(options.records), options.id);
   const Operators operators = load_operators(options);
   const Workload workload = workload_of(record, operators);
   const Target host = host_target();
@@ -104,7 +87,7 @@ int run(const Options& options) {
                  good ? "" : measurement->message);
   }
   if (measurement && good) {
-    const double now = measurement->median(), then = recorded_seconds(record);
+    const double now = measurement->median(), then = record.best_seconds();
     report["seconds"] = now;
     report["recorded_seconds"] = then;
     if (!options.json) {
@@ -125,8 +108,7 @@ Command replay_command() {
   return {"replay", "rebuild a record's kernel; with --verify check its result and time it again", [](CLI::App& app) {
             auto options = std::make_shared<Options>();
             app.add_option("id", options->id, "the record's number, as `heddle records list` shows it")->required();
-            app.add_option("--records", options->records,
-                           "sqlite:FILE or postgresql://USER@HOST/DATABASE (default: HEDDLE_RECORDS)");
+            add_store_option(app, options->records);
             app.add_option("--ops", options->modules, "a shared library of operators of your own");
             app.add_flag("--verify", options->verify, "run it: check the result against the reference and time it");
             app.add_flag("--json", options->json, "one JSON document");

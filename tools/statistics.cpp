@@ -9,17 +9,6 @@
 
 namespace heddle::tools {
 
-double quantile(std::vector<double> sample, double q) {
-  if (sample.empty()) throw Error(ErrorCode::invalid_argument, "an empty sample has no quantiles");
-  std::sort(sample.begin(), sample.end());
-  const double at = q * static_cast<double>(sample.size() - 1);
-  const auto below = static_cast<std::size_t>(at);
-  if (below + 1 >= sample.size()) return sample.back();
-  return std::lerp(sample[below], sample[below + 1], at - static_cast<double>(below));
-}
-
-double median(const std::vector<double>& sample) { return quantile(sample, 0.5); }
-
 Interval median_interval(std::vector<double> sample, double confidence) {
   if (sample.empty()) throw Error(ErrorCode::invalid_argument, "an empty sample has no median");
   std::sort(sample.begin(), sample.end());

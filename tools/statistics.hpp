@@ -2,11 +2,9 @@
 #include <string>
 #include <vector>
 
-namespace heddle::tools {
+#include "base/statistics.hpp"
 
-/// Order statistics of a sample. Quantiles interpolate between neighbours.
-double quantile(std::vector<double> sample, double q);
-double median(const std::vector<double>& sample);
+namespace heddle::tools {
 
 struct Interval {
   double low = 0, high = 0;

@@ -169,7 +169,7 @@ std::string table(const Report& report, std::size_t most) {
   std::ranges::stable_sort(order, [](const Trial* a, const Trial* b) {
     if (a->process_seconds.empty() != b->process_seconds.empty()) return b->process_seconds.empty();
     if (a->process_seconds.empty()) return a->score < b->score;
-    return autoscheduler::median(a->process_seconds) < autoscheduler::median(b->process_seconds);
+    return median(a->process_seconds) < median(b->process_seconds);
   });
   Table table({{"trial", true},
                {"ms", true},
@@ -180,7 +180,7 @@ std::string table(const Report& report, std::size_t most) {
                {"point"}});
   for (std::size_t i = 0; i < std::min(most, order.size()); ++i) {
     const Trial& trial = *order[i];
-    const double fresh = trial.process_seconds.empty() ? 0 : autoscheduler::median(trial.process_seconds);
+    const double fresh = trial.process_seconds.empty() ? 0 : median(trial.process_seconds);
     const double share =
         report.peak.gflops > 0 ? report.flops / (fresh > 0 ? fresh : trial.score) * 1e-7 / report.peak.gflops : 0;
     table.add({fmt::format("{}", trial.number), fmt::format("{:.4f}", trial.score * 1e3),

@@ -99,7 +99,7 @@ void note_signal(int) { signals_seen = 1; }
 double TuneResult::seconds() const {
   if (!search.best) return 0;
   const Trial& best = search.trials[*search.best];
-  return best.process_seconds.empty() ? best.measurement.median() : autoscheduler::median(best.process_seconds);
+  return best.process_seconds.empty() ? best.measurement.median() : median(best.process_seconds);
 }
 
 TuneResult tune(const TuneRequest& request, RecordStore& store,
