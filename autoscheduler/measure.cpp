@@ -1,5 +1,6 @@
 #include "autoscheduler/measure.hpp"
 
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
@@ -20,7 +21,6 @@
 #include "autoscheduler/measure_job.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
-#include "ops/workload_json.hpp"
 #include "runtime/cpu.hpp"
 
 extern char** environ;
@@ -92,9 +92,7 @@ class WorkerProcess {
 
 class ProcessMeasurer final : public Measurer {
  public:
-  ProcessMeasurer(const Workload& workload, const Target& target, const std::vector<std::string>& modules,
-                  const MeasureOptions& options)
-      : job_{.workload = workload_to_json(workload), .target = target.name, .modules = modules, .options = options} {
+  ProcessMeasurer(MeasureJob job, std::function<bool()> stop) : job_(std::move(job)), stop_(std::move(stop)) {
     for (auto& module : job_.modules) module = std::filesystem::absolute(module).string();
     connect();
   }
@@ -124,16 +122,31 @@ class ProcessMeasurer final : public Measurer {
   }
 
  private:
-  void connect() {
+  /// False if it was told to end meanwhile.
+  bool connect() {
     worker_.reset();
     worker_ = std::make_unique<WorkerProcess>(directory_.path());
     channel_.emplace(worker_->connection(), worker_->connection());
     const bool sent = channel_->send(to_json(job_));
-    const auto answer = sent ? channel_->receive() : std::nullopt;
+    const auto answer = sent ? receive() : std::nullopt;
+    if (told_to_end_) return false;
     if (!answer)
       throw Error(ErrorCode::internal,
                   "the worker that measures ended before it was ready; what it wrote to stderr says why");
     raise(*answer);
+    return true;
+  }
+
+  /// The worker's next document; nothing once it is gone or this is told to end.
+  std::optional<Json> receive() {
+    constexpr int ask_every_ms = 100;
+    for (;;) {
+      if (auto document = channel_->take()) return document;
+      told_to_end_ = told_to_end_ || (stop_ && stop_());
+      if (told_to_end_) return std::nullopt;
+      ::pollfd end{.fd = channel_->in(), .events = POLLIN, .revents = 0};
+      if (::poll(&end, 1, stop_ ? ask_every_ms : -1) > 0 && !channel_->fill()) return std::nullopt;
+    }
   }
 
   /// The worker's own failure is the caller's.
@@ -145,12 +158,12 @@ class ProcessMeasurer final : public Measurer {
   std::vector<Measurement> run(const std::vector<MeasureRequest>& requests, const Done& done) {
     std::vector<Measurement> results;
     int deaths = 0;  // in a row, with nothing measured between
+    told_to_end_ = false;
     while (results.size() < requests.size()) {
       const std::size_t before = results.size();
       std::set<int> begun;
       try {
-        if (!worker_) connect();
-        if (converse(requests, results, begun, done)) return results;
+        if ((worker_ || connect()) && converse(requests, results, begun, done)) return results;
       } catch (...) {
         // Whatever it still works on is for nobody; a new one starts clean.
         channel_.reset();
@@ -159,6 +172,7 @@ class ProcessMeasurer final : public Measurer {
       }
       channel_.reset();
       worker_.reset();
+      if (told_to_end_) return results;
       deaths = results.size() > before ? 1 : deaths + 1;
       const auto victim = std::find_if(requests.begin() + static_cast<std::ptrdiff_t>(results.size()), requests.end(),
                                        [&](const MeasureRequest& r) { return begun.contains(r.id); });
@@ -172,7 +186,8 @@ class ProcessMeasurer final : public Measurer {
     return results;
   }
 
-  /// Sends requests and takes answers until all have one or `done` wants no more: true. False if the worker has died.
+  /// Sends requests and takes answers until all have one or `done` wants no more: true. False if the worker has died or
+  /// this was told to end.
   bool converse(const std::vector<MeasureRequest>& requests, std::vector<Measurement>& results, std::set<int>& begun,
                 const Done& done) {
     constexpr std::size_t most_outstanding = 16;  // neither side ever waits for the other to read
@@ -180,7 +195,7 @@ class ProcessMeasurer final : public Measurer {
     while (results.size() < requests.size()) {
       for (; sent < requests.size() && sent < results.size() + most_outstanding; ++sent)
         if (!channel_->send(to_json(requests[sent]))) return false;
-      const auto answer = channel_->receive();
+      const auto answer = receive();
       if (!answer) return false;
       raise(*answer);
       if (const auto begin = answer->find("begin"); begin != answer->end()) {
@@ -207,6 +222,8 @@ class ProcessMeasurer final : public Measurer {
   }
 
   MeasureJob job_;
+  std::function<bool()> stop_;
+  bool told_to_end_ = false;
   TemporaryDirectory directory_;
   std::unique_ptr<WorkerProcess> worker_;
   std::optional<Channel> channel_;
@@ -215,8 +232,8 @@ class ProcessMeasurer final : public Measurer {
 
 }  // namespace
 
-std::unique_ptr<Measurer> make_measurer(const Workload& workload, const Target& target,
-                                        const std::vector<std::string>& modules, const MeasureOptions& options) {
+std::unique_ptr<Measurer> make_measurer(MeasureJob job, std::function<bool()> stop) {
+  const Target target = find_target(job.target);
   if (target.is_gpu())
     throw Error(ErrorCode::unsupported,
                 fmt::format("kernels for {} cannot be measured: searches are for processors", target.name));
@@ -225,7 +242,13 @@ std::unique_ptr<Measurer> make_measurer(const Workload& workload, const Target& 
     throw Error(ErrorCode::unsupported,
                 fmt::format("this machine cannot run kernels for {}{}, so it cannot measure them", target.name,
                             missing.empty() ? "" : fmt::format(" (it lacks {})", fmt::join(missing, ", "))));
-  return std::make_unique<ProcessMeasurer>(workload, target, modules, options);
+  return std::make_unique<ProcessMeasurer>(std::move(job), std::move(stop));
+}
+
+std::unique_ptr<Measurer> make_measurer(const Workload& workload, const Target& target,
+                                        const std::vector<std::string>& modules, const MeasureOptions& options,
+                                        std::function<bool()> stop) {
+  return make_measurer(measure_job(workload, target, modules, options), std::move(stop));
 }
 
 }  // namespace heddle::autoscheduler

@@ -53,16 +53,19 @@ class Measurer {
   /// Called with each measurement once it is done, in order, so that it can be stored; false: leave out the candidates
   /// that remain.
   using Done = std::function<bool(const Measurement& measurement)>;
-  /// One measurement a candidate, in order. The incumbent, if given, is timed in turns with each of them.
+  /// One measurement a candidate, in order; fewer if it was told to end. The incumbent, if given, is timed in turns
+  /// with each of them.
   virtual std::vector<Measurement> measure(const std::vector<Implementation>& candidates,
                                            const Implementation* incumbent, const Done& done) = 0;
   /// Seconds of one execution in `processes` fresh processes, a median each: memory is placed anew in each, which alone
-  /// changes a kernel's time by up to 30 %. Throws Error if the candidate fails.
+  /// changes a kernel's time by up to 30 %. Fewer if it was told to end. Throws Error if the candidate fails.
   virtual std::vector<double> remeasure(const Implementation& candidate, int processes) = 0;
 };
 
-/// Measures in worker processes of this program (`program` measure-worker), which see the workload as JSON.
+/// Measures in worker processes of this program (`program` measure-worker), which see the workload as JSON. `stop` is
+/// asked ten times a second: true ends what is worked on, and measure() returns what it has.
 std::unique_ptr<Measurer> make_measurer(const Workload& workload, const Target& target,
-                                        const std::vector<std::string>& modules, const MeasureOptions& options);
+                                        const std::vector<std::string>& modules, const MeasureOptions& options,
+                                        std::function<bool()> stop = {});
 
 }  // namespace heddle::autoscheduler

@@ -1,10 +1,13 @@
 #include "autoscheduler/measure_job.hpp"
 
+#include "ops/workload_json.hpp"
+
 namespace heddle::autoscheduler {
 
 Json to_json(const MeasureJob& job) {
   const MeasureOptions& o = job.options;
   return {{"workload", job.workload},
+          {"text", job.text},
           {"target", job.target},
           {"modules", job.modules},
           {"options",
@@ -21,6 +24,7 @@ Json to_json(const MeasureJob& job) {
 MeasureJob measure_job_from_json(const Json& json) {
   const Json& o = json.at("options");
   return {.workload = json.at("workload"),
+          .text = json.at("text"),
           .target = json.at("target"),
           .modules = json.at("modules"),
           .options = {.compile_limit_s = o.at("compile_limit_s"),
@@ -31,6 +35,15 @@ MeasureJob measure_job_from_json(const Json& json) {
                       .least_samples = o.at("least_samples"),
                       .seed = o.at("seed"),
                       .compile_jobs = o.at("compile_jobs")}};
+}
+
+MeasureJob measure_job(const Workload& workload, const Target& target, const std::vector<std::string>& modules,
+                       const MeasureOptions& options) {
+  return {.workload = workload_to_json(workload),
+          .text = workload.text(),
+          .target = target.name,
+          .modules = modules,
+          .options = options};
 }
 
 Json to_json(const MeasureRequest& request) {

@@ -11,13 +11,18 @@
 namespace heddle::autoscheduler {
 
 struct MeasureJob {
-  Json workload;  ///< as workload_to_json makes it
+  Json workload;     ///< as workload_to_json makes it
+  std::string text;  ///< Workload::text(), which whoever reads it has to come to as well
   std::string target;
   std::vector<std::string> modules;
   MeasureOptions options;
 };
 Json to_json(const MeasureJob& job);
 MeasureJob measure_job_from_json(const Json& json);
+MeasureJob measure_job(const Workload& workload, const Target& target, const std::vector<std::string>& modules,
+                       const MeasureOptions& options);
+/// As for a workload.
+std::unique_ptr<Measurer> make_measurer(MeasureJob job, std::function<bool()> stop);
 
 struct MeasureRequest {
   int id = 0;

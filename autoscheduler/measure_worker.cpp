@@ -58,6 +58,11 @@ class Worker {
   Worker(Channel channel, MeasureJob job) : channel_(channel), job_(std::move(job)), target_(find_target(job_.target)) {
     for (const auto& module : job_.modules) operators_.load(module);
     workload_.emplace(workload_from_json(job_.workload, operators_));
+    if (workload_->text() != job_.text)
+      throw Error(ErrorCode::unsupported,
+                  fmt::format("the operators of this program are not those of the search: to it this is {}, here it is "
+                              "{}; use the same build and the same user modules on all machines",
+                              job_.text, workload_->text()));
     division_ = divide_processors(workload_->composition().threads);
     jobs_ = job_.options.compile_jobs > 0 ? job_.options.compile_jobs : static_cast<int>(division_.compiling.size());
     warm_up();

@@ -29,30 +29,36 @@ constexpr double clearly_faster = 1.25;     // than the incumbent, to take its p
 constexpr double drift = 1.15;              // of the machine's speed: what scores may differ by from the times measured
 constexpr double infinite = std::numeric_limits<double>::infinity();
 
-class Searcher {
- public:
-  Searcher(const Space& space, Measurer* measurer, const SearchOptions& options, const SearchHooks& hooks)
-      : sketches_(space.sketches()),
-        emitter_(space),
-        measurer_(measurer),
-        options_(options),
-        hooks_(hooks),
-        random_(options.seed),
-        seeds_(emitter_, tried_) {}
+}  // namespace
 
-  SearchResult run() {
+class Search::Searcher {
+ public:
+  Searcher(const Space& space, std::uint64_t seed)
+      : sketches_(space.sketches()), emitter_(space), random_(seed), seeds_(emitter_, tried_) {
     fill_seeds();
-    if (options_.trials <= 0) return by_estimate();
+  }
+
+  SearchResult run(Measurer* measurer, const SearchOptions& options, const SearchHooks& hooks) {
+    measurer_ = measurer;
+    options_ = options;
+    hooks_ = hooks;
+    stopped_ = cut_short_ = false;
+    start_ = std::chrono::steady_clock::now();
+    if (options_.trials <= 0 && trials_.empty()) return by_estimate();
     if (measurer_ == nullptr) throw Error(ErrorCode::internal, "a search with trials needs a measurer");
     while (trials_.size() < wanted() && !ended()) {
-      std::vector<Pool::Member> chosen = trials_.empty() ? first_batch() : next_batch();
-      if (chosen.empty()) break;
-      for (const Pool::Member& member : chosen) tried_.insert(member.emitted->text);
-      chosen.resize(std::min(chosen.size(), wanted() - trials_.size()));
+      if (planned_.empty()) {
+        planned_ = trials_.empty() ? first_batch() : next_batch();
+        if (planned_.empty()) break;
+        for (const Pool::Member& member : planned_) tried_.insert(member.emitted->text);
+        choose_incumbent();
+      }
       // The first one alone, so that the others have something to be timed beside.
-      const bool first = trials_.empty();
-      if (first) try_out({chosen.front()});
-      try_out({chosen.begin() + (first ? 1 : 0), chosen.end()});
+      const std::size_t next = trials_.empty() ? 1 : std::min(planned_.size(), wanted() - trials_.size());
+      const std::size_t before = trials_.size();
+      try_out({planned_.begin(), planned_.begin() + static_cast<std::ptrdiff_t>(next)});
+      if (before == 0) choose_incumbent();
+      planned_.erase(planned_.begin(), planned_.begin() + static_cast<std::ptrdiff_t>(trials_.size() - before));
     }
     return finish();
   }
@@ -70,7 +76,7 @@ class Searcher {
     return stopped_;
   }
 
-  bool ended() { return stopped() || late(); }
+  bool ended() { return stopped() || late() || cut_short_; }
 
   /// Evenly over the sketches, whatever share of each is pruned.
   void add_random(Pool& pool, std::size_t count, const std::string& origin) {
@@ -240,8 +246,6 @@ class Searcher {
 
   /// Measures those that no earlier run has; ends early when the search is stopped or late.
   void try_out(const std::vector<Pool::Member>& members) {
-    if (members.empty() || ended()) return;
-    choose_incumbent();
     const auto take = [&](Trial& trial, Measurement measurement) {
       trial.measurement = std::move(measurement);
       trial.score = score(trial);
@@ -293,6 +297,7 @@ class Searcher {
                            append_until(measured < missing.size() ? missing_at[measured] : fresh.size());
                            return !ended();
                          });
+    cut_short_ = measured < missing.size();
     for (Trial& trial : pending_) trials_.push_back(std::move(trial));
     pending_.clear();
     rescore();
@@ -338,7 +343,7 @@ class Searcher {
           trial.process_seconds.clear();
           continue;
         }
-        if (stopped()) {
+        if (stopped() || static_cast<int>(trial.process_seconds.size()) < options_.finalist_processes) {
           trial.process_seconds.clear();
           break;
         }
@@ -376,30 +381,38 @@ class Searcher {
                                   : fmt::format("each of the {} trials failed:{}", trials_.size(), failures()));
     }
     result.stopped = stopped_;
-    result.trials = std::move(trials_);
+    result.trials = trials_;
     return result;
   }
 
   const std::vector<Sketch>& sketches_;
   Emitter emitter_;
-  Measurer* measurer_;
-  const SearchOptions& options_;
-  const SearchHooks& hooks_;
+  Measurer* measurer_ = nullptr;
+  SearchOptions options_;
+  SearchHooks hooks_;
   Random random_;
   std::set<std::string> tried_;  ///< texts
   Pool seeds_;
-  std::vector<Point> all_;  ///< of a small space; else empty
+  std::vector<Point> all_;             ///< of a small space; else empty
+  std::vector<Pool::Member> planned_;  ///< what is left of the batch
   std::vector<Trial> trials_, pending_;
   std::optional<std::size_t> incumbent_;
   bool predicted_ = false;  ///< the batch's costs are predictions
   bool stopped_ = false;
+  bool cut_short_ = false;  ///< the measurer was told to end, or had to
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-}  // namespace
+Search::Search(const Space& space, std::uint64_t seed) : searcher_(std::make_unique<Searcher>(space, seed)) {}
+Search::~Search() = default;
+Search::Search(Search&&) noexcept = default;
+
+SearchResult Search::run(Measurer* measurer, const SearchOptions& options, const SearchHooks& hooks) {
+  return searcher_->run(measurer, options, hooks);
+}
 
 SearchResult search(const Space& space, Measurer* measurer, const SearchOptions& options, const SearchHooks& hooks) {
-  return Searcher(space, measurer, options, hooks).run();
+  return Search(space, options.seed).run(measurer, options, hooks);
 }
 
 }  // namespace heddle::autoscheduler

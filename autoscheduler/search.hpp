@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -67,8 +68,25 @@ struct SearchResult {
 /// Defaults and the best estimates first, then evolution guided by a model learned on the way; the finalists are
 /// measured again in fresh processes and the best median of those medians wins. Deterministic by seed, given the same
 /// measurements; which points are tried does not depend on how many trials are asked for, so a search can be resumed
-/// with more. Ends early where the space has no more points. Throws Error{unsupported} if every point is pruned, or if
-/// every trial failed, with the reasons. `measurer` may be null for trials == 0.
+/// with more: by another process that recalls them, or by this object, which keeps what it has drawn and learned.
+class Search {
+ public:
+  /// The space has to outlive it. Throws Error{unsupported} if every point is pruned.
+  Search(const Space& space, std::uint64_t seed);
+  ~Search();
+  Search(Search&&) noexcept;
+  Search& operator=(Search&&) = delete;
+
+  /// Goes on up to `options.trials` in all; the seed is the object's. Ends early where the space has no more points.
+  /// Throws Error{unsupported} if every trial failed, with the reasons. `measurer` may be null for trials == 0.
+  SearchResult run(Measurer* measurer, const SearchOptions& options, const SearchHooks& hooks = {});
+
+ private:
+  class Searcher;
+  std::unique_ptr<Searcher> searcher_;
+};
+
+/// The same in one go.
 SearchResult search(const Space& space, Measurer* measurer, const SearchOptions& options,
                     const SearchHooks& hooks = {});
 

@@ -266,9 +266,10 @@ int run(const Options& given) {
   tuning.target = targets[0];
   tuning.modules = options.modules;
   tuning.families = !options.no_families;
-  tuning.search.trials = options.trials;
-  tuning.search.seed = options.seed;
-  tuning.search.seconds = options.seconds;
+  tuning.seed = options.seed;
+  autoscheduler::SearchOptions search;
+  search.trials = options.trials;
+  search.seconds = options.seconds;
 
   const double flops = static_cast<double>(workload.flops().value());
   const bool measured = !targets[0].is_gpu() && options.trials > 0;
@@ -276,8 +277,8 @@ int run(const Options& given) {
   const InterruptGuard guard;
   const TuneResult result = [&] {
     Watch watch(options, flops, peak);
-    return tune(
-        tuning, store, [&](const std::vector<Trial>& trials) { watch.update(trials); }, &InterruptGuard::interrupted);
+    return Tuner(tuning, store)
+        .run(search, [&](const std::vector<Trial>& trials) { watch.update(trials); }, &InterruptGuard::interrupted);
   }();
   if (measured) peak = best(peak, measure_peak(options.thread_count(), false));
 

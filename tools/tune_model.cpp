@@ -28,6 +28,7 @@ struct Task {
   double last_gain = 0;    ///< seconds of one run of the model that the last slice saved
   double hope = 0;         ///< seconds of one run of the model that more trials might save
   bool exhausted = false;  ///< the space was tried whole, or nothing in it works
+  std::unique_ptr<Tuner> tuner = {};
 
   double promise() const { return exhausted || !kernel.skipped.empty() ? 0 : std::max(last_gain, hope); }
 };
@@ -92,10 +93,10 @@ std::vector<Task> tasks_of(const graph::Compiled& compiled, const runtime::Model
   return tasks;
 }
 
-class Tuner {
+class ModelTuner {
  public:
-  Tuner(const ModelOptions& options, const ModelTuneRequest& request, RecordStore& store, std::function<bool()> stop,
-        const Target& target)
+  ModelTuner(const ModelOptions& options, const ModelTuneRequest& request, RecordStore& store,
+             std::function<bool()> stop, const Target& target)
       : options_(options), request_(request), store_(store), stop_(std::move(stop)), target_(target) {}
 
   ModelTuneResult run(std::vector<Task> tasks, double model_seconds) {
@@ -145,18 +146,20 @@ class Tuner {
 
   /// Goes on with the search of a kernel up to `trials` in all; false if it ended before.
   bool search(Task& task, int trials, int finalists) {
-    TuneRequest one;
-    one.workload = task.workload;
-    one.target = target_;
-    one.modules = request_.modules;
-    one.families = request_.families;
-    one.search.trials = trials;
-    one.search.seed = request_.seed;
-    one.search.finalists = finalists;
+    autoscheduler::SearchOptions options;
+    options.trials = trials;
+    options.finalists = finalists;
     const double before = task.best;
     TuneResult found;
     try {
-      found = tune(one, store_, {}, stop_);
+      if (!task.tuner)
+        task.tuner = std::make_unique<Tuner>(TuneRequest{.workload = task.workload,
+                                                         .target = target_,
+                                                         .modules = request_.modules,
+                                                         .families = request_.families,
+                                                         .seed = request_.seed},
+                                             store_);
+      found = task.tuner->run(options, {}, stop_);
     } catch (const Error& e) {
       // One kernel that nothing is known for must not cost the others their trials.
       if (e.code() != ErrorCode::unsupported) throw e.within(fmt::format("kernel {}", task.kernel.label));
@@ -249,7 +252,7 @@ ModelTuneResult tune_model(const ModelOptions& options, const ModelTuneRequest& 
   double total = 0;
   for (const double s : seconds) total += s;
   const Target& target = compiled.modules.at(0).target;
-  Tuner tuner(options, request, store, stop, target);
+  ModelTuner tuner(options, request, store, stop, target);
   return tuner.run(tasks_of(compiled, *model, seconds, measure_peak(options.thread_count(), false).gflops), total);
 }
 

@@ -39,7 +39,7 @@ std::string search_key(const TuneRequest& request, const Space& space) {
   const Json key = {{"workload", request.workload->text()},
                     {"target", request.target.name},
                     {"machine", machine_name()},
-                    {"seed", request.search.seed},
+                    {"seed", request.seed},
                     {"families", request.families},
                     {"version", version_text()},
                     {"search", autoscheduler::search_version},
@@ -102,47 +102,55 @@ double TuneResult::seconds() const {
   return best.process_seconds.empty() ? best.measurement.median() : median(best.process_seconds);
 }
 
-TuneResult tune(const TuneRequest& request, RecordStore& store,
-                const std::function<void(const std::vector<Trial>&)>& progress, const std::function<bool()>& stop) {
-  const auto space = autoscheduler::make_space(*request.workload, request.target.machine, request.families);
-  TuneResult result;
-  result.sketches = space->sketches();
-  result.key = search_key(request, *space);
+Tuner::Tuner(const TuneRequest& request, RecordStore& store)
+    : request_(request),
+      store_(store),
+      space_(autoscheduler::make_space(*request.workload, request.target.machine, request.families)),
+      key_(search_key(request, *space_)),
+      search_(*space_, request.seed) {}
 
-  std::map<int, std::int64_t> ids;
+std::optional<Measurement> Tuner::recall(int number, const Implementation& implementation) {
+  const auto record = store_.find(key_, number);
+  if (!record) return std::nullopt;
+  if (record->implementation != implementation.print())
+    throw Error(ErrorCode::unsupported,
+                fmt::format("trial {} of search {} in the records has another schedule than this program would try: "
+                            "they were changed since. Search with another --seed, or into another file of records",
+                            number, key_));
+  ids_[number] = record->id;
+  ++recalled_;
+  return to_measurement(*record);
+}
+
+TuneResult Tuner::run(const autoscheduler::SearchOptions& options,
+                      const std::function<void(const std::vector<Trial>&)>& progress, std::function<bool()> stop) {
+  stop_ = std::move(stop);
   autoscheduler::SearchHooks hooks;
   hooks.progress = progress;
-  hooks.stop = stop;
-  hooks.recall = [&](int number, const Point&, const Implementation& implementation) -> std::optional<Measurement> {
-    const auto record = store.find(result.key, number);
-    if (!record) return std::nullopt;
-    if (record->implementation != implementation.print())
-      throw Error(ErrorCode::unsupported,
-                  fmt::format("trial {} of search {} in the records has another schedule than this program would try: "
-                              "they were changed since. Search with another --seed, or into another file of records",
-                              number, result.key));
-    ids[number] = record->id;
-    ++result.recalled;
-    return to_measurement(*record);
+  hooks.stop = stop_;
+  hooks.recall = [&](int number, const Point&, const Implementation& implementation) {
+    return recall(number, implementation);
   };
-  hooks.store = [&](const Trial& trial) {
-    ids[trial.number] = store.add(to_record(trial, request, *space, result.key));
-  };
+  hooks.store = [&](const Trial& trial) { ids_[trial.number] = store_.add(to_record(trial, request_, *space_, key_)); };
   hooks.recall_finalist = [&](int number) {
-    const auto record = store.find(ids.at(number));
+    const auto record = store_.find(ids_.at(number));
     return record ? record->process_seconds : std::vector<double>();
   };
   hooks.store_finalist = [&](const Trial& trial) {
-    store.set_process_seconds(ids.at(trial.number), trial.process_seconds);
+    store_.set_process_seconds(ids_.at(trial.number), trial.process_seconds);
   };
 
-  std::unique_ptr<autoscheduler::Measurer> measurer;
-  if (request.search.trials > 0) {
-    autoscheduler::MeasureOptions options;
-    options.seed = request.search.seed;
-    measurer = autoscheduler::make_measurer(*request.workload, request.target, request.modules, options);
+  if (options.trials > 0 && !measurer_) {
+    autoscheduler::MeasureOptions measuring;
+    measuring.seed = request_.seed;
+    measurer_ = autoscheduler::make_measurer(*request_.workload, request_.target, request_.modules, measuring,
+                                             [this] { return stop_ && stop_(); });
   }
-  result.search = autoscheduler::search(*space, measurer.get(), request.search, hooks);
+  TuneResult result;
+  result.key = key_;
+  result.sketches = space_->sketches();
+  result.search = search_.run(measurer_.get(), options, hooks);
+  result.recalled = recalled_;
   return result;
 }
 

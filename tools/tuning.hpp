@@ -1,5 +1,8 @@
 #pragma once
 #include <functional>
+#include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,7 +19,7 @@ struct TuneRequest {
   Target target;
   std::vector<std::string> modules;  ///< user modules of operators that the workload needs
   bool families = true;              ///< the hand-written families are part of the space
-  autoscheduler::SearchOptions search;
+  std::uint64_t seed = 1;
 };
 
 struct TuneResult {
@@ -29,11 +32,35 @@ struct TuneResult {
   double seconds() const;
 };
 
-/// Searches and keeps every trial in `store` as soon as it is measured. The same request against the same store goes on
-/// where an earlier one ended, however it ended. `stop` is asked after each trial. Throws as search() and the store do.
-TuneResult tune(const TuneRequest& request, RecordStore& store,
-                const std::function<void(const std::vector<autoscheduler::Trial>& trials)>& progress,
-                const std::function<bool()>& stop);
+/// Searches and keeps every trial in the store as soon as it is measured. The same request against the same store goes
+/// on where an earlier one ended, however it ended; the same object goes on where it was, without making its space,
+/// drawing its first points or computing its references again.
+class Tuner {
+ public:
+  /// The store has to outlive it. Throws as make_space() and Search do.
+  Tuner(const TuneRequest& request, RecordStore& store);
+  Tuner(const Tuner&) = delete;  // its measurer asks it whether to stop
+  Tuner& operator=(const Tuner&) = delete;
+
+  /// Up to `options.trials` in all; the seed is the request's. `stop` is asked after each trial, and while one is
+  /// measured. Throws as Search::run() and the store do.
+  TuneResult run(const autoscheduler::SearchOptions& options,
+                 const std::function<void(const std::vector<autoscheduler::Trial>& trials)>& progress,
+                 std::function<bool()> stop);
+
+ private:
+  std::optional<autoscheduler::Measurement> recall(int number, const Implementation& implementation);
+
+  TuneRequest request_;
+  RecordStore& store_;
+  std::unique_ptr<autoscheduler::Space> space_;
+  std::string key_;
+  autoscheduler::Search search_;
+  std::unique_ptr<autoscheduler::Measurer> measurer_;
+  std::function<bool()> stop_;
+  std::map<int, std::int64_t> ids_;  ///< records of trials
+  int recalled_ = 0;
+};
 
 /// While it lives, the first SIGINT or SIGTERM is noted and the second ends the process as usual.
 class InterruptGuard {

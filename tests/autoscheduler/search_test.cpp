@@ -153,6 +153,25 @@ TEST_CASE("a search goes on with more trials than it was first asked for") {
   CHECK(second.measured.size() == 19);
 }
 
+TEST_CASE("a search that is kept goes on in any portions as if it had been one") {
+  const SyntheticSpace space;
+  SyntheticMeasurer whole_measurer(space), measurer(space);
+  const auto whole = tune(space, whole_measurer, 40, 2);
+  Search search(space, 2);
+  SearchResult portion;
+  for (const int trials : {1, 8, 11, 13, 16, 37, 40}) {
+    SearchOptions options;
+    options.trials = trials;
+    options.finalists = trials < 40 ? 0 : options.finalists;
+    portion = search.run(&measurer, options);
+    CHECK(static_cast<int>(portion.trials.size()) == trials);
+  }
+  CHECK(texts(portion) == texts(whole));
+  CHECK(portion.best == whole.best);
+  CHECK(measurer.measured.size() == 40);
+  for (std::size_t i = 0; i < portion.trials.size(); ++i) CHECK(portion.trials[i].score == whole.trials[i].score);
+}
+
 TEST_CASE("a hole in what is recalled is measured again, under its number") {
   const SyntheticSpace space;
   SyntheticMeasurer first(space), second(space);
