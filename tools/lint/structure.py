@@ -59,7 +59,7 @@ OUTSIDE = [
     (r"(soci/|libpq)", ["schedules", "tests"], "only the store of records speaks SQL"),
     (r"catch2/", ["tests"], "the test framework belongs into tests/"),
     (r"benchmark/", ["perf"], "the benchmark framework belongs into perf/"),
-    (r"CLI/", ["tools", "tests"], "only the program parses a command line"),
+    (r"CLI/", ["tools", "tests", "perf"], "only programs parse a command line"),
 ]
 
 # Files (by prefix) -> macros that may be defined there. Everywhere else #define is refused.
