@@ -46,6 +46,11 @@ bool is_innermost(const TensorType& type, const Order& order, int d) {
   return type.shape[static_cast<std::size_t>(d)] == Extent(1) || significant.empty() || significant.back() == d;
 }
 
+/// Matrix products take strided operands, so that transposes around them cost nothing.
+bool takes_strides(const Node& node) {
+  return node.op->kind() == OperatorKind::contraction && node.op->layout() != LayoutPreference::row_major;
+}
+
 /// Chooses orders and puts in copies; borders come after.
 class Orders {
  public:
@@ -150,7 +155,7 @@ class Orders {
     }
     const auto at = std::find(node.inputs.begin(), node.inputs.end(), v) - node.inputs.begin();
     if (const auto order = demand(from_, node, static_cast<std::size_t>(at))) return order;
-    if (node.op->kind() == OperatorKind::contraction && at == 1) return columns_innermost(node, in.rank());
+    if (takes_strides(node) && at == 1) return columns_innermost(node, in.rank());
     if (node.op->kind() == OperatorKind::elementwise && in.shape == out.shape) return wanted(node.outputs[0]);
     return std::nullopt;
   }
@@ -158,8 +163,7 @@ class Orders {
   /// What a node needs of an operand, whatever its other operands are.
   static std::optional<Order> demand(const Graph& g, const Node& node, std::size_t i) {
     const TensorType& in = g.value(node.inputs[i]).type;
-    // Matrix products take strided operands, so that transposes around them cost nothing.
-    if (node.op->kind() == OperatorKind::contraction) return std::nullopt;
+    if (takes_strides(node)) return std::nullopt;
     if (node.op->layout() == LayoutPreference::row_major) return row_major(in.rank());
     if (node.op->layout() == LayoutPreference::channels_last) {
       std::vector<TensorType> types;
@@ -221,7 +225,7 @@ class Orders {
       placed.inputs[i] = order ? in_order(v, *order) : renamed(v);
     }
     const TensorType& out = from_.value(node.outputs[0]).type;
-    if (node.op->kind() == OperatorKind::contraction) return place_contraction(node, placed, results);
+    if (takes_strides(node)) return place_contraction(node, placed, results);
     switch (node.op->layout()) {
       case LayoutPreference::row_major: results = {row_major(out.rank())}; return;
       case LayoutPreference::channels_last:

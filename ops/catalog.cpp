@@ -26,6 +26,7 @@ const Operator& full();
 const Operator& gather();
 const Operator& gather_elements();
 const Operator& gather_nd();
+const Operator& halide_pipeline();
 const Operator& iota();
 const Operator& layer_norm();
 const Operator& lrn();
@@ -65,6 +66,7 @@ constexpr auto rows = {
     gather,
     gather_elements,
     gather_nd,
+    halide_pipeline,
     iota,
     layer_norm,
     lrn,

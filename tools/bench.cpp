@@ -110,7 +110,7 @@ Measured bench_model(const Options& options) {
 
 Measured bench_operator(const Options& options) {
   const Operators operators = load_operators(options);
-  OperatorBench bench(parse_shape(operators.get(options.model), options.shape, options.attributes), options,
+  OperatorBench bench(operator_request(operators, options.model, options.shape, options.attributes), options,
                       options.schedule);
   if (const std::string difference = bench.check(); !difference.empty())
     throw Error(ErrorCode::internal,
@@ -128,7 +128,7 @@ Measured bench_operator(const Options& options) {
 }
 
 int run(const Options& options) {
-  return report(options.shape.empty() ? bench_model(options) : bench_operator(options), options);
+  return report(names_operator(options.model, options.shape) ? bench_operator(options) : bench_model(options), options);
 }
 
 }  // namespace
@@ -136,7 +136,9 @@ int run(const Options& options) {
 Command bench_command() {
   return {"bench", "time a model, a package or one operator, beside what the machine can do", [](CLI::App& app) {
             auto options = std::make_shared<Options>();
-            app.add_option("what", options->model, "an ONNX model, a package, or an operator's name with --shape")
+            app.add_option(
+                   "what", options->model,
+                   "an ONNX model, a package, an operator's name with --shape, or a pipeline of Halide's (*.hlpipe)")
                 ->required();
             options->add_flags(app);
             options->add_records(app);
@@ -150,7 +152,8 @@ Command bench_command() {
             app.add_option("--seconds", options->seconds, "measure at least this long")->check(CLI::NonNegativeNumber);
             app.add_flag("--json", options->json, "one JSON document");
             return std::function<int()>([options] {
-              if (!options->shape.empty() && !options->schedules.empty() && options->schedule == "auto")
+              if (names_operator(options->model, options->shape) && !options->schedules.empty() &&
+                  options->schedule == "auto")
                 options->schedule = options->schedules.front();
               return run(*options);
             });

@@ -24,7 +24,7 @@ struct Options : ModelOptions {
 
 int run(const Options& options) {
   const Operators operators = load_operators(options);
-  const OperatorRequest request = parse_shape(operators.get(options.model), options.shape, options.attributes);
+  const OperatorRequest request = operator_request(operators, options.model, options.shape, options.attributes);
   ComparisonReport report;
   report.title = fmt::format("{} {}", options.model, options.shape);
   report.threads = options.thread_count();
@@ -84,7 +84,7 @@ Command compare_command() {
         app.add_option("operator", options->model, "the operator's name")->required();
         options->add_flags(app);
         options->add_records(app);
-        app.add_option("--shape", options->shape, "as for bench")->required();
+        app.add_option("--shape", options->shape, "as for bench");
         app.add_option("--attribute", options->attributes, "NAME=JSON of the operator");
         app.add_option("--schedules", options->names,
                        "what to compare: hand, auto (a record, else hand), FAMILY[:KNOB=N,...] or .sched files")

@@ -19,20 +19,21 @@ struct Options : ModelOptions {
 
 int run(const Options& options) {
   const Operators operators = load_operators(options);
-  const Operator& op = operators.get(options.model);
   std::optional<Workload> workload;
-  if (options.shape.empty()) {
-    workload.emplace(symbolic_workload(op, Json::object(), options.thread_count()));
+  if (!names_operator(options.model, options.shape)) {
+    workload.emplace(symbolic_workload(operators.get(options.model), Json::object(), options.thread_count()));
   } else {
-    const OperatorRequest request = parse_shape(op, options.shape, options.attributes);
+    const OperatorRequest request = operator_request(operators, options.model, options.shape, options.attributes);
     SymbolRanges symbols;
     for (const auto& type : request.inputs)
       for (const auto& extent : type.shape)
         for (const auto& symbol : extent.symbols()) symbols[symbol] = {1, 65536};
     for (const auto& [name, range] : read_options(options).dimensions) symbols[name] = range;
-    workload.emplace(Workload::of(op, request.attributes, request.inputs, symbols, options.thread_count()));
+    workload.emplace(Workload::of(*request.op, request.attributes, request.inputs, symbols, options.thread_count()));
   }
-  StaticLibraryRequest request{.name = options.model, .workload = &*workload};
+  // A pipeline's file gives the library its name.
+  const std::string name = std::filesystem::path(options.model).stem().string();
+  StaticLibraryRequest request{.name = name, .workload = &*workload};
   std::optional<std::filesystem::path> file;
   if (!options.schedules.empty()) {
     file = options.schedules.back();
@@ -52,7 +53,7 @@ int run(const Options& options) {
     request.targets.push_back(std::move(target));
   }
   write_static_library(request, options.output);
-  fmt::print("wrote {0}/lib{1}.a and {0}/{1}.h\n", options.output, options.model);
+  fmt::print("wrote {0}/lib{1}.a and {0}/{1}.h\n", options.output, name);
   return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/file.hpp"
 #include "graph/compile.hpp"
+#include "ops/catalog.hpp"
 #include "runtime/session.hpp"
 #include "tools/model.hpp"
 
@@ -23,6 +24,15 @@ struct OperatorRequest {
 /// ROLE=f32[1,64,56,56] for each operand; `attributes` are NAME=JSON. Throws Error{invalid_argument} naming the key
 /// that is wrong or missing.
 OperatorRequest parse_shape(const Operator& op, const std::string& shape, const std::vector<std::string>& attributes);
+
+/// Whether a command's argument is an operator rather than a model: it has a shape, or is a file of Halide's.
+bool names_operator(const std::string& what, const std::string& shape);
+
+/// `what`: an operator's name, with `shape` and `attributes` as parse_shape takes them; or a file that
+/// Halide::serialize_pipeline wrote (*.hlpipe), whose shapes are its estimates and whose scalar parameters the
+/// attributes give values.
+OperatorRequest operator_request(const Operators& operators, const std::string& what, const std::string& shape,
+                                 const std::vector<std::string>& attributes);
 
 /// The kernel that the operator becomes within a model on that target, with the layouts and constants that the passes
 /// give it. Throws Error{unsupported} if it becomes none.

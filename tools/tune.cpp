@@ -250,9 +250,9 @@ int run_model(const Options& options) {
 }
 
 int run(const Options& given) {
-  if (given.shape.empty()) return run_model(given);
+  if (!names_operator(given.model, given.shape)) return run_model(given);
   const Operators operators = load_operators(given);
-  const OperatorRequest request = parse_shape(operators.get(given.model), given.shape, given.attributes);
+  const OperatorRequest request = operator_request(operators, given.model, given.shape, given.attributes);
   const auto targets = given.chosen_targets();
   if (targets.size() != 1)
     throw Error(ErrorCode::invalid_argument, "tune takes one target: a schedule is found for one kind of machine");
@@ -306,7 +306,9 @@ int run(const Options& given) {
 Command tune_command() {
   return {"tune", "search schedules for an operator or for the kernels of a model, by measuring", [](CLI::App& app) {
             auto options = std::make_shared<Options>();
-            app.add_option("what", options->model, "an operator's name with --shape, or an ONNX model")->required();
+            app.add_option("what", options->model,
+                           "an operator's name with --shape, a pipeline of Halide's (*.hlpipe), or an ONNX model")
+                ->required();
             options->add_flags(app);
             app.add_option("--shape", options->shape, "of an operator, as of `heddle bench`");
             app.add_option("--attribute", options->attributes, "NAME=JSON of the operator");
