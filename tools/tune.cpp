@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "ops/workload_json.hpp"
 #include "tools/command.hpp"
 #include "tools/operator_bench.hpp"
 #include "tools/peak.hpp"
@@ -249,14 +250,30 @@ int run_model(const Options& options) {
   return 0;
 }
 
+bool names_document(const Options& options) {
+  return options.shape.empty() && std::filesystem::path(options.model).extension() == ".json";
+}
+
+/// A fused group has no name that a command line could say: it is given as records hold it.
+Workload read_document(const Options& options, const Operators& operators) {
+  Workload workload = workload_from_json(Json::parse(read_file(options.model), nullptr, false), operators);
+  if (const int threads = workload.composition().threads; threads != options.thread_count())
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} is a workload for {} threads: give --threads {}, or make it for {}", options.model,
+                            threads, threads, options.thread_count()));
+  return workload;
+}
+
 int run(const Options& given) {
-  if (!names_operator(given.model, given.shape)) return run_model(given);
+  if (!names_operator(given.model, given.shape) && !names_document(given)) return run_model(given);
   const Operators operators = load_operators(given);
-  const OperatorRequest request = operator_request(operators, given.model, given.shape, given.attributes);
   const auto targets = given.chosen_targets();
   if (targets.size() != 1)
     throw Error(ErrorCode::invalid_argument, "tune takes one target: a schedule is found for one kind of machine");
-  const Workload workload = operator_workload(request, targets[0], given.thread_count());
+  const Workload workload =
+      names_document(given) ? read_document(given, operators)
+                            : operator_workload(parse_shape(operators.get(given.model), given.shape, given.attributes),
+                                                targets[0], given.thread_count());
   RecordStore store(given.records);
   Options options = given;
   options.records = store.name();  // a password has no place in reports
@@ -307,7 +324,8 @@ Command tune_command() {
   return {"tune", "search schedules for an operator or for the kernels of a model, by measuring", [](CLI::App& app) {
             auto options = std::make_shared<Options>();
             app.add_option("what", options->model,
-                           "an operator's name with --shape, a pipeline of Halide's (*.hlpipe), or an ONNX model")
+                           "an operator's name with --shape, a pipeline of Halide's (*.hlpipe), a workload's document "
+                           "(*.json), or an ONNX model")
                 ->required();
             options->add_flags(app);
             app.add_option("--shape", options->shape, "of an operator, as of `heddle bench`");
