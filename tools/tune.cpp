@@ -272,7 +272,7 @@ int run(const Options& given) {
     throw Error(ErrorCode::invalid_argument, "tune takes one target: a schedule is found for one kind of machine");
   const Workload workload =
       names_document(given) ? read_document(given, operators)
-                            : operator_workload(parse_shape(operators.get(given.model), given.shape, given.attributes),
+                            : operator_workload(operator_request(operators, given.model, given.shape, given.attributes),
                                                 targets[0], given.thread_count());
   RecordStore store(given.records);
   Options options = given;

@@ -42,6 +42,10 @@ AppPipeline make_non_local_means(int width, int height) {
     sum.update().reorder(c, x, y, s.x, s.y).unroll(c).vectorize(x, lanes);
     weight.compute_at(sum, x).vectorize(x, lanes);
     down.compute_at(sum, s.x).vectorize(x, lanes);
+    unlike.compute_at(sum, s.x).vectorize(x, lanes);
+    // Around its edges once, not for each displacement.
+    Func around = picture;
+    around.compute_at(out, xo).vectorize(picture.args()[0], lanes);
   };
   return {{input}, {{width, height, 3}}, {picture, unlike, down, weight, sum, out}, {width, height, 3}, hand};
 }

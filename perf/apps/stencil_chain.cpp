@@ -29,14 +29,15 @@ AppPipeline make_stencil_chain(int width, int height) {
   const auto hand = [=](const Machine& machine, int threads) mutable {
     const int lanes = machine.lanes(4);
     const int tile = std::min(64, (height + threads - 1) / threads);
+    // Four rows at once: three of them read what the one above has loaded.
     for (int last = together; last <= length; last += together) {
       Func& end = stages[static_cast<std::size_t>(last)];
       Var xo("xo"), yo("yo"), xi("xi"), yi("yi");
       end.compute_root().tile(x, y, xo, yo, xi, yi, std::min(16 * lanes, width / lanes * lanes), tile,
                               TailStrategy::ShiftInwards);
-      end.parallel(yo).vectorize(xi, lanes).unroll(yi, 2);
+      end.parallel(yo).vectorize(xi, lanes).unroll(yi, 4);
       for (int i = last - together + 1; i < last; ++i)
-        stages[static_cast<std::size_t>(i)].compute_at(end, xo).vectorize(x, lanes).unroll(y, 2);
+        stages[static_cast<std::size_t>(i)].compute_at(end, xo).vectorize(x, lanes).unroll(y, 4);
     }
   };
   return {{input}, {{width, height}}, stages, {width, height}, hand};

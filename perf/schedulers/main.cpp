@@ -189,7 +189,7 @@ int run(const Options& options) {
       Halide::serialize_pipeline(Halide::Pipeline(pipeline.output()), options.write_pipeline);
       return 0;
     }
-    subject = app_subject(app, width, height, target, options.threads);
+    subject = app_subject(app, width, height, target, options.threads, !options.found.empty());
   } else {
     Workload workload = read_workload(options, operators, target);
     if (!options.write_workload.empty()) {

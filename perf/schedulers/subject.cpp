@@ -1,20 +1,24 @@
 #include "perf/schedulers/subject.hpp"
 
+#include <algorithm>
 #include <cstring>
-#include <map>
+#include <optional>
 
 #include <fmt/format.h>
 
 #include "autoscheduler/measure_memory.hpp"
 #include "autoscheduler/measure_trial.hpp"
 #include "base/error.hpp"
+#include "base/file.hpp"
 #include "dsl/check.hpp"
 #include "dsl/halide_error.hpp"
 #include "generators/kernel.hpp"
 #include "generators/link.hpp"
+#include "ops/catalog.hpp"
 #include "perf/schedulers/loaded_kernel.hpp"
 #include "runtime/memory.hpp"
 #include "schedules/family.hpp"
+#include "tools/operator_bench.hpp"
 
 namespace heddle::perf {
 namespace {
@@ -181,13 +185,51 @@ class AppBuffers final : public KernelBuffers {
   std::vector<void*> arguments_;
 };
 
+/// The same buffers for the app as a workload, whose operands may come in another order.
+class ReorderedBuffers final : public KernelBuffers {
+ public:
+  ReorderedBuffers(std::shared_ptr<KernelBuffers> buffers, std::vector<std::size_t> order)
+      : buffers_(std::move(buffers)), order_(std::move(order)), arguments_(order_.size() + 2) {}
+
+  void fill() override { buffers_->fill(); }
+  void** arguments(void* context) override {
+    void** const own = buffers_->arguments(context);
+    arguments_.front() = own[0];
+    for (std::size_t i = 0; i < order_.size(); ++i) arguments_[i + 1] = own[order_[i] + 1];
+    arguments_.back() = own[order_.size() + 1];
+    return arguments_.data();
+  }
+  std::string difference() override { return buffers_->difference(); }
+
+ private:
+  std::shared_ptr<KernelBuffers> buffers_;
+  std::vector<std::size_t> order_;
+  std::vector<void*> arguments_;
+};
+
 class AppSubject final : public Subject {
  public:
-  AppSubject(const App& app, int width, int height, const Target& target, int threads)
+  AppSubject(const App& app, int width, int height, const Target& target, int threads, bool as_workload)
       : app_(app), width_(width), height_(height), threads_(threads), target_(target) {
-    const AppPipeline pipeline = app.instantiate(width, height);
+    AppPipeline pipeline = app.instantiate(width, height);
     buffers_ = std::make_shared<AppBuffers>(app, pipeline);
     compute_plainly();
+    if (!as_workload) return;
+    // By way of a file, as heddle tune has it.
+    const TemporaryDirectory directory;
+    const std::string file = (directory.path() / (app.name + ".hlpipe")).string();
+    Halide::serialize_pipeline(Halide::Pipeline(pipeline.output()), file);
+    workload_ = tools::operator_workload(tools::operator_request(operators_, file, "", {}), target, threads);
+    for (const auto& operand : workload_->inputs()) {
+      const auto reads = [&](const Halide::ImageParam& input) {
+        // Halide numbers names that it has seen before.
+        return input.name().substr(0, input.name().find('$')) == operand.role;
+      };
+      const auto at = std::find_if(pipeline.inputs.begin(), pipeline.inputs.end(), reads);
+      if (at == pipeline.inputs.end())
+        throw Error(ErrorCode::internal, fmt::format("{} has no input '{}'", app.name, operand.role));
+      order_.push_back(static_cast<std::size_t>(at - pipeline.inputs.begin()));
+    }
   }
 
   std::string name() const override { return app_.name; }
@@ -204,10 +246,13 @@ class AppSubject final : public Subject {
     build_pipeline({{pipeline.output()}, pipeline.arguments()}, "hand", target_, false, module);
     return "hand";
   }
-  std::string build_found(const std::string&, int) const override {
-    throw Error(ErrorCode::unsupported, "a schedule from a file needs the app as a workload");
+  std::string build_found(const std::string& schedule, int module) const override {
+    return key_of(autoscheduler::build_kernel(workload_.value(), Implementation::parse(schedule), target_, module));
   }
-  std::shared_ptr<KernelBuffers> buffers(const std::string&) const override { return buffers_; }
+  std::shared_ptr<KernelBuffers> buffers(const std::string& schedule) const override {
+    if (schedule.empty()) return buffers_;
+    return std::make_shared<ReorderedBuffers>(buffers_, order_);
+  }
 
  private:
   /// What every schedule has to compute. Halide's checks are on: they would find reads outside of the inputs.
@@ -235,6 +280,9 @@ class AppSubject final : public Subject {
   int width_, height_, threads_;
   Target target_;
   std::shared_ptr<AppBuffers> buffers_;
+  Operators operators_;
+  std::optional<Workload> workload_;  ///< for schedules from files
+  std::vector<std::size_t> order_;    ///< which of the app's inputs each operand of the workload is
 };
 
 }  // namespace
@@ -243,8 +291,9 @@ std::unique_ptr<Subject> workload_subject(Workload workload, const Target& targe
   return std::make_unique<WorkloadSubject>(std::move(workload), target);
 }
 
-std::unique_ptr<Subject> app_subject(const App& app, int width, int height, const Target& target, int threads) {
-  return std::make_unique<AppSubject>(app, width, height, target, threads);
+std::unique_ptr<Subject> app_subject(const App& app, int width, int height, const Target& target, int threads,
+                                     bool as_workload) {
+  return std::make_unique<AppSubject>(app, width, height, target, threads, as_workload);
 }
 
 void build_pipeline(const BarePipeline& bare, const std::string& symbol, const Target& target, bool asserts,

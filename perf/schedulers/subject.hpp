@@ -51,7 +51,9 @@ class Subject {
 /// A workload of the catalog, checked against the operators' double references.
 std::unique_ptr<Subject> workload_subject(Workload workload, const Target& target);
 /// An app, checked against its plain form, which is compiled with all of Halide's checks.
-std::unique_ptr<Subject> app_subject(const App& app, int width, int height, const Target& target, int threads);
+/// `as_workload`: schedules from files are to be compared too, which need the app as heddle tune sees it.
+std::unique_ptr<Subject> app_subject(const App& app, int width, int height, const Target& target, int threads,
+                                     bool as_workload);
 
 /// Compiles a pipeline that has its schedule as the runtime's kernels are compiled; writes the shared object.
 void build_pipeline(const BarePipeline& pipeline, const std::string& symbol, const Target& target, bool asserts,
