@@ -14,8 +14,7 @@ AppPipeline make_attention(int head_size, int tokens) {
 
   // The algorithm: i numbers queries, j keys.
   Func score("score"), largest("largest"), power("power"), sum("sum"), mixed("mixed"), out("out");
-  RDom rd(0, q.dim(0).extent(), "rd"), rj(0, k.dim(1).extent(), "rj"), rm(0, k.dim(1).extent(), "rm"),
-      rs(0, k.dim(1).extent(), "rs");
+  RDom rd(0, head_size, "rd"), rj(0, tokens, "rj"), rm(0, tokens, "rm"), rs(0, tokens, "rs");
   score(j, i, h) = 0.0f;
   score(j, i, h) += q(rd, i, h) * k(rd, j, h);
   largest(i, h) = Float(32).min();

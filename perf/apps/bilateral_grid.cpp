@@ -10,7 +10,7 @@ AppPipeline make_bilateral_grid(int width, int height) {
   ImageParam input(Float(32), 2, "input");
 
   // The algorithm. Of each cell the sum of its pixels (c = 0) and how many there are (c = 1).
-  const Func picture = BoundaryConditions::repeat_edge(input);
+  const Func picture = BoundaryConditions::repeat_edge(input, {{0, width}, {0, height}});
   Func grid("grid"), blur_z("blur_z"), blur_x("blur_x"), blur_y("blur_y"), between("between"), out("out");
   RDom r(0, cell, 0, cell, "r");
   const Expr value = clamp(picture(x * cell + r.x - cell / 2, y * cell + r.y - cell / 2), 0.0f, 1.0f);

@@ -11,13 +11,13 @@ AppPipeline make_histogram_equalisation(int width, int height) {
   Func luma("luma"), histogram("histogram"), below("below"), spread("spread"), shift("shift"), out("out");
   const auto channel = [&](int i) { return cast<std::uint16_t>(input(x, y, i)); };
   luma(x, y) = cast<std::uint8_t>((77 * channel(0) + 150 * channel(1) + 29 * channel(2)) >> 8);
-  RDom pixels(0, input.dim(0).extent(), 0, input.dim(1).extent(), "pixels");
+  RDom pixels(0, width, 0, height, "pixels");
   histogram(b) = cast<std::uint32_t>(0);
   histogram(cast<int>(luma(pixels.x, pixels.y))) += cast<std::uint32_t>(1);
   RDom bins(1, 255, "bins");
   below(b) = histogram(b);
   below(bins) += below(bins - 1);
-  const Expr count = cast<float>(input.dim(0).extent() * input.dim(1).extent());
+  const auto count = static_cast<float>(width * height);
   spread(b) = cast<std::uint8_t>(cast<float>(below(b)) * (255.0f / count) + 0.5f);
   shift(x, y) = cast<std::int16_t>(spread(cast<int>(luma(x, y)))) - cast<std::int16_t>(luma(x, y));
   out(x, y, c) = saturating_cast<std::uint8_t>(cast<std::int16_t>(input(x, y, c)) + shift(x, y));

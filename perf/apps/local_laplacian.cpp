@@ -54,7 +54,7 @@ AppPipeline make_local_laplacian(int width, int height) {
 
   // The algorithm: the picture's grays are moved away from each of some intensities, and every copy made into a
   // Laplacian pyramid; each coefficient of the result comes from the copies whose intensities are next to its own.
-  const Func picture = BoundaryConditions::repeat_edge(input);
+  const Func picture = BoundaryConditions::repeat_edge(input, {{0, width}, {0, height}});
   Func remap = named("remap"), gray = named("gray");
   const Expr distance = cast<float>(i) / fine;
   remap(i) = strength * distance * exp(-distance * distance / 2.0f);

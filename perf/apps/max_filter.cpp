@@ -15,7 +15,7 @@ AppPipeline make_max_filter(int width, int height) {
 
   // The algorithm: the disc is cut into columns. The maximum of a column is that of two shorter ones of 2^t pixels that
   // overlap, and those come from each other by doubling: columns[t] begin at y and have 2^t pixels.
-  const Func picture = BoundaryConditions::repeat_edge(input);
+  const Func picture = BoundaryConditions::repeat_edge(input, {{0, width}, {0, height}});
   std::vector<Func> stages = {picture}, columns = {picture};
   for (int t = 1; t < doublings; ++t) {
     Func column(fmt::format("column{}", 1 << t));

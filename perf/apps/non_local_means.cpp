@@ -11,7 +11,7 @@ AppPipeline make_non_local_means(int width, int height) {
   ImageParam input(Float(32), 3, "input");
 
   // The algorithm.
-  const Func picture = BoundaryConditions::repeat_edge(input);
+  const Func picture = BoundaryConditions::repeat_edge(input, {{0, width}, {0, height}});
   Func unlike("unlike"), down("down"), weight("weight"), sum("sum"), out("out");
   Expr squares = 0.0f;
   for (int i = 0; i < 3; ++i) {

@@ -13,7 +13,7 @@ AppPipeline make_stencil_chain(int width, int height) {
   ImageParam input(Float(32), 2, "input");
 
   // The algorithm. No two taps are equal, so that no schedule can save any.
-  const Func picture = BoundaryConditions::repeat_edge(input);
+  const Func picture = BoundaryConditions::repeat_edge(input, {{0, width}, {0, height}});
   std::vector<Func> stages = {picture};
   for (int i = 0; i < length; ++i) {
     Func stage(i + 1 == length ? "out" : fmt::format("stencil{}", i));

@@ -32,7 +32,7 @@ AppPipeline make_unsharp_mask(int width, int height) {
   const auto taps = gaussian();
 
   // The algorithm.
-  const Func picture = BoundaryConditions::repeat_edge(input);
+  const Func picture = BoundaryConditions::repeat_edge(input, {{0, width}, {0, height}});
   Func gray("gray"), blur_y("blur_y"), blur_x("blur_x"), ratio("ratio"), out("out");
   gray(x, y) = 0.299f * picture(x, y, 0) + 0.587f * picture(x, y, 1) + 0.114f * picture(x, y, 2);
   Expr down = taps[0] * gray(x, y);
