@@ -31,6 +31,7 @@ struct Measurement {
   double compile_seconds = 0;             ///< lowering, code generation and linking
   double run_seconds = 0;                 ///< checking and timing
   std::string kernel_key;                 ///< content key of what was compiled
+  std::string machine, worker;            ///< that measured it; empty: this one
 
   double median() const { return heddle::median(seconds); }
 };

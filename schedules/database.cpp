@@ -95,7 +95,7 @@ Error postgresql_error(const soci::soci_error& e, const DatabaseUrl& url) {
   else if (state == "53100") next = "the server's disk is full; make room and start the same command again";
   else if (state == "25006") next = "the server is read-only (a standby?); name the primary one";
   else if (state == "42501") next = "grant the user the right to create and write tables in this database";
-  else if (!state.empty() && !state.starts_with("08") && !state.starts_with("57"))
+  else if (state.find_first_not_of(' ') != std::string::npos && !state.starts_with("08") && !state.starts_with("57"))
     next = fmt::format("SQLSTATE {}", state);
   return Error(ErrorCode::io, fmt::format("{}: {}; {}", url.shown, reason, next));
 }
@@ -152,10 +152,14 @@ void Database::connect() {
   migrate(session_, url_.dialect, url_.shown);
 }
 
-bool Database::lost() {
+bool Database::lost(const soci::soci_error& e) {
   if (url_.dialect == Dialect::sqlite) return false;
   const auto* backend = static_cast<soci::postgresql_session_backend*>(session_.get_backend());
-  return backend == nullptr || PQstatus(backend->conn_) != CONNECTION_OK;
+  if (backend == nullptr || PQstatus(backend->conn_) != CONNECTION_OK) return true;
+  // What a server that is being shut down says, and what libpq says by itself, which has no state.
+  const auto* with_state = dynamic_cast<const soci::postgresql_soci_error*>(&e);
+  const std::string state = with_state == nullptr ? "" : with_state->sqlstate();
+  return state.starts_with("08") || state.starts_with("57P") || state.find_first_not_of(' ') == std::string::npos;
 }
 
 void Database::reconnect(const soci::soci_error& reason) {
@@ -177,17 +181,15 @@ void Database::reconnect(const soci::soci_error& reason) {
 }
 
 void Database::attempt(const std::function<void()>& once) {
-  try {
-    once();
-  } catch (const soci::soci_error& e) {
-    if (!lost()) throw translated(e);
-    reconnect(e);
-    try {
+  // A server that goes down may take a new connection with it as well.
+  constexpr int most_connections = 4;
+  for (int left = most_connections;; --left) try {
       once();
-    } catch (const soci::soci_error& again) {
-      throw translated(again);
+      return;
+    } catch (const soci::soci_error& e) {
+      if (left == 0 || !lost(e)) throw translated(e);
+      reconnect(e);
     }
-  }
 }
 
 void Database::write(const std::function<void(soci::session&)>& work) {

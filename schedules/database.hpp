@@ -31,7 +31,7 @@ class Database {
   std::string now() const;  ///< SQL: seconds since 1970 by the database's clock, which all machines share
 
   /// Runs `work` in a transaction that writes. If the connection is lost, it is made again and `work` runs once more:
-  /// the first one may or may not have been committed, so a second one has to come to the same.
+  /// an earlier one may or may not have been committed, so a later one has to come to the same.
   void write(const std::function<void(soci::session&)>& work);
   /// The same for what only reads, outside of a transaction.
   void read(const std::function<void(soci::session&)>& work);
@@ -39,7 +39,7 @@ class Database {
  private:
   void connect();
   void reconnect(const soci::soci_error& reason);
-  bool lost();
+  bool lost(const soci::soci_error& e);
   void attempt(const std::function<void()>& once);
   Error translated(const soci::soci_error& e) const;
 

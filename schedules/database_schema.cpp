@@ -67,7 +67,13 @@ constexpr std::array<std::string_view, 3> fleet = {
     "CREATE TABLE modules (hash TEXT NOT NULL PRIMARY KEY, bytes TEXT NOT NULL)",
 };
 
-constexpr std::array<Migration, 2> migrations = {Migration(records), Migration(fleet)};
+constexpr std::array<std::string_view, 3> workers = {
+    "CREATE TABLE machines (name TEXT NOT NULL PRIMARY KEY, description TEXT NOT NULL)",
+    "CREATE TABLE workers (name TEXT NOT NULL PRIMARY KEY, machine TEXT NOT NULL, seen DOUBLE PRECISION NOT NULL)",
+    "ALTER TABLE jobs ADD COLUMN finished DOUBLE PRECISION NOT NULL DEFAULT 0",
+};
+
+constexpr std::array<Migration, 3> migrations = {Migration(records), Migration(fleet), Migration(workers)};
 constexpr int current_version = static_cast<int>(migrations.size());
 
 std::string in_dialect(std::string_view statement, Dialect dialect) {

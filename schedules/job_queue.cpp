@@ -112,7 +112,8 @@ bool JobQueue::extend(const Lease& lease, double lease_seconds) {
 
 bool JobQueue::finish(const Lease& lease, const std::string& result) {
   const std::string text = schedules::storable(result);
-  return connection_->update(lease, "state = 'done', result = :value", &text);
+  return connection_->update(
+      lease, fmt::format("state = 'done', result = :value, finished = {}", connection_->database.now()), &text);
 }
 
 void JobQueue::release(const Lease& lease) {
@@ -145,6 +146,75 @@ std::optional<JobQueue::Status> JobQueue::status(const std::string& key) const {
 void JobQueue::remove(const std::string& key) {
   connection_->database.write(
       [&](soci::session& session) { session << "DELETE FROM jobs WHERE job_key = :job_key", soci::use(key); });
+}
+
+void JobQueue::withdraw(const std::vector<std::string>& keys) {
+  if (keys.empty()) return;
+  connection_->database.write([&](soci::session& session) {
+    for (const auto& key : keys)
+      session << "DELETE FROM jobs WHERE job_key = :job_key AND state = 'queued'", soci::use(key);
+  });
+}
+
+void JobQueue::remove_all(const std::string& key_prefix) {
+  const auto length = static_cast<int>(key_prefix.size());
+  connection_->database.write([&](soci::session& session) {
+    session << "DELETE FROM jobs WHERE substr(job_key, 1, :length) = :prefix", soci::use(length), soci::use(key_prefix);
+  });
+}
+
+std::vector<JobQueue::Free> JobQueue::free() const {
+  std::vector<Free> all;
+  connection_->database.read([&](soci::session& session) {
+    all.clear();
+    Free row;
+    soci::statement statement =
+        (session.prepare << fmt::format("SELECT target, count(*) FROM jobs WHERE {} GROUP BY target ORDER BY min(id)",
+                                        free_to_take(connection_->database)),
+         soci::into(row.target), soci::into(row.jobs));
+    statement.execute();
+    while (statement.fetch()) all.push_back(row);
+  });
+  return all;
+}
+
+void JobQueue::announce(const std::string& worker, const std::string& machine, const std::string& description) {
+  constexpr int day = 24 * 3600, month = 30 * day;
+  Database& database = connection_->database;
+  database.write([&](soci::session& session) {
+    session << "INSERT INTO machines (name, description) VALUES (:name, :description) ON CONFLICT (name) DO UPDATE SET "
+               "description = excluded.description WHERE machines.description <> excluded.description",
+        soci::use(machine), soci::use(description);
+    session << fmt::format(
+        "INSERT INTO workers (name, machine, seen) VALUES (:name, :machine, {}) ON CONFLICT (name) DO "
+        "UPDATE SET machine = excluded.machine, seen = excluded.seen",
+        database.now()),
+        soci::use(worker), soci::use(machine);
+    session << fmt::format("DELETE FROM workers WHERE seen < {} - {}", database.now(), day);
+    session << fmt::format("DELETE FROM jobs WHERE state = 'done' AND finished < {} - {}", database.now(), month);
+  });
+}
+
+void JobQueue::leave(const std::string& worker) {
+  connection_->database.write(
+      [&](soci::session& session) { session << "DELETE FROM workers WHERE name = :name", soci::use(worker); });
+}
+
+std::vector<JobQueue::Machine> JobQueue::machines() const {
+  std::vector<Machine> all;
+  connection_->database.read([&](soci::session& session) {
+    all.clear();
+    Machine row;
+    soci::statement statement =
+        (session.prepare << fmt::format(
+             "SELECT m.name, m.description, (SELECT count(*) FROM workers w WHERE w.machine = m.name AND "
+             "w.seen > {} - {}) FROM machines m ORDER BY m.name",
+             connection_->database.now(), lately_seconds),
+         soci::into(row.name), soci::into(row.description), soci::into(row.workers));
+    statement.execute();
+    while (statement.fetch()) all.push_back(row);
+  });
+  return all;
 }
 
 int JobQueue::waiting(const std::string& target) const {

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace heddle {
 
@@ -10,6 +11,7 @@ namespace heddle {
 /// deadline, which it moves on while it lives; what a dead worker had is leased again. A job ends by one statement that
 /// names the lease, so that its result is kept once, whoever else was too late. Nothing listens on any port.
 ///
+/// A worker that has said nothing for a day is forgotten, and so is a result that nobody has fetched for a month.
 /// Times are the database's, which all machines share. Errors are those of RecordStore. Not for several threads at
 /// once: each opens its own.
 class JobQueue {
@@ -56,7 +58,29 @@ class JobQueue {
 
   /// Takes back a job that nobody has to do any more, done or not.
   void remove(const std::string& key);
+  /// Takes back those of the keys that nobody has begun: what a worker is at, or has done, stays for a search that goes
+  /// on.
+  void withdraw(const std::vector<std::string>& keys);
+  /// Takes back all jobs whose keys begin so: what is left of a search that is over.
+  void remove_all(const std::string& key_prefix);
   int waiting(const std::string& target) const;  ///< jobs that are neither done nor lost
+  /// Jobs that a worker could lease now.
+  struct Free {
+    std::string target;
+    int jobs = 0;
+  };
+  std::vector<Free> free() const;  ///< by kind, the one whose oldest job waits longest first
+
+  /// Says that a worker of a kind of machine lives. The description stays when the worker is gone, so that a search may
+  /// be for a machine whose workers come later.
+  void announce(const std::string& worker, const std::string& machine, const std::string& description);
+  void leave(const std::string& worker);  ///< a worker ends as it should
+  struct Machine {
+    std::string name, description;
+    int workers = 0;  ///< that said that they live within the last `lately_seconds`
+  };
+  std::vector<Machine> machines() const;  ///< every one that ever had a worker, by name
+  static constexpr int lately_seconds = 60;
 
   /// User modules by the SHA-256 of their bytes; stored once. Returns the hash.
   std::string put_module(const std::string& bytes);

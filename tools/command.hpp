@@ -30,5 +30,6 @@ Command run_command();
 Command show_command();
 Command targets_command();
 Command tune_command();
+Command worker_command();
 
 }  // namespace heddle::tools

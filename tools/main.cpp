@@ -15,10 +15,11 @@ namespace heddle::tools {
 namespace {
 
 /// Every subcommand, in the order that help lists them. Adding one: its file and its row.
-std::array<Command, 15> commands() {
-  return {compile_command(), run_command(),     bench_command(),  tune_command(),   compare_command(),
-          profile_command(), show_command(),    check_command(),  ops_command(),    targets_command(),
-          kernel_command(),  records_command(), replay_command(), doctor_command(), measure_worker_command()};
+std::array<Command, 16> commands() {
+  return {compile_command(), run_command(),     bench_command(),  tune_command(),
+          compare_command(), profile_command(), show_command(),   check_command(),
+          ops_command(),     targets_command(), kernel_command(), records_command(),
+          replay_command(),  worker_command(),  doctor_command(), measure_worker_command()};
 }
 
 /// The caller's mistakes are 2, failed work is 1.

@@ -34,8 +34,25 @@ struct Options : ModelOptions {
   std::uint64_t seed = 1;
   double seconds = 0;
   bool no_families = false;
+  bool remote = false;
+  std::string machine;  ///< of the fleet
   bool json = false;
 };
+
+/// With --remote, whose workers measure; the options that were not given are then those of their machine.
+/// Nothing if it was stopped before there was a worker.
+std::optional<autoscheduler::Fleet> fleet_of(Options& options) {
+  auto fleet = find_fleet(options.records, options.machine, options.seconds, &InterruptGuard::interrupted);
+  if (!fleet) return fleet;
+  if (options.targets.empty()) options.targets = {fleet->machine.target};
+  if (options.threads == 0) options.threads = fleet->machine.cores;
+  return fleet;
+}
+
+int stopped_before_a_worker() {
+  fmt::print(stderr, "heddle: stopped before there was a worker; nothing was measured\n");
+  return interrupted_exit;
+}
 
 /// "2 crashed, 1 timed_out", or "".
 std::string failures(const std::vector<Trial>& trials) {
@@ -86,6 +103,8 @@ class Watch {
     progress_.update("tuning", static_cast<int>(trials.size()), options_.trials, detail);
   }
 
+  void wait(const std::string& why) { progress_.update("waits: " + why, 0, 0); }
+
   /// Says once how much of the work was done before.
   void announce(const std::vector<Trial>& trials) {
     const auto recalled = std::ranges::count_if(trials, &Trial::recalled);
@@ -109,6 +128,7 @@ struct Report {
   const Options& options;
   const TuneResult& result;
   const Target& target;
+  std::string machine;
   double flops = 0;
   Peak peak;
 
@@ -141,7 +161,7 @@ Json to_json(const Report& report) {
   Json json = {{"name", report.name},
                {"target", report.target.name},
                {"threads", report.options.thread_count()},
-               {"machine", machine_name()},
+               {"machine", report.machine},
                {"records", report.options.records},
                {"search", report.result.key},
                {"seed", report.options.seed},
@@ -154,8 +174,10 @@ Json to_json(const Report& report) {
     json["best"] = *search.best;
     json["median_ms"] = report.seconds() * 1e3;
     json["gflops"] = report.gflops();
-    json["peak_gflops"] = report.peak.gflops;
-    json["share_of_peak"] = report.share();
+    if (report.peak.gflops > 0) {
+      json["peak_gflops"] = report.peak.gflops;
+      json["share_of_peak"] = report.share();
+    }
     json["valid"] = report.share() <= largest_valid_share;
   }
   for (const Trial& trial : search.trials) json["trials"].push_back(to_json(trial, report.result.sketches));
@@ -219,18 +241,22 @@ std::string schedule_file_text(const Report& report) {
                      report.options.seed, search.candidate.implementation.print());
 }
 
-int run_model(const Options& options) {
+int run_model(Options options) {
   if (!std::filesystem::exists(options.model))
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("'{}' is no model's file; an operator needs --shape, as for heddle bench", options.model));
   if (is_package(options.model))
     throw Error(ErrorCode::invalid_argument,
                 "a package is compiled already: tune its model, then compile that with the same --records");
-  if (options.chosen_targets().size() != 1)
+  if (options.targets.size() > 1)
     throw Error(ErrorCode::invalid_argument, "tune takes one target: a schedule is found for one kind of machine");
   RecordStore store(options.records);
-  ModelTuneRequest request{options.modules, !options.no_families, options.trials, options.seconds, options.seed};
   const InterruptGuard guard;
+  ModelTuneRequest request{options.modules, !options.no_families, options.trials, options.seconds, options.seed, {}};
+  if (options.remote) {
+    request.fleet = fleet_of(options);
+    if (!request.fleet) return stopped_before_a_worker();
+  }
   const ModelTuneResult result = tune_model(options, request, store, &InterruptGuard::interrupted);
   if (options.json) {
     Json json = result.json();
@@ -265,22 +291,29 @@ Workload read_document(const Options& options, const Operators& operators) {
 }
 
 int run(const Options& given) {
+  if (!given.remote && !given.machine.empty())
+    throw Error(ErrorCode::invalid_argument, "--machine chooses among the workers of --remote");
   if (!names_operator(given.model, given.shape) && !names_document(given)) return run_model(given);
-  const Operators operators = load_operators(given);
-  const auto targets = given.chosen_targets();
-  if (targets.size() != 1)
-    throw Error(ErrorCode::invalid_argument, "tune takes one target: a schedule is found for one kind of machine");
-  const Workload workload =
-      names_document(given) ? read_document(given, operators)
-                            : operator_workload(operator_request(operators, given.model, given.shape, given.attributes),
-                                                targets[0], given.thread_count());
-  RecordStore store(given.records);
   Options options = given;
-  options.records = store.name();  // a password has no place in reports
-
+  const Operators operators = load_operators(options);
+  std::optional<OperatorRequest> request;
+  if (!names_document(options)) request = operator_request(operators, options.model, options.shape, options.attributes);
+  if (options.targets.size() > 1)
+    throw Error(ErrorCode::invalid_argument, "tune takes one target: a schedule is found for one kind of machine");
+  RecordStore store(options.records);
+  const InterruptGuard guard;
   TuneRequest tuning;
+  if (options.remote) {
+    tuning.fleet = fleet_of(options);
+    if (!tuning.fleet) return stopped_before_a_worker();
+  }
+  options.records = store.name();  // a password has no place in reports
+  tuning.target = options.chosen_targets().at(0);
+  if (tuning.fleet) tuning.target.machine = tuning.fleet->machine.machine(tuning.target.name);
+  const Target& target = tuning.target;
+  const Workload workload =
+      request ? operator_workload(*request, target, options.thread_count()) : read_document(options, operators);
   tuning.workload = &workload;
-  tuning.target = targets[0];
   tuning.modules = options.modules;
   tuning.families = !options.no_families;
   tuning.seed = options.seed;
@@ -289,17 +322,19 @@ int run(const Options& given) {
   search.seconds = options.seconds;
 
   const double flops = static_cast<double>(workload.flops().value());
-  const bool measured = !targets[0].is_gpu() && options.trials > 0;
+  // What FMAs reach here says nothing of other machines.
+  const bool measured = !target.is_gpu() && options.trials > 0 && !tuning.fleet;
   Peak peak = measured ? measure_peak(options.thread_count(), false) : Peak{};
-  const InterruptGuard guard;
   const TuneResult result = [&] {
     Watch watch(options, flops, peak);
+    if (tuning.fleet) tuning.fleet->waits = [&](const std::string& why) { watch.wait(why); };
     return Tuner(tuning, store)
         .run(search, [&](const std::vector<Trial>& trials) { watch.update(trials); }, &InterruptGuard::interrupted);
   }();
   if (measured) peak = best(peak, measure_peak(options.thread_count(), false));
 
-  const Report report{fmt::format("{} {}", options.model, options.shape), options, result, targets[0], flops, peak};
+  const Report report{
+      fmt::format("{} {}", options.model, options.shape), options, result, target, tuning.machine(), flops, peak};
   if (options.json) fmt::print("{}\n", to_json(report).dump(2));
   else print_report(report);
   if (result.search.stopped) {
@@ -341,6 +376,11 @@ Command tune_command() {
                 ->capture_default_str();
             app.add_option("--time", options->seconds, "no new trial after this long: 90s, 10m, 2h")
                 ->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}, {"h", 3600}}));
+            app.add_flag("--remote", options->remote,
+                         "leave measuring to the workers that were started with the same --records");
+            app.add_option("--machine", options->machine,
+                           "with --remote: the kind of machine to tune for, or a part of its name, where there are "
+                           "workers of several");
             app.add_flag("--no-families", options->no_families, "leave the hand-written families out of the search");
             app.add_option("--output", options->output, "write the winner's schedule here, for --implementation FILE");
             app.add_flag("--json", options->json, "one JSON document");

@@ -20,6 +20,9 @@ namespace {
 /// Trials between two decisions of which kernel is next.
 constexpr int slice = 8;
 
+/// What is hoped for of a kernel whose distance from the FMA peak nobody knows, or that memory bounds.
+constexpr double unknown_hope = 0.1;
+
 struct Task {
   TunedKernel kernel;
   const Workload* workload = nullptr;
@@ -50,7 +53,7 @@ std::vector<double> profile(const runtime::Model& model, runtime::Session& sessi
 }
 
 /// The distinct kernels with the time that their steps take.
-std::vector<Task> tasks_of(const graph::Compiled& compiled, const runtime::Model& model,
+std::vector<Task> tasks_of(const graph::Compiled& compiled, const plan::Function& steps_of,
                            const std::vector<double>& seconds, double peak_gflops) {
   const auto& module = compiled.modules.at(0);
   std::map<std::string, Task> by_symbol;
@@ -65,7 +68,7 @@ std::vector<Task> tasks_of(const graph::Compiled& compiled, const runtime::Model
       task.kernel.skipped = "its extents are symbolic; give them with --dim NAME=SIZE";
   }
   for (std::size_t s = 0; s < seconds.size(); ++s) {
-    const auto& step = model.main().steps[s];
+    const auto& step = steps_of.steps[s];
     const auto found = by_symbol.find(step.name);
     if (step.kind != plan::StepKind::kernel || found == by_symbol.end()) continue;
     TunedKernel& kernel = found->second.kernel;
@@ -79,8 +82,8 @@ std::vector<Task> tasks_of(const graph::Compiled& compiled, const runtime::Model
     const double all = task.kernel.seconds_before;
     task.kernel.seconds_before /= task.kernel.count;
     task.kernel.seconds_after = task.kernel.seconds_before;
-    // How far from the FMA peak it is bounds what can be won; what is bound by memory is given a tenth.
-    double share = 0.9;
+    // How far from the FMA peak it is bounds what can be won.
+    double share = 1 - unknown_hope;
     if (task.kernel.skipped.empty() && peak_gflops > 0) {
       const double limit = static_cast<double>(task.workload->flops().value()) / (peak_gflops * 1e9);
       share = std::clamp(limit / task.kernel.seconds_before, 0.5, 1.0);
@@ -101,8 +104,13 @@ class ModelTuner {
 
   ModelTuneResult run(std::vector<Task> tasks, double model_seconds) {
     ModelTuneResult result;
+    if (request_.fleet) {
+      survey(tasks, result);
+      model_seconds = 0;
+      for (const Task& task : tasks) model_seconds += task.kernel.seconds_before * task.kernel.count;
+    }
     result.model_seconds_before = model_seconds;
-    while (result.trials < request_.trials && !out_of_time()) {
+    while (!result.stopped && result.trials < request_.trials && !out_of_time()) {
       const auto next = std::ranges::max_element(tasks, {}, &Task::promise);
       if (next == tasks.end() || next->promise() <= 0) break;
       show(tasks, *next, result.trials);
@@ -128,8 +136,26 @@ class ModelTuner {
   }
 
  private:
+  std::optional<autoscheduler::Fleet> fleet() {
+    auto fleet = request_.fleet;
+    if (fleet) fleet->waits = [this](const std::string& why) { progress_.update("waits: " + why, 0, 0); };
+    return fleet;
+  }
   bool out_of_time() const { return request_.seconds > 0 && passed() > request_.seconds; }
   double passed() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+  /// Gives each kernel the time of its first trial, which is what the model is compiled with.
+  void survey(std::vector<Task>& tasks, ModelTuneResult& result) {
+    for (Task& task : tasks) {
+      if (result.trials >= request_.trials || out_of_time() || result.stopped) return;
+      if (!task.kernel.skipped.empty()) continue;
+      progress_.update("first trials", result.trials, static_cast<int>(tasks.size()), task.kernel.label);
+      result.stopped = !search(task, 1, 0) && stop_();
+      result.trials += task.kernel.trials;
+      if (task.first > 0) task.kernel.seconds_before = task.kernel.seconds_after = task.first;
+      task.hope = task.kernel.seconds_before * task.kernel.count * unknown_hope;
+    }
+  }
 
   void show(const std::vector<Task>& tasks, const Task& next, int trials) {
     double gained = 0;
@@ -149,6 +175,7 @@ class ModelTuner {
     autoscheduler::SearchOptions options;
     options.trials = trials;
     options.finalists = finalists;
+    if (request_.seconds > 0) options.seconds = std::max(1e-3, request_.seconds - passed());
     const double before = task.best;
     TuneResult found;
     try {
@@ -157,7 +184,8 @@ class ModelTuner {
                                                          .target = target_,
                                                          .modules = request_.modules,
                                                          .families = request_.families,
-                                                         .seed = request_.seed},
+                                                         .seed = request_.seed,
+                                                         .fleet = fleet()},
                                              store_);
       found = task.tuner->run(options, {}, stop_);
     } catch (const Error& e) {
@@ -240,8 +268,15 @@ Json ModelTuneResult::json() const {
 
 ModelTuneResult tune_model(const ModelOptions& options, const ModelTuneRequest& request, RecordStore& store,
                            const std::function<bool()>& stop) {
-  ModelOptions untuned = options;
-  const graph::Compiled compiled = compile_model(untuned);
+  const graph::Compiled compiled = compile_model(options);
+  const plan::Function& main = compiled.package.modules.at(0).functions.front();
+  if (request.fleet) {
+    // Until they are measured, nothing is known of how long kernels take: those with most steps come first.
+    const std::vector<double> work(main.steps.size(), 1);
+    Target target = compiled.modules.at(0).target;
+    target.machine = request.fleet->machine.machine(target.name);
+    return ModelTuner(options, request, store, stop, target).run(tasks_of(compiled, main, work, 0), 0);
+  }
   const TemporaryDirectory directory;
   graph::write_package(compiled, directory.path() / "package");
   const auto model = load_model(directory.path() / "package", options);
@@ -251,9 +286,8 @@ ModelTuneResult tune_model(const ModelOptions& options, const ModelTuneRequest& 
   const auto seconds = profile(*model, session);
   double total = 0;
   for (const double s : seconds) total += s;
-  const Target& target = compiled.modules.at(0).target;
-  ModelTuner tuner(options, request, store, stop, target);
-  return tuner.run(tasks_of(compiled, *model, seconds, measure_peak(options.thread_count(), false).gflops), total);
+  ModelTuner tuner(options, request, store, stop, compiled.modules.at(0).target);
+  return tuner.run(tasks_of(compiled, main, seconds, measure_peak(options.thread_count(), false).gflops), total);
 }
 
 }  // namespace heddle::tools

@@ -14,6 +14,7 @@ struct ModelTuneRequest {
   int trials = 256;    ///< over all kernels
   double seconds = 0;  ///< no new trials after this long; 0: no limit
   std::uint64_t seed = 1;
+  std::optional<autoscheduler::Fleet> fleet;  ///< measures; none: this machine does
 };
 
 /// One distinct kernel of the model.
@@ -41,7 +42,8 @@ struct ModelTuneResult {
 
 /// Profiles the model, then gives trials, a slice at a time, to the kernel whose next slice promises most for the whole
 /// model's time; every trial is kept in the store as tune() keeps it, so an interrupted search goes on. Kernels with
-/// symbolic extents are skipped, with the reason.
+/// symbolic extents are skipped, with the reason. With a fleet nothing runs here: each kernel's first trial, which is
+/// the schedule that the model is compiled with, stands for its time in the model.
 ///
 /// What the next slice of a kernel promises is the larger of what its last slice gained and what an untouched kernel of
 /// its distance from the FMA peak could gain, which halves with every slice that found nothing.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <ranges>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -38,7 +39,7 @@ std::string search_key(const TuneRequest& request, const Space& space) {
   }
   const Json key = {{"workload", request.workload->text()},
                     {"target", request.target.name},
-                    {"machine", machine_name()},
+                    {"machine", request.machine()},
                     {"seed", request.seed},
                     {"families", request.families},
                     {"version", version_text()},
@@ -59,7 +60,7 @@ Record to_record(const Trial& trial, const TuneRequest& request, const Space& sp
   record.name = request.workload->name();
   record.anchor = std::string(request.workload->anchor().op->name());
   record.target = request.target.name;
-  record.machine = machine_name();
+  record.machine = m.machine.empty() ? request.machine() : m.machine;
   record.threads = request.workload->composition().threads;
   record.implementation = trial.implementation.print();
   record.requirements = print_requirements(trial.requirements);
@@ -75,7 +76,9 @@ Record to_record(const Trial& trial, const TuneRequest& request, const Space& sp
   record.median_seconds = ok ? m.median() : 0;
   record.compile_seconds = m.compile_seconds;
   record.kernel_key = m.kernel_key;
-  record.versions = Json({{"program", version_text()}, {"search", autoscheduler::search_version}}).dump();
+  Json versions = {{"program", version_text()}, {"search", autoscheduler::search_version}};
+  if (!m.worker.empty()) versions["worker"] = m.worker;
+  record.versions = versions.dump();
   return record;
 }
 
@@ -125,6 +128,9 @@ std::optional<Measurement> Tuner::recall(int number, const Implementation& imple
 TuneResult Tuner::run(const autoscheduler::SearchOptions& options,
                       const std::function<void(const std::vector<Trial>&)>& progress, std::function<bool()> stop) {
   stop_ = std::move(stop);
+  deadline_ = std::chrono::steady_clock::now() +
+              std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                  std::chrono::duration<double>(options.seconds > 0 ? options.seconds : 1e9));
   autoscheduler::SearchHooks hooks;
   hooks.progress = progress;
   hooks.stop = stop_;
@@ -143,15 +149,47 @@ TuneResult Tuner::run(const autoscheduler::SearchOptions& options,
   if (options.trials > 0 && !measurer_) {
     autoscheduler::MeasureOptions measuring;
     measuring.seed = request_.seed;
-    measurer_ = autoscheduler::make_measurer(*request_.workload, request_.target, request_.modules, measuring,
-                                             [this] { return stop_ && stop_(); });
+    const auto stopped = [this] { return stop_ && stop_(); };
+    if (request_.fleet) {
+      request_.fleet->stop = stopped;
+      request_.fleet->late = [this] { return std::chrono::steady_clock::now() > deadline_; };
+      measurer_ = autoscheduler::make_remote_measurer(*request_.workload, request_.target, request_.modules, measuring,
+                                                      *request_.fleet, key_);
+    } else {
+      measurer_ =
+          autoscheduler::make_measurer(*request_.workload, request_.target, request_.modules, measuring, stopped);
+    }
   }
   TuneResult result;
   result.key = key_;
   result.sketches = space_->sketches();
   result.search = search_.run(measurer_.get(), options, hooks);
   result.recalled = recalled_;
+  // What is left is of runs that were killed between keeping a result and removing its job.
+  if (request_.fleet && !result.search.stopped && static_cast<int>(result.search.trials.size()) == options.trials)
+    autoscheduler::forget_jobs(request_.fleet->records, key_);
   return result;
+}
+
+std::optional<autoscheduler::Fleet> find_fleet(const std::string& records, const std::string& machine, double seconds,
+                                               const std::function<bool()>& stop) {
+  using namespace std::chrono_literals;
+  const JobQueue queue(records);
+  const auto start = std::chrono::steady_clock::now();
+  for (std::string said;;) {
+    if (auto found = autoscheduler::choose_machine(queue, machine, version_text())) {
+      fmt::print(stderr, "tunes for {}: {} of its workers seen lately\n", found->row(),
+                 autoscheduler::workers_of(queue, *found));
+      return autoscheduler::Fleet{.records = records, .machine = std::move(*found)};
+    }
+    const std::string why = autoscheduler::absent_workers(queue, nullptr, version_text());
+    if (why != said) fmt::print(stderr, "waits for a first worker: {}\n", why);
+    said = why;
+    if (stop()) return std::nullopt;
+    if (seconds > 0 && std::chrono::steady_clock::now() - start > std::chrono::duration<double>(seconds))
+      throw Error(ErrorCode::unsupported, fmt::format("no time was left for a single trial: {}", why));
+    std::this_thread::sleep_for(200ms);
+  }
 }
 
 InterruptGuard::InterruptGuard() {

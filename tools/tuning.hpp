@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -6,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "autoscheduler/remote_measurer.hpp"
 #include "autoscheduler/search.hpp"
 #include "ops/catalog.hpp"
 #include "schedules/records.hpp"
@@ -20,6 +22,9 @@ struct TuneRequest {
   std::vector<std::string> modules;  ///< user modules of operators that the workload needs
   bool families = true;              ///< the hand-written families are part of the space
   std::uint64_t seed = 1;
+  std::optional<autoscheduler::Fleet> fleet;  ///< measures; none: this machine does
+
+  std::string machine() const { return fleet ? fleet->machine.name : machine_name(); }
 };
 
 struct TuneResult {
@@ -58,9 +63,15 @@ class Tuner {
   autoscheduler::Search search_;
   std::unique_ptr<autoscheduler::Measurer> measurer_;
   std::function<bool()> stop_;
+  std::chrono::steady_clock::time_point deadline_;
   std::map<int, std::int64_t> ids_;  ///< records of trials
   int recalled_ = 0;
 };
+
+/// The fleet's machine that a search is for (autoscheduler::choose_machine). While there is none, waits for the first
+/// worker and says so on stderr, until `stop`, or `seconds` unless 0: then nothing.
+std::optional<autoscheduler::Fleet> find_fleet(const std::string& records, const std::string& machine, double seconds,
+                                               const std::function<bool()>& stop);
 
 /// While it lives, the first SIGINT or SIGTERM is noted and the second ends the process as usual.
 class InterruptGuard {

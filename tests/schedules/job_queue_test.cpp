@@ -85,6 +85,47 @@ void check_queue(const std::string& url) {
   CHECK_THROWS_AS(queue.module("0123"), Error);
 }
 
+void check_workers(const std::string& url) {
+  JobQueue queue(url);
+  CHECK(queue.machines().empty());
+  CHECK(queue.free().empty());
+  queue.announce("a", "small", "one description");
+  queue.announce("b", "small", "another description");
+  queue.announce("c", "large", "large's");
+  queue.announce("a", "small", "another description");
+  auto machines = queue.machines();
+  REQUIRE(machines.size() == 2);
+  CHECK(machines[0].name == "large");
+  CHECK(machines[0].workers == 1);
+  CHECK(machines[1].description == "another description");
+  CHECK(machines[1].workers == 2);
+  // A machine stays known when its workers are gone.
+  for (const char* worker : {"a", "b", "c"}) queue.leave(worker);
+  machines = queue.machines();
+  REQUIRE(machines.size() == 2);
+  CHECK(machines[0].workers + machines[1].workers == 0);
+
+  for (const char* key : {"s1:a", "s1:b", "s1:c", "s2:a"}) queue.submit({key, "avx2", key});
+  queue.submit({"s3", "avx512", ""});
+  const auto free = queue.free();
+  REQUIRE(free.size() == 2);
+  CHECK(free[0].target == "avx2");
+  CHECK(free[0].jobs == 4);
+  CHECK(free[1].jobs == 1);
+  const auto done = queue.claim("avx2", "a", 10).value(), begun = queue.claim("avx2", "a", 10).value();
+  CHECK(queue.finish(done, "result"));
+  CHECK(queue.free()[0].jobs == 2);
+  // A search that is told to stop takes back what nobody has begun; the end of one takes everything of its own.
+  queue.withdraw({"s1:a", "s1:b", "s1:c"});
+  CHECK(queue.status("s1:a")->state == State::done);
+  CHECK(queue.status("s1:b")->state == State::leased);
+  CHECK_FALSE(queue.status("s1:c").has_value());
+  queue.remove_all("s1:");
+  CHECK_FALSE(queue.finish(begun, "nobody wants it"));
+  CHECK_FALSE(queue.status("s1:a").has_value());
+  CHECK(queue.status("s2:a").has_value());
+}
+
 /// A worker that takes jobs until there are none, 5 ms each; one that is `slow` never ends its first one.
 pid_t start_worker(const std::string& url, int number, bool slow) {
   const pid_t child = ::fork();
@@ -94,7 +135,7 @@ pid_t start_worker(const std::string& url, int number, bool slow) {
     JobQueue queue(url);
     const auto name = fmt::format("worker {}", number);
     while (queue.waiting("avx2") > 0) {
-      const auto lease = queue.claim("avx2", name, 0.5);
+      const auto lease = queue.claim("avx2", name, 3);
       if (slow && lease) std::this_thread::sleep_for(1h);
       std::this_thread::sleep_for(5ms);
       if (lease && !queue.finish(*lease, lease->payload + " by " + name)) status = 2;
@@ -147,6 +188,7 @@ void check_killed_workers(const std::string& url) {
 TEST_CASE("jobs are leased and end once on SQLite", "[jobs]") {
   const TemporaryDirectory directory;
   check_queue((directory.path() / "a.db").string());
+  check_workers((directory.path() / "w.db").string());
   check_killed_workers((directory.path() / "b.db").string());
 }
 
@@ -156,6 +198,8 @@ TEST_CASE("jobs are leased and end once on PostgreSQL", "[jobs][postgresql]") {
     return;
   }
   const testing::PostgresServer server;
+  check_workers(server.url());
+  JobQueue(server.url()).remove_all("s");
   check_queue(server.url());
   check_killed_workers(server.url());
 }

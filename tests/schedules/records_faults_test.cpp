@@ -136,7 +136,7 @@ TEST_CASE("an older schema is brought up to date with what is in it", "[records]
   {
     soci::session session(soci::sqlite3, "dbname=" + file);
     session << "DROP TABLE jobs";
-    session << "DROP TABLE modules";
+    for (const char* table : {"modules", "machines", "workers"}) session << std::string("DROP TABLE ") + table;
     session << "UPDATE schema_version SET version = 1";
   }
   CHECK(JobQueue(file).waiting("any") == 0);
