@@ -165,10 +165,10 @@ def matmul_bias_tanh():
     return g.finish(g.node("Tanh", g.bias(g.matmul(g.input("a", 197, 768), 768, 768), 768)))
 
 
-def masked_softmax():
+def matmul_bias_gate():
     g = Builder()
-    scaled = g.node("Mul", g.input("x", 12, 128, 128), g.constant("scale", numpy.float32(0.125)))
-    return g.finish(g.node("Softmax", g.node("Add", scaled, g.input("mask", 1, 1, 128)), axis=-1))
+    gate = g.node("Sigmoid", g.bias(g.matmul(g.input("a", 128, 768), 768, 768), 768))
+    return g.finish(g.node("Mul", gate, g.input("gated", 128, 768)))
 
 
 def add_mul_relu():
@@ -177,7 +177,7 @@ def add_mul_relu():
     return g.finish(g.node("Relu", g.node("Mul", total, g.input("c", 1, 64, 1, 1))))
 
 
-GROUPS = [conv_relu, conv_add_relu, conv_silu, conv_sigmoid, depthwise_relu6, matmul_bias_gelu, matmul_bias_add, matmul_bias_tanh, masked_softmax,
+GROUPS = [conv_relu, conv_add_relu, conv_silu, conv_sigmoid, depthwise_relu6, matmul_bias_gelu, matmul_bias_add, matmul_bias_tanh, matmul_bias_gate,
           add_mul_relu]
 APPS = ["bilateral_grid", "camera_pipe", "histogram_equalisation", "local_laplacian", "max_filter", "non_local_means", "stencil_chain", "unsharp_mask"]
 
