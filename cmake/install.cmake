@@ -2,6 +2,7 @@
 #   bin/heddle                    the program
 #   lib/libheddle_runtime.so      what programs that run packages link
 #   lib/libheddle_{base,dsl}.so   what user modules link; the program's other libraries beside them
+#   lib/libautoschedule_heddle.so the autoscheduler as Halide's programs load it
 #   lib/heddle/                   objects linked into every kernel, and the declarations of static libraries' headers
 #   include/heddle/               the C API; under it base/ and dsl/ for operators of one's own
 #   lib/cmake/heddle/             find_package(heddle): heddle::runtime, heddle::dsl, heddle_add_operator()
@@ -48,6 +49,10 @@ install(TARGETS ${exported} EXPORT heddle
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 if(inside)
   install(TARGETS ${inside} LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+endif()
+if(TARGET autoschedule_heddle)
+  set_property(TARGET autoschedule_heddle APPEND PROPERTY INSTALL_RPATH "${halide_directory}")
+  install(TARGETS autoschedule_heddle LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 endif()
 if(TARGET heddle_shims)
   install(DIRECTORY "${CMAKE_LIBRARY_OUTPUT_DIRECTORY}/heddle" DESTINATION "${CMAKE_INSTALL_LIBDIR}"
