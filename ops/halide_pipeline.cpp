@@ -233,7 +233,9 @@ Bytes canonical_bytes(const HalideParts& parts, const std::vector<Region>& regio
   how.parameter = [&](const hi::Variable& v) { return estimated_value(parts, regions, given, v); };
   how.name = [](const std::string& role) { return role; };
   for (const auto& min : out.min) how.output_min.emplace_back(*min);
-  Halide::Func result = rebuild(parts, how).back();
+  auto funcs = rebuild(parts, how);
+  number_lets(funcs);
+  Halide::Func result = funcs.back();
   const auto arguments = result.args();
   for (std::size_t d = 0; d < arguments.size(); ++d) result.set_estimate(arguments[d], 0, *out.extent[d]);
   Bytes bytes;

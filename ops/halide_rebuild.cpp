@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -13,6 +14,17 @@ using Halide::Expr;
 namespace hi = Halide::Internal;
 
 [[noreturn]] void refuse(const std::string& why) { throw Error(ErrorCode::unsupported, why); }
+
+/// Without the number that Halide gives to what its author did not name, which counts what the process made:
+/// "lambda_5", "f3", "v12", "r4".
+std::string uncounted(const std::string& name) {
+  for (const std::string_view begin : {"lambda_", "f", "v", "r"}) {
+    if (!name.starts_with(begin) || name.size() == begin.size()) continue;
+    if (name.find_first_not_of("0123456789", begin.size()) == std::string::npos)
+      return begin == "lambda_" ? "lambda" : std::string(begin);
+  }
+  return name;
+}
 
 std::string unique(const std::string& wanted, std::set<std::string>& taken) {
   std::string name = wanted;
@@ -339,6 +351,31 @@ class Arithmetic : public hi::IRGraphVisitor {
   HalideCharacter& character_;
 };
 
+/// Halide names what a definition uses twice, by numbers of the process.
+class NumberLets : public hi::IRMutator {
+ private:
+  using hi::IRMutator::visit;
+  Expr visit(const hi::Let* let) override {
+    const Expr value = mutate(let->value);
+    const std::string name = fmt::format("let{}", next_++);
+    const auto hidden = names_.find(let->name);
+    const std::optional<std::string> before = hidden == names_.end() ? std::nullopt : std::optional(hidden->second);
+    names_[let->name] = name;
+    const Expr body = mutate(let->body);
+    if (before) names_[let->name] = *before;
+    else names_.erase(let->name);
+    return hi::Let::make(name, value, body);
+  }
+  Expr visit(const hi::Variable* variable) override {
+    const auto known = names_.find(variable->name);
+    if (known == names_.end()) return Expr(variable);
+    return hi::Variable::make(variable->type, known->second);
+  }
+
+  int next_ = 0;
+  std::map<std::string, std::string> names_;
+};
+
 double steps_of(const hi::Definition& definition) {
   double steps = 1;
   if (const auto domain = domain_of(definition); domain.defined())
@@ -391,9 +428,9 @@ HalideParts::HalideParts(const Halide::Pipeline& pipeline) {
   }
   std::set<std::string> loops;
   for (const hi::Function& f : found) {
-    HalideStage stage{f.name() == out.name() ? "out" : unique(readable_name(f.name()), taken), f, {}, {}};
+    HalideStage stage{f.name() == out.name() ? "out" : unique(uncounted(readable_name(f.name())), taken), f, {}, {}};
     std::set<std::string> own;
-    for (const auto& argument : f.args()) stage.dimensions.push_back(unique(readable_name(argument), own));
+    for (const auto& argument : f.args()) stage.dimensions.push_back(unique(uncounted(readable_name(argument)), own));
     loops.insert(own.begin(), own.end());
     stages.push_back(std::move(stage));
   }
@@ -409,9 +446,7 @@ HalideParts::HalideParts(const Halide::Pipeline& pipeline) {
           stage.reductions.insert(*known);
           continue;
         }
-        std::string base = readable_name(variable.var);
-        // "r12" is the twelfth domain of a process.
-        if (base.size() > 1 && base[0] == 'r' && base.find_first_not_of("0123456789", 1) == base.npos) base = "r";
+        std::string base = uncounted(readable_name(variable.var));
         const std::size_t mark = variable.var.rfind('$');
         if (domain.domain().size() > 1 && mark != std::string::npos) base += "_" + variable.var.substr(mark + 1);
         const std::string name = unique(readable_name(base), loops);
@@ -422,6 +457,11 @@ HalideParts::HalideParts(const Halide::Pipeline& pipeline) {
 }
 
 std::vector<Halide::Func> rebuild(const HalideParts& parts, const Rebuild& how) { return Rewriter(parts, how).run(); }
+
+void number_lets(std::vector<Halide::Func>& stages) {
+  NumberLets numbers;
+  for (auto& stage : stages) stage.function().mutate(&numbers);
+}
 
 HalideCharacter character_of(const HalideParts& parts) {
   HalideCharacter character;

@@ -54,6 +54,9 @@ struct Rebuild {
 /// at 0.
 std::vector<Halide::Func> rebuild(const HalideParts& parts, const Rebuild& how);
 
+/// Gives shared subexpressions names that do not depend on what else the process made.
+void number_lets(std::vector<Halide::Func>& stages);
+
 /// What the arithmetic of a pipeline is like, which decides how its result can be compared.
 struct HalideCharacter {
   bool has_floats = false;

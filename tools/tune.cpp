@@ -8,6 +8,8 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "dsl/schedule_cpp.hpp"
+#include "ops/halide_rebuild.hpp"
 #include "ops/workload_json.hpp"
 #include "tools/command.hpp"
 #include "tools/operator_bench.hpp"
@@ -241,6 +243,23 @@ std::string schedule_file_text(const Report& report) {
                      report.options.seed, search.candidate.implementation.print());
 }
 
+/// A schedule as a header for programs that have Halide and not Heddle.
+std::string header_text(const Report& report, const Workload& workload) {
+  const Implementation& found = report.result.search.candidate.implementation;
+  if (!found.packings.empty() || found.variant != "direct")
+    throw Error(ErrorCode::unsupported,
+                "the schedule found needs another form of the algorithm, which C++ outside of Heddle does not have; "
+                "write it as text: --output FILE.sched");
+  const std::string name = std::filesystem::path(report.options.model).stem().string();
+  return schedule_header(schedule_to_cpp(found.schedule, workload.instantiate()),
+                         "schedule_" + ops::readable_name(name), schedule_file_text(report));
+}
+
+bool is_header(const std::string& file) {
+  const auto extension = std::filesystem::path(file).extension();
+  return extension == ".h" || extension == ".hpp";
+}
+
 int run_model(Options options) {
   if (!std::filesystem::exists(options.model))
     throw Error(ErrorCode::invalid_argument,
@@ -342,7 +361,8 @@ int run(const Options& given) {
                result.search.trials.size(), options.trials, options.records);
     return interrupted_exit;
   }
-  if (!options.output.empty()) write_file(options.output, schedule_file_text(report));
+  if (!options.output.empty())
+    write_file(options.output, is_header(options.output) ? header_text(report, workload) : schedule_file_text(report));
   if (report.share() > largest_valid_share) {
     fmt::print(stderr,
                "heddle: invalid run: {:.1f} % of the measured peak is impossible; the clock changed or the machine is "
@@ -382,7 +402,8 @@ Command tune_command() {
                            "with --remote: the kind of machine to tune for, or a part of its name, where there are "
                            "workers of several");
             app.add_flag("--no-families", options->no_families, "leave the hand-written families out of the search");
-            app.add_option("--output", options->output, "write the winner's schedule here, for --implementation FILE");
+            app.add_option("--output", options->output,
+                           "write the winner's schedule here: text, or C++ that calls Halide if it ends with .h");
             app.add_flag("--json", options->json, "one JSON document");
             return std::function<int()>([options] { return run(*options); });
           }};

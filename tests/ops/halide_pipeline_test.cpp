@@ -23,7 +23,10 @@ Func neighbours(const ImageParam& in, const std::string& name = "neighbours") {
   const RDom r(-1, 3, -1, 3, "r");
   sum(x, y) = Halide::cast<std::int32_t>(0);
   sum(x, y) += Halide::cast<std::int32_t>(in(x + r.x, y + r.y));
-  out(x, y) = sum(x, y) + 1;
+  // The product is used twice, and the Func between has no name.
+  const Func unnamed = Halide::lambda(x, y, sum(x, y) * 1);
+  const Halide::Expr product = unnamed(x, y) * 3;
+  out(x, y) = Halide::select(product > 100, product, product - 2 * unnamed(x, y)) - product + unnamed(x, y) + 1;
   out.set_estimates({{3, 8}, {0, 4}});
   return out;
 }
@@ -40,9 +43,10 @@ TEST_CASE("a foreign pipeline becomes a workload whose text holds all of it") {
   CHECK(w.value_types()[0].str() == "u8[6,10]");  // what the result asks for
   CHECK(w.output_types()[0].str() == "i32[4,8]");
   const Pipeline pipeline = w.instantiate();
-  REQUIRE(pipeline.stages.size() == 2);
+  REQUIRE(pipeline.stages.size() == 3);
   CHECK(pipeline.stages[0].role == "neighbours");
-  CHECK(pipeline.stages[1].role == "out");
+  CHECK(pipeline.stages[1].role == "lambda");
+  CHECK(pipeline.stages[2].role == "out");
   const Schedule s = Schedule::parse("neighbours.compute_at(out, y)\nneighbours.update(0).reorder(x, r_x, r_y)\n");
   CHECK_NOTHROW(w.instantiate({.schedule = s}));
 
@@ -55,10 +59,10 @@ TEST_CASE("a foreign pipeline becomes a workload whose text holds all of it") {
   const Array got = again.reference(in)[0];
   for (int row = 0; row < 4; ++row)
     for (int column = 0; column < 8; ++column) {
-      int want = 1;
+      int sum = 0;
       for (int dy = 0; dy < 3; ++dy)
-        for (int dx = 0; dx < 3; ++dx) want += pixels[static_cast<std::size_t>((row + dy) * 10 + column + dx)];
-      CHECK(got.at(row * 8 + column) == want);
+        for (int dx = 0; dx < 3; ++dx) sum += pixels[static_cast<std::size_t>((row + dy) * 10 + column + dx)];
+      CHECK(got.at(row * 8 + column) == (sum * 3 > 100 ? sum : -sum) + 1);
     }
 }
 
