@@ -58,7 +58,7 @@ struct Product {
 TEST_CASE("a schedule's C++ does to Funcs what apply does") {
   const Schedule schedule = Schedule::parse(R"(
 out.split(x, xo, xi, 16).split(y, yo, yi, 4, GuardWithIf).reorder(xi, yi, xo, yo).vectorize(xi, 8).unroll(yi).parallel(yo)
-acc.compute_at(out, xo).store_in(Stack).vectorize(x, 8).unroll(y)
+acc.compute_at(out, xo).store_in(Stack).split(x, xw, xl, 8).vectorize(xl).unroll(y)
 acc.update(0).split(r, ro, ri, 4).reorder(x, y, ri, ro).vectorize(x, 8).unroll(y).unroll(ri)
 b.in(b_panel, acc)
 b_panel.compute_at(out, yo).reorder_storage(x, k).align_storage(x, 8).vectorize(x, 8)
