@@ -104,8 +104,10 @@ std::optional<std::int64_t> integer(const Expr& e) {
 }
 
 AffineIndex affine(const Expr& index, const std::vector<std::string>& loops) {
-  const Expr e = hi::simplify(without_clamps(hi::simplify(index)));
+  const Expr whole = hi::simplify(index);
+  const Expr e = hi::simplify(without_clamps(whole));
   AffineIndex result;
+  result.clamped = !hi::equal(whole, e);
   std::map<std::string, Expr> zeros;
   for (const auto& loop : loops) zeros[loop] = 0;
   for (const auto& loop : loops) {
@@ -154,6 +156,8 @@ class Analyser {
  private:
   OperandNode operand(const std::string& role, const Halide::ImageParam& param) const {
     OperandNode node{role, param.type().bytes(), {}, {}};
+    if (const auto names = pipeline_.operand_dimensions.find(role); names != pipeline_.operand_dimensions.end())
+      node.dimensions = names->second;
     for (int d = 0; d < param.dimensions(); ++d) {
       const Halide::Parameter parameter = param.parameter();
       const auto extent = integer(parameter.extent_constraint(d)), stride = integer(parameter.stride_constraint(d));
@@ -320,6 +324,68 @@ std::map<std::string, Box> Dependences::regions(std::string_view consumer, const
     }
   }
   return needed;
+}
+
+std::string copy_of(const StageNode& anchor) { return anchor.updates > 0 ? anchor.role + "_all" : anchor.role; }
+
+Dependences isolate(const Dependences& whole, const std::vector<std::string>& anchors, const std::string& anchor,
+                    const Box& box) {
+  const auto apart = [&](const std::string& role) {
+    return role != anchor && std::ranges::find(anchors, role) != anchors.end();
+  };
+  std::set<std::string> members = {anchor};
+  for (auto stage = whole.stages.rbegin(); stage != whole.stages.rend(); ++stage)
+    if (members.contains(stage->role))
+      for (const Access& access : stage->accesses)
+        if (!access.operand && !apart(access.source)) members.insert(access.source);
+  Dependences part;
+  for (const StageNode& stage : whole.stages) {
+    if (!members.contains(stage.role)) continue;
+    StageNode node = stage;
+    for (Access& access : node.accesses) {
+      if (access.operand) {
+        OperandNode operand = whole.operands.at(access.source);
+        for (const StageNode* reader : whole.consumers(access.source))
+          operand.read_elsewhere = operand.read_elsewhere || !members.contains(reader->role);
+        part.operands.emplace(access.source, operand);
+      } else if (apart(access.source)) {
+        const StageNode& source = whole.stage(access.source);
+        access.source = copy_of(source);
+        access.operand = true;
+        OperandNode operand{access.source, source.element_bytes, {}, {}, source.loops, true};
+        std::int64_t stride = 1;
+        for (const Interval& interval : source.box) {
+          operand.extents.push_back(interval.extent);
+          operand.strides.push_back(stride);
+          stride *= interval.extent;
+        }
+        part.operands.emplace(access.source, operand);
+      }
+    }
+    part.stages.push_back(std::move(node));
+  }
+  if (const StageNode& last = part.stages.back(); last.updates > 0) {
+    StageNode copy;
+    copy.role = copy_of(last);
+    copy.loops = last.loops;
+    copy.element_bytes = last.element_bytes;
+    Access access{last.role, false, false, {}};
+    for (std::size_t d = 0; d < last.loops.size(); ++d) {
+      AffineIndex index;
+      index.coefficients.assign(last.loops.size(), 0);
+      index.depends.assign(last.loops.size(), false);
+      index.coefficients[d] = 1;
+      index.depends[d] = true;
+      access.index.push_back(std::move(index));
+    }
+    copy.accesses.push_back(std::move(access));
+    part.stages.push_back(std::move(copy));
+  }
+  part.stages.back().box = box;
+  const auto regions = part.regions(part.out().role, box);
+  for (StageNode& stage : part.stages)
+    if (const auto found = regions.find(stage.role); found != regions.end()) stage.box = found->second;
+  return part;
 }
 
 Dependences analyse(const Pipeline& pipeline, const std::vector<std::int64_t>& output_extents) {

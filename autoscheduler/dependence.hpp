@@ -14,7 +14,8 @@ namespace heddle::autoscheduler {
 struct AffineIndex {
   std::vector<std::int64_t> coefficients;  ///< one a loop of the reader, reductions after the pure ones
   std::int64_t offset = 0;
-  bool affine = true;  ///< false: anything within the source's extent may be read
+  bool affine = true;    ///< false: anything within the source's extent may be read
+  bool clamped = false;  ///< kept within bounds: near them, less is read than the loops reach
   /// Loops that the index depends on, affine or not.
   std::vector<bool> depends;
 };
@@ -62,6 +63,9 @@ struct OperandNode {
   std::string role;
   int element_bytes = 4;
   std::vector<std::int64_t> extents, strides;  ///< Halide's order; strides in elements, 0 where unknown
+  std::vector<std::string> dimensions = {};    ///< Halide's order; what a copy made by `in` calls its loops
+  bool read_elsewhere = false;                 ///< by stages that are no part of these dependences
+  bool within_loops = false;                   ///< computed in the output's outermost loop, and there only
 };
 
 class Dependences {
@@ -79,6 +83,14 @@ class Dependences {
   /// just for that box. Reductions run over their whole extent.
   std::map<std::string, Box> regions(std::string_view consumer, const Box& box) const;
 };
+
+/// The part of a pipeline that `anchor` computes when the stages of `anchors` are computed apart: those become
+/// operands. A reduction that is an anchor gets a copy of its result as the part's output, named by copy_of(), so that
+/// it can be computed in tiles of it. `box`: of the anchor, what is computed of it at a time.
+Dependences isolate(const Dependences& whole, const std::vector<std::string>& anchors, const std::string& anchor,
+                    const Box& box);
+/// The stage that others read of an anchor.
+std::string copy_of(const StageNode& anchor);
 
 /// Throws Error{unsupported} for a pipeline with several outputs of different shapes or with symbolic extents.
 /// `output_extents`: of `out`, Halide's order.

@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "autoscheduler/lane_reduction.hpp"
+
 namespace heddle::autoscheduler {
 namespace {
 
@@ -40,6 +42,9 @@ double reduction_cycles(const PlacedStage& s) {
 double stage_cycles(const PlacedStage& s) {
   if (s.accumulators > 0) return reduction_cycles(s);
   const StageNode& node = *s.node;
+  if (s.partial_vectors > 0)
+    return LaneReduction{node, node.reductions.front(), static_cast<std::int64_t>(s.partial_vectors) * s.lanes, s.lanes}
+        .cycles(s.computed);
   const double steps = node.updates > 0 ? static_cast<double>(node.reduction_steps()) : 0;
   // A scalar reduction waits for its own sum at every step.
   const double update =
@@ -56,10 +61,10 @@ double estimate_seconds(const Subject& subject, const Nest& nest, const std::vec
                         const std::vector<PlacedOperand>& operands, std::map<std::string, double>& features) {
   const Dependences& d = subject.dependences;
   const StageNode& out = d.out();
-  const double threads = subject.threads();
+  const double threads = subject.threads;
   const double tasks = static_cast<double>(nest.tasks());
   const double rounds = std::ceil(tasks / threads);
-  const double speedup = subject.threads() > 1 ? std::max(1.0, tasks / rounds) : 1.0;
+  const double speedup = subject.threads > 1 ? std::max(1.0, tasks / rounds) : 1.0;
 
   double cycles = static_cast<double>(out.elements()) * nest.waste() / nest.vector_lanes() *
                   (std::max(out.pure_operations, 1.0) / fma_units + 1);
@@ -116,7 +121,7 @@ double estimate_seconds(const Subject& subject, const Nest& nest, const std::vec
     features["touched." + std::to_string(level)] = log_feature(touched[level]);
   const double tiles = static_cast<double>(nest.iterations(0));
   const double total = std::max(cycles, transfer) + 0.25 * std::min(cycles, transfer) + 6 * tiles;
-  const double seconds = total / speedup / clock_hz + (subject.threads() > 1 ? 2e-6 : 0);
+  const double seconds = total / speedup / clock_hz + (subject.threads > 1 ? 2e-6 : 0);
   features["estimate"] = log_feature(seconds);
   return seconds;
 }

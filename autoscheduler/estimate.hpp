@@ -17,7 +17,8 @@ struct PlacedStage {
   /// Of a reduction in registers: independent accumulators, and loads of vectors and of single elements a step.
   double accumulators = 0, vector_loads = 0, scalar_loads = 0;
   double steps_unrolled = 1;
-  double depth_blocks = 1;  ///< blocks of the reduction between which the accumulators wait in memory
+  double partial_vectors = 0;  ///< of a reduction along memory
+  double depth_blocks = 1;     ///< blocks of the reduction between which the accumulators wait in memory
 };
 
 /// A read of memory by the innermost tile.

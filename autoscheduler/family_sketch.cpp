@@ -58,7 +58,7 @@ class FamilySketch final : public SketchRule {
   /// Seconds at the FMA rate of the estimate's imagined processor.
   double best_possible() const {
     const double lanes = subject_.machine.lanes(4);
-    return static_cast<double>(subject_.workload.flops().value()) / (3e9 * 4 * lanes) / subject_.threads() +
+    return static_cast<double>(subject_.workload.flops().value()) / (3e9 * 4 * lanes) / subject_.threads +
            static_cast<double>(subject_.workload.bytes().value()) / 40e9;
   }
 

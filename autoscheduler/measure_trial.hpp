@@ -12,7 +12,8 @@ namespace heddle::autoscheduler {
 /// Inputs that a kernel is checked on and what they must give.
 struct CheckSet {
   SymbolValues symbols;
-  std::vector<Array> inputs, want;
+  std::vector<Array> inputs;
+  Expectation want;
 };
 
 /// A compiled kernel: what the compiler's process hands to the one that runs it.

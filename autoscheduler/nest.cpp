@@ -94,7 +94,8 @@ Box Nest::region(std::size_t level) const {
   const bool everything = level >= loops_.size();
   Box box(extents.size());
   for (std::size_t p = 0; p < extents.size(); ++p)
-    box[subject_->order[p]] = {0, everything ? subject_->extent(p) : std::min(extents[p], subject_->extent(p))};
+    box[subject_->order[p]] = {subject_->dependences.out().box[subject_->order[p]].min,
+                               everything ? subject_->extent(p) : std::min(extents[p], subject_->extent(p))};
   return box;
 }
 
@@ -119,7 +120,9 @@ std::optional<std::size_t> Nest::level_of(std::size_t place, bool block) const {
 void Nest::schedule(Schedule& schedule) const {
   const Subject& s = *subject_;
   Stage out = schedule[s.dependences.out().role];
+  if (s.home) s.home->place(out);
   const auto tail = [&](std::size_t p) {
+    if (!s.exact) return Tail::GuardWithIf;
     if (s.extent(p) % shape_.tile[p] == 0) return Tail::RoundUp;
     return p == 0 && shape_.guard_vector ? Tail::GuardWithIf : Tail::ShiftInwards;
   };

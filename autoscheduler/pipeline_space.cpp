@@ -13,6 +13,7 @@ class PipelineSpace final : public Space {
   PipelineSpace(const Workload& workload, const Machine& machine, bool families)
       : subject_(make_subject(workload, machine)) {
     if (auto tiled = tiled_sketch(subject_)) rules_.push_back(std::move(tiled));
+    if (auto staged = staged_sketch(subject_)) rules_.push_back(std::move(staged));
     if (auto rows = rows_sketch(subject_)) rules_.push_back(std::move(rows));
     first_family_ = rules_.size();
     if (families)
@@ -77,14 +78,26 @@ Subject make_subject(const Workload& workload, const Machine& machine) {
   const BufferView view = workload.output_views().front();
   std::vector<std::int64_t> extents;
   for (const auto& dimension : view.dimensions) extents.push_back(dimension.extent.value());
-  Subject subject{workload, machine, analyse(workload.instantiate(), extents), {}, 1};
-  for (std::size_t d = 0; d < extents.size(); ++d) subject.order.push_back(d);
-  std::ranges::stable_sort(subject.order, [&](std::size_t a, std::size_t b) {
-    if ((extents[a] == 1) != (extents[b] == 1)) return extents[a] != 1;
-    return view.dimensions[a].stride.value() < view.dimensions[b].stride.value();
-  });
-  subject.lanes = machine.lanes(subject.dependences.out().element_bytes);
+  Subject subject{workload, machine, analyse(workload.instantiate(), extents), {}, 1, workload.composition().threads};
+  std::vector<std::int64_t> strides;
+  for (const auto& dimension : view.dimensions) strides.push_back(dimension.stride.value());
+  order_loops(subject, strides);
   return subject;
+}
+
+void Subject::Home::place(Stage& definition) const {
+  if (stage.empty()) definition.compute_root();
+  else definition.compute_at(stage, loop);
+}
+
+void order_loops(Subject& subject, const std::vector<std::int64_t>& strides) {
+  const StageNode& out = subject.dependences.out();
+  for (std::size_t d = 0; d < strides.size(); ++d) subject.order.push_back(d);
+  std::ranges::stable_sort(subject.order, [&](std::size_t a, std::size_t b) {
+    if ((out.box[a].extent == 1) != (out.box[b].extent == 1)) return out.box[a].extent != 1;
+    return strides[a] < strides[b];
+  });
+  subject.lanes = subject.machine.lanes(out.element_bytes);
 }
 
 std::unique_ptr<Space> make_space(const Workload& workload, const Machine& machine, bool families) {

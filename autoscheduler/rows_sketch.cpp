@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "autoscheduler/estimate.hpp"
+#include "autoscheduler/lane_reduction.hpp"
 #include "autoscheduler/subject.hpp"
 #include "dsl/stage.hpp"
 
@@ -33,7 +34,7 @@ class Rows final : public SketchRule {
     }
     sketch_.knobs.push_back({"unroll_out", {1, 2, 4}});
     for (const std::string& role : between_) sketch_.knobs.push_back({"store_" + role, {0, 1}, false});
-    if (subject.threads() > 1) sketch_.knobs.push_back({"tasks", {1, 2, 4, 8, 16}});
+    if (subject.threads > 1) sketch_.knobs.push_back({"tasks", {1, 2, 4, 8, 16}});
   }
 
   bool fits() const { return fits_; }
@@ -160,15 +161,15 @@ class Rows final : public SketchRule {
 };
 
 std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& values) const {
-  const KnobValues knobs(sketch_, values);
-  const auto value = [&](std::string_view name, std::int64_t otherwise) { return knobs.get(name, otherwise); };
+  const KnobValues knobs(sketch_.knobs, values);
+  const auto value = [&](const std::string& name, std::int64_t otherwise) { return knobs.get(name, otherwise); };
   const Subject& s = subject_;
   Candidate candidate;
   Schedule& schedule = candidate.implementation.schedule;
   const StageNode& output = d().out();
   const int lanes = s.lanes;
   const bool keeps_row = std::ranges::find(along_row_, std::size_t{0}) != along_row_.end();
-  const std::int64_t tasks = value("tasks", 1) * s.threads();
+  const std::int64_t tasks = value("tasks", 1) * s.threads;
 
   std::vector<std::string> order, outer;
   std::int64_t rows = 1;
@@ -232,7 +233,7 @@ std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& valu
     row = fused;
   }
   const std::int64_t pieces = std::min(tasks, rows);
-  if (s.threads() > 1 && rows > 1 && !row.empty())
+  if (s.threads > 1 && rows > 1 && !row.empty())
     out.split(row, "task", row, (rows + pieces - 1) / pieces, Tail::GuardWithIf).parallel("task");
 
   const auto place = [&](Stage& stage) {
@@ -286,26 +287,14 @@ std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& valu
       if (accumulators > 1 && value("lanes_in_vectors", 1) == 0) return Pruned{"one scalar sum has one accumulator"};
       continue;
     }
-    const std::string partial = stage.role + "_lanes";
-    Stage update = schedule[stage.role].update(0);
-    update.split(inner_, "row_o", "row_i", width, Tail::GuardWithIf);
-    update.rfactor("row_i", "lane", partial);
-    schedule[stage.role].update(0).atomic().vectorize("row_i");
-    Stage lanes_stage = schedule[partial];
-    place(lanes_stage);
-    lanes_stage.vectorize("lane", lanes).unroll("lane");
-    std::vector<std::string> partial_order = {"lane", "row_o"};
-    for (const auto& r : stage.reductions)
-      if (r.name != inner_) partial_order.push_back(r.name);
-    schedule[partial].update(0).reorder(partial_order).vectorize("lane", lanes).unroll("lane");
-    const double vectors = static_cast<double>(width / lanes);
-    const double guard =
-        row_length_ % width == 0 ? 1.0 : 1.0 + static_cast<double>(width) / static_cast<double>(row_length_);
-    cycles += steps / lanes * guard * std::max(stage.update_operations / 2, 4.0 / vectors) +
-              static_cast<double>(stage.elements()) * (8.0 + 4.0 * vectors + static_cast<double>(lanes));
+    const auto& row_loop =
+        *std::ranges::find_if(stage.reductions, [&](const ReductionLoop& r) { return r.name == inner_; });
+    const LaneReduction reduction{stage, row_loop, width, lanes};
+    reduction.schedule(schedule, place);
+    cycles += reduction.cycles(static_cast<double>(stage.elements()));
   }
   const double speedup =
-      s.threads() > 1 ? std::max<double>(1, static_cast<double>(std::min<std::int64_t>(pieces, s.threads()))) : 1;
+      s.threads > 1 ? std::max<double>(1, static_cast<double>(std::min<std::int64_t>(pieces, s.threads))) : 1;
   const double bytes = static_cast<double>(s.workload.bytes().value());
   const double transfer = bytes <= static_cast<double>(s.machine.l2_bytes) / 2 ? bytes / 14 : bytes / 5;
   candidate.estimate = (std::max(cycles, transfer) + 0.25 * std::min(cycles, transfer)) / speedup / 3e9;

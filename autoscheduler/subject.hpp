@@ -1,11 +1,13 @@
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "autoscheduler/dependence.hpp"
 #include "autoscheduler/space.hpp"
+#include "dsl/stage.hpp"
 
 namespace heddle::autoscheduler {
 
@@ -16,29 +18,45 @@ struct Subject {
   Dependences dependences;  ///< of the direct variant with nothing packed
   /// Loops of `out` by their place in memory, innermost first; those of one iteration last.
   std::vector<std::size_t> order;
-  int lanes = 8;  ///< of the widest vector of the output's elements
+  int lanes = 8;    ///< of the widest vector of the output's elements
+  int threads = 1;  ///< that its loops are shared among
+  /// Where the output of a part of a pipeline is computed: in a loop of another stage, or before all.
+  struct Home {
+    std::string stage, loop;
+    void place(Stage& definition) const;
+  };
+  std::optional<Home> home = std::nullopt;  ///< none: it is the pipeline's output
+  bool exact = true;                        ///< the output's box is just what is asked for
 
-  int threads() const { return workload.composition().threads; }
   const std::string& loop(std::size_t place) const { return dependences.out().loops[order[place]]; }
   std::int64_t extent(std::size_t place) const { return dependences.out().box[order[place]].extent; }
   std::size_t rank() const { return order.size(); }
 };
 Subject make_subject(const Workload& workload, const Machine& machine);
+/// Orders the output's loops by the strides of its memory.
+void order_loops(Subject& subject, const std::vector<std::int64_t>& strides);
 
 /// The knobs of a sketch with values, by name.
 class KnobValues {
  public:
-  KnobValues(const Sketch& sketch, const std::vector<std::int64_t>& values) : sketch_(sketch), values_(values) {}
+  /// `prefix`: names with it come before those without.
+  KnobValues(const std::vector<SpaceKnob>& knobs, const std::vector<std::int64_t>& values, std::string prefix = "")
+      : knobs_(knobs), values_(values), prefix_(std::move(prefix)) {}
   /// `otherwise`: where the sketch has no such knob.
-  std::int64_t get(std::string_view name, std::int64_t otherwise) const {
-    for (std::size_t k = 0; k < sketch_.knobs.size(); ++k)
-      if (sketch_.knobs[k].name == name) return values_.at(k);
-    return otherwise;
+  std::int64_t get(const std::string& name, std::int64_t otherwise) const {
+    const std::string own = prefix_ + name;
+    std::int64_t found = otherwise;
+    for (std::size_t k = 0; k < knobs_.size(); ++k) {
+      if (knobs_[k].name == own) return values_.at(k);
+      if (knobs_[k].name == name) found = values_.at(k);
+    }
+    return found;
   }
 
  private:
-  const Sketch& sketch_;
+  const std::vector<SpaceKnob>& knobs_;
   const std::vector<std::int64_t>& values_;
+  std::string prefix_;
 };
 
 /// One structure: its knobs, and what a choice of them makes.
@@ -55,6 +73,8 @@ class SketchRule {
 
 /// A register tile of the output; reductions with reuse accumulate in it, producers are placed around it.
 std::unique_ptr<SketchRule> tiled_sketch(const Subject& subject);
+/// Several nests, one a stage that is worth it, each with its register tile.
+std::unique_ptr<SketchRule> staged_sketch(const Subject& subject);
 /// Reductions along whole rows, whose results every element of the row reads.
 std::unique_ptr<SketchRule> rows_sketch(const Subject& subject);
 /// One a hand-written family that matches.

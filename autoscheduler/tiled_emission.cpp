@@ -7,7 +7,7 @@
 #include <fmt/format.h>
 
 #include "autoscheduler/estimate.hpp"
-#include "autoscheduler/nest.hpp"
+#include "autoscheduler/lane_reduction.hpp"
 
 namespace heddle::autoscheduler {
 namespace {
@@ -29,9 +29,10 @@ class Emission {
   Emission(const TiledStructure& rule, const KnobValues& values) : rule_(rule), s_(rule.subject()), values_(values) {}
 
   Candidate run() {
-    make_nest();
+    nest_ = tiled_nest(rule_, values_);
     for (auto c = rule_.choices().rbegin(); c != rule_.choices().rend(); ++c) place(*c);
     check_registers();
+    check_order();
     nest_->schedule(schedule());
     for (auto c = rule_.choices().rbegin(); c != rule_.choices().rend(); ++c) {
       if (c->role == TileRole::accumulator) schedule_accumulator(*c);
@@ -47,43 +48,14 @@ class Emission {
   std::int64_t value(const std::string& name, std::int64_t otherwise) const { return values_.get(name, otherwise); }
   bool packing() const { return value("pack", 0) == 1; }
 
-  void make_nest() {
-    NestShape shape;
-    const std::size_t rank = s_.rank();
-    const std::int64_t lanes = static_cast<std::int64_t>(
-        std::bit_floor(static_cast<std::uint64_t>(std::clamp<std::int64_t>(s_.extent(0), 1, s_.lanes))));
-    shape.tile.assign(rank, 1);
-    shape.block.assign(rank, 0);
-    // A tile may reach beyond the end only where all that follows the vector was padded when it was packed.
-    const bool padded = packing() && rule_.whole_blocks_are_readable();
-    shape.tile[0] = value("vectors", 1) * (padded && s_.extent(0) < s_.lanes ? s_.lanes : lanes);
-    if (shape.tile[0] >= s_.extent(0) + s_.lanes) throw Pruned{"the last vector of the tile is beyond the end"};
-    shape.guard_vector = packing();
-    if (packing() && s_.extent(0) % shape.tile[0] != 0 && !padded)
-      throw Pruned{"blocks reach beyond the end, and not every operand is padded there"};
-    for (std::size_t p = 0; p < rank; ++p) {
-      if (p > 0) shape.tile[p] = value("tile_" + s_.loop(p), 1);
-      shape.block[p] = value("block_" + s_.loop(p), 0);
-    }
-    shape.innermost = static_cast<std::size_t>(value("innermost", 0));
-    shape.outermost = static_cast<std::size_t>(value("outermost", 0));
-    shape.parallel = s_.threads() > 1 ? value("parallel", 1) : 0;
-    std::string why;
-    auto nest = Nest::make(s_, shape, why);
-    if (!nest) throw Pruned{why};
-    nest_ = std::move(nest);
-    if (nest_->waste() > most_waste) throw Pruned{"tiles compute too much beyond the ends"};
-    if (s_.threads() > 1 && nest_->tasks() < s_.threads() && nest_->iterations(0) >= s_.threads())
-      throw Pruned{fmt::format("{} tasks for {} threads", nest_->tasks(), s_.threads())};
-  }
-
   /// A level of the nest, its end for what is computed before everything, -1 for expressions.
   int level_of(std::int64_t place) const {
     const int last = static_cast<int>(nest_->levels()) - 1;
     switch (place) {
       case in_expression: return -1;
       case at_tile: return 0;
-      case at_row: return std::min(1, last);
+      case at_row:
+      case sliding: return std::min(1, last);
       case at_block: return last;
       default: return last + 1;
     }
@@ -113,19 +85,26 @@ class Emission {
     if (level < 0 && rule_.dependences().consumers(c.node->role).empty()) level = 0;
     if (level >= 0 && level < consumer)
       throw Pruned{fmt::format("{} is read outside of where it would be computed", c.node->role)};
-    if (wanted == at_row && nest_->levels() < 3)
+    if ((wanted == at_row || wanted == sliding) && nest_->levels() < 3)
       throw Pruned{"the row's loop is the tile's or the block's: the same as another choice"};
     if (wanted == at_block && nest_->levels() < 2)
       throw Pruned{"the block's loop is the tile's: the same as another choice"};
     placed.level = level;
     levels_[c.node->role] = level < 0 ? consumer : level;
-    placed.computed = computed(*c.node, level);
+    placed.computed = computed(*c.node, wanted == sliding ? level_of(at_block) : level);
     if (placed.computed > most_recompute * static_cast<double>(c.node->elements()) && level >= 0)
       throw Pruned{fmt::format("{} would be computed {:.0f} times over", c.node->role,
                                placed.computed / static_cast<double>(c.node->elements()))};
     if (level < 0 && placed.computed > most_reads * static_cast<double>(c.node->elements()))
       throw Pruned{fmt::format("{} would be written out too often", c.node->role)};
     placed.lanes = level < 0 ? nest_->vector_lanes() : vector_lanes(*c.node, level);
+    if (const std::int64_t vectors = value("partial_" + c.node->role, 0); vectors > 0 && rule_.row_reduction(*c.node)) {
+      const int lanes = s_.machine.lanes(c.node->element_bytes);
+      if (vectors * lanes > c.node->reductions[*rule_.row_reduction(*c.node)].extent)
+        throw Pruned{fmt::format("{} vectors of partial results are more than {}'s rows fill", vectors, c.node->role)};
+      placed.lanes = lanes;
+      placed.partial_vectors = static_cast<double>(vectors);
+    }
     stages_.push_back(placed);
   }
 
@@ -136,12 +115,18 @@ class Emission {
       for (const StageNode* reader : rule_.dependences().consumers(node.role))
         for (const Access& access : reader->accesses)
           if (access.source == node.role)
-            reads += static_cast<double>(reader->elements()) *
-                     (access.in_update ? static_cast<double>(reader->reduction_steps()) : 1.0);
+            reads += evaluations(*reader) * (access.in_update ? static_cast<double>(reader->reduction_steps()) : 1.0);
       return reads;
     }
     if (level >= static_cast<int>(nest_->levels())) return static_cast<double>(node.elements());
     return static_cast<double>(nest_->iterations(static_cast<std::size_t>(level))) * region_elements(node, level);
+  }
+
+  /// How often a stage's elements are computed, by whoever has its expression.
+  double evaluations(const StageNode& reader) const {
+    const auto known = std::ranges::find_if(stages_, [&](const PlacedStage& s) { return s.node == &reader; });
+    return known != stages_.end() && known->level < 0 ? std::max(known->computed, 1.0)
+                                                      : static_cast<double>(reader.elements());
   }
 
   /// What one iteration of a level's loop needs of a stage.
@@ -233,6 +218,23 @@ class Emission {
         throw Pruned{fmt::format("registers: {:.0f} of {}", needed, s_.machine.vector_registers)};
     }
     if (!rule_.accumulates() && tile_vectors() > 32) throw Pruned{"code size: too many vectors a tile"};
+  }
+
+  /// What is computed before the output's loops can read nothing that is computed in them.
+  void check_order() const {
+    for (const PlacedStage& s : stages_)
+      if (s.level >= static_cast<int>(nest_->levels())) check_sources(*s.node, s.node->role);
+  }
+
+  void check_sources(const StageNode& stage, const std::string& reader) const {
+    for (const Access& access : stage.accesses) {
+      if (access.operand) {
+        if (rule_.dependences().operands.at(access.source).within_loops)
+          throw Pruned{fmt::format("{} reads {} outside of where it would be computed", reader, access.source)};
+      } else if (placed(access.source).level < 0) {
+        check_sources(rule_.dependences().stage(access.source), reader);
+      }
+    }
   }
 
   void schedule_accumulator(const StageChoice& c) {
@@ -337,7 +339,7 @@ class Emission {
     for (const Access& a : node.accesses)
       if (a.source == role && a.in_update) access = &a;
     const std::size_t along = *TiledStructure::dimension_along(*access, *rule_.loop_of_place(node, 0));
-    const auto& names = operand_dimensions(role);
+    const auto& names = rule_.dependences().operands.at(role).dimensions;
     Stage copy = schedule()[role].in(role + "_panel", node.role);
     copy.compute_at(rule_.dependences().out().role, nest_->loops()[*level].name);
     if (nest_->vector_lanes() > 1) copy.vectorize(names[along], nest_->vector_lanes(), Tail::GuardWithIf);
@@ -350,35 +352,51 @@ class Emission {
     panels_.push_back(role);
   }
 
-  std::vector<std::string> operand_dimensions(const std::string& role) const {
-    for (const auto& info : s_.workload.inputs())
-      if (info.role == role) return {info.dimensions.rbegin(), info.dimensions.rend()};
-    return {};
-  }
-
   void schedule_producer(const StageChoice& c) {
     const StageNode& node = *c.node;
-    const int level = placed(node.role).level;
+    const PlacedStage& where = placed(node.role);
+    const int level = where.level;
     if (level < 0) return;
     Stage stage = schedule()[node.role];
-    const bool root = level >= static_cast<int>(nest_->levels());
-    if (root) stage.compute_root();
-    else stage.compute_at(rule_.dependences().out().role, nest_->loops()[static_cast<std::size_t>(level)].name);
-    if (node.loops.empty()) return;
-    const int lanes = placed(node.role).lanes;
-    if (lanes > 1) stage.vectorize(node.loops[0], lanes, Tail::GuardWithIf);
+    const bool outside = level >= static_cast<int>(nest_->levels());
+    const auto place = [&](Stage& placed) {
+      if (!outside) placed.compute_at(out(), loop(level));
+      else if (s_.home) s_.home->place(placed);
+      else placed.compute_root();
+    };
+    place(stage);
+    if (value("place_" + node.role, before_all) == sliding) stage.store_at(out(), loop(level_of(at_block)));
+    if (node.loops.empty() && node.updates == 0) return;
     std::size_t widest = node.loops.size();
     for (std::size_t l = 1; l < node.loops.size(); ++l)
       if (node.box[l].extent > 1) widest = l;
-    if (root && s_.threads() > 1 && widest < node.loops.size()) stage.parallel(node.loops[widest]);
-    if (node.updates == 0 || !node.accumulates) return;
+    const auto share = [&](Stage& definition) {
+      if (outside && s_.threads > 1 && widest < node.loops.size()) definition.parallel(node.loops[widest]);
+    };
+    if (const std::int64_t vectors = value("partial_" + node.role, 0); vectors > 0) {
+      if (const auto row = rule_.row_reduction(node)) {
+        const int lanes = s_.machine.lanes(node.element_bytes);
+        LaneReduction{node, node.reductions[*row], vectors * lanes, lanes}.schedule(schedule(), place);
+        share(stage);
+        Stage update = schedule()[node.role].update(0);
+        share(update);
+        return;
+      }
+    }
+    const int lanes = where.lanes;
+    if (lanes > 1) stage.vectorize(node.loops[0], lanes, Tail::GuardWithIf);
+    share(stage);
+    if (node.updates == 0 || !node.accumulates || node.loops.empty()) return;
     Stage update = schedule()[node.role].update(0);
     std::vector<std::string> order = {node.loops[0]};
     for (const auto& r : node.reductions) order.push_back(r.name);
     update.reorder(order);
     if (lanes > 1) update.vectorize(node.loops[0], lanes, Tail::GuardWithIf);
-    if (root && s_.threads() > 1 && widest < node.loops.size()) update.parallel(node.loops[widest]);
+    share(update);
   }
+
+  const std::string& out() const { return rule_.dependences().out().role; }
+  const std::string& loop(int level) const { return nest_->loops()[static_cast<std::size_t>(level)].name; }
 
   const PlacedStage& placed(const std::string& role) const {
     return *std::ranges::find_if(stages_, [&](const PlacedStage& s) { return s.node->role == role; });
@@ -455,6 +473,38 @@ class Emission {
 };
 
 }  // namespace
+
+Nest tiled_nest(const TiledStructure& rule, const KnobValues& values) {
+  const Subject& s = rule.subject();
+  const bool packing = values.get("pack", 0) == 1;
+  NestShape shape;
+  const std::size_t rank = s.rank();
+  const std::int64_t lanes = static_cast<std::int64_t>(
+      std::bit_floor(static_cast<std::uint64_t>(std::clamp<std::int64_t>(s.extent(0), 1, s.lanes))));
+  shape.tile.assign(rank, 1);
+  shape.block.assign(rank, 0);
+  // A tile may reach beyond the end only where all that follows the vector was padded when it was packed.
+  const bool padded = packing && rule.whole_blocks_are_readable();
+  shape.tile[0] = values.get("vectors", 1) * (padded && s.extent(0) < s.lanes ? s.lanes : lanes);
+  if (shape.tile[0] >= s.extent(0) + s.lanes) throw Pruned{"the last vector of the tile is beyond the end"};
+  shape.guard_vector = packing;
+  if (packing && s.extent(0) % shape.tile[0] != 0 && !padded)
+    throw Pruned{"blocks reach beyond the end, and not every operand is padded there"};
+  for (std::size_t p = 0; p < rank; ++p) {
+    if (p > 0) shape.tile[p] = values.get("tile_" + s.loop(p), 1);
+    shape.block[p] = values.get("block_" + s.loop(p), 0);
+  }
+  shape.innermost = static_cast<std::size_t>(values.get("innermost", 0));
+  shape.outermost = static_cast<std::size_t>(values.get("outermost", 0));
+  shape.parallel = s.threads > 1 ? values.get("parallel", 1) : 0;
+  std::string why;
+  auto nest = Nest::make(s, shape, why);
+  if (!nest) throw Pruned{why};
+  if (nest->waste() > most_waste) throw Pruned{"tiles compute too much beyond the ends"};
+  if (s.threads > 1 && nest->tasks() < s.threads && nest->iterations(0) >= s.threads)
+    throw Pruned{fmt::format("{} tasks for {} threads", nest->tasks(), s.threads)};
+  return *nest;
+}
 
 std::variant<Candidate, Pruned> emit_tiled(const TiledStructure& structure, const KnobValues& values) {
   try {

@@ -1,6 +1,9 @@
 #include "autoscheduler/tiled_structure.hpp"
 
 #include <algorithm>
+#include <numeric>
+
+#include "autoscheduler/tiled_emission.hpp"
 
 namespace heddle::autoscheduler {
 namespace {
@@ -108,6 +111,7 @@ bool TiledStructure::packs(const std::string& role) const {
   for (std::size_t i = 0; i < infos.size(); ++i) {
     if (infos[i].role != role) continue;
     if (infos[i].packing_order.empty() || !subject_.workload.composition().inputs[i].constant) return false;
+    if (d().operands.at(role).read_elsewhere) return false;  // there in blocks of another width
     return packed_dimension(role).has_value();
   }
   return false;
@@ -165,6 +169,96 @@ bool TiledStructure::whole_blocks_are_readable() const {
     }
   }
   return true;
+}
+
+std::optional<std::size_t> TiledStructure::row_reduction(const StageNode& stage) const {
+  if (stage.updates != 1 || !stage.accumulates || !stage.associative) return std::nullopt;
+  std::optional<std::size_t> along;
+  for (const Access& access : stage.accesses) {
+    if (!access.in_update || access.index.empty()) continue;
+    if (access.operand && d().operands.at(access.source).strides[0] != 1) return std::nullopt;
+    if (!access.index[0].affine) return std::nullopt;
+    for (std::size_t l = 0; l < access.index[0].coefficients.size(); ++l) {
+      if (access.index[0].coefficients[l] == 0) continue;
+      if (l < stage.loops.size() || access.index[0].coefficients[l] != 1) return std::nullopt;
+      if (along && *along != l - stage.loops.size()) return std::nullopt;
+      along = l - stage.loops.size();
+    }
+  }
+  if (along &&
+      stage.reductions[*along].extent < 2 * static_cast<std::int64_t>(subject_.machine.lanes(stage.element_bytes)))
+    return std::nullopt;
+  return along;
+}
+
+std::int64_t TiledStructure::usual(const SpaceKnob& knob) const {
+  if (knob.name == "pack") return 1;
+  if (knob.name.starts_with("place_")) return before_all;
+  if (knob.name.starts_with("partial_")) return 2;
+  // Short reductions are unrolled whole; others in twos, or in what else divides them.
+  if (knob.name.starts_with("unroll_") && knob.domain.front() != 0)
+    return d().stage(knob.name.substr(7)).reductions.front().extent % 2 == 0 ? 2 : 4;
+  return knob.domain.front();
+}
+
+std::vector<SpaceKnob> TiledStructure::knobs() const {
+  const auto up_to = [](std::vector<std::int64_t> domain, std::int64_t most) {
+    std::erase_if(domain, [&](std::int64_t v) { return v > most; });
+    return domain;
+  };
+  std::vector<SpaceKnob> knobs;
+  const Subject& s = subject_;
+  const std::size_t rank = s.rank();
+  const std::int64_t vectors = std::max<std::int64_t>(1, (s.extent(0) + s.lanes - 1) / s.lanes);
+  knobs.push_back({"vectors", up_to({1, 2, 3, 4, 6, 8}, vectors)});
+  std::vector<std::int64_t> open = {0};
+  for (std::size_t p = 1; p < rank; ++p) {
+    if (s.extent(p) == 1) continue;
+    open.push_back(static_cast<std::int64_t>(p));
+    knobs.push_back(
+        {"tile_" + s.loop(p), up_to(accumulates_ ? std::vector<std::int64_t>{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13, 14}
+                                                 : std::vector<std::int64_t>{1, 2, 4, 8},
+                                    s.extent(p))});
+  }
+  if (open.size() > 1) {
+    knobs.push_back({"innermost", open, false});
+    knobs.push_back({"outermost", open, false});
+  }
+  for (std::size_t p = 0; p < rank; ++p)
+    if (s.extent(p) >= (p == 0 ? 8 * s.lanes : 16)) knobs.push_back({"block_" + s.loop(p), {0, 2, 4, 8, 16, 32, 64}});
+  if (s.threads > 1) {
+    std::vector<std::int64_t> fused(std::min<std::size_t>(open.size() + 1, 4));
+    std::iota(fused.begin(), fused.end(), 1);
+    knobs.push_back({"parallel", fused});
+  }
+  for (const auto& c : choices_) {
+    if (c.role == TileRole::accumulator) {
+      knobs.push_back({"unroll_" + c.node->role, c.node->reduction_steps() <= 32
+                                                     ? std::vector<std::int64_t>{0, 1, 2, 4, 8}
+                                                     : std::vector<std::int64_t>{1, 2, 4, 8}});
+      if (c.node->reductions.size() > 1) {
+        std::vector<std::int64_t> inner(c.node->reductions.size());
+        std::iota(inner.begin(), inner.end(), 0);
+        knobs.push_back({"inner_" + c.node->role, inner, false});
+      }
+      if (c.node->reductions.size() == 1 && c.node->reductions[0].extent >= 256)
+        knobs.push_back({"depth_" + c.node->role, {0, 128, 256, 512}});
+      for (const std::string& role : panels(c)) knobs.push_back({"panel_" + role, {0, 1}, false});
+    }
+    if (c.role == TileRole::producer) {
+      std::vector<std::int64_t> domain = {at_tile, at_row, at_block, before_all};
+      if (c.node->updates == 0) {
+        domain.insert(domain.begin(), in_expression);
+        domain.push_back(sliding);
+      }
+      knobs.push_back({"place_" + c.node->role, domain, false});
+      if (row_reduction(*c.node)) knobs.push_back({"partial_" + c.node->role, {0, 1, 2, 4}});
+    }
+  }
+  bool packable = false;
+  for (const auto& [role, operand] : d().operands) packable = packable || packs(role);
+  if (packable) knobs.push_back({"pack", {0, 1}, false});
+  return knobs;
 }
 
 }  // namespace heddle::autoscheduler

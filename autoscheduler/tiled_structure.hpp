@@ -43,6 +43,11 @@ class TiledStructure {
   std::optional<std::string> packed_dimension(const std::string& role) const;
   /// Whether everything that an accumulator reads along the vector is padded to whole blocks when it is packed.
   bool whole_blocks_are_readable() const;
+  /// The reduction of a stage that runs along memory, so that a vector can hold partial results of it.
+  std::optional<std::size_t> row_reduction(const StageNode& stage) const;
+  std::vector<SpaceKnob> knobs() const;
+  /// A value for a knob that is seldom bad.
+  std::int64_t usual(const SpaceKnob& knob) const;
   /// Operands of an accumulator that are made at run time, follow the vector and are used again for other places.
   std::vector<std::string> panels(const StageChoice& choice) const;
 

@@ -83,10 +83,11 @@ std::vector<Array> draw_inputs(const Workload& workload, const SymbolValues& sym
   return inputs;
 }
 
-std::string difference(const Workload& workload, std::span<const Array> outputs, std::span<const Array> want) {
+std::string difference(const Workload& workload, std::span<const Array> outputs, const Expectation& expected) {
   const Tolerance tolerance = workload.tolerance();
+  const std::vector<Array>& want = expected.outputs;
   for (std::size_t i = 0; i < want.size(); ++i) {
-    std::string found = mismatch(outputs[i], want[i], tolerance);
+    std::string found = mismatch(outputs[i], want[i], tolerance, expected.largest[i]);
     // Through double, integers beyond 2^53 would look alike.
     const bool exact = tolerance.relative == 0 && tolerance.of_largest == 0 && !is_float(want[i].dtype());
     if (found.empty() && exact && !(outputs[i] == want[i]))

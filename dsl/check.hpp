@@ -32,6 +32,6 @@ std::vector<Array> draw_inputs(const Workload& workload, const SymbolValues& sym
                                std::mt19937_64& random);
 
 /// Empty if every output agrees with the oracle's within the workload's tolerance; else which does not, and where.
-std::string difference(const Workload& workload, std::span<const Array> outputs, std::span<const Array> want);
+std::string difference(const Workload& workload, std::span<const Array> outputs, const Expectation& want);
 
 }  // namespace heddle

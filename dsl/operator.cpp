@@ -64,10 +64,10 @@ Halide::Expr Operand::broadcast(const std::vector<Halide::Expr>& logical_index) 
   return at(index);
 }
 
-Reduction::Reduction(const std::vector<Dimension>& innermost_first) {
+Reduction::Reduction(const std::vector<Dimension>& innermost_first, const std::string& name) {
   Halide::Region region;
   for (const auto& dimension : innermost_first) region.emplace_back(0, dimension.extent);
-  domain_ = Halide::RDom(region, "r");
+  domain_ = Halide::RDom(region, name);
   for (std::size_t i = 0; i < innermost_first.size(); ++i)
     names_[domain_[static_cast<int>(i)].name()] = innermost_first[i].name;
 }
@@ -91,7 +91,8 @@ Halide::Var Algorithm::loop(std::string_view name) const {
 }
 
 Reduction Algorithm::reduce(const std::vector<Reduction::Dimension>& innermost_first) {
-  Reduction reduction(innermost_first);
+  Reduction reduction(innermost_first, reductions == 0 ? "r" : fmt::format("r{}", reductions));
+  ++reductions;
   reduction_names.insert(reduction.names().begin(), reduction.names().end());
   return reduction;
 }

@@ -56,6 +56,9 @@ enum class SpecialValues { exact, ignored };
 struct Tolerance {
   double relative = 0;
   double of_largest = 0;
+  /// An operand's error may arrive whole though the result is small: clips and other activations, sums. The largest
+  /// value that counts is then the operand's.
+  bool carries_errors = false;
   SpecialValues special_values = SpecialValues::exact;
   std::string reason;  ///< why this much: operation counts, library function errors
 };
@@ -116,7 +119,8 @@ class Reduction {
     std::string name;
     Halide::Expr extent;
   };
-  explicit Reduction(const std::vector<Dimension>& innermost_first);
+  /// `name`: Halide's of the domain. Two reductions of one pipeline need two.
+  explicit Reduction(const std::vector<Dimension>& innermost_first, const std::string& name = "r");
   Halide::RVar operator[](std::string_view name) const;
   const Halide::RDom& domain() const { return domain_; }
   const std::map<std::string, std::string>& names() const { return names_; }  ///< Halide's name -> ours
@@ -144,6 +148,7 @@ class Algorithm {
   Reduction reduce(const std::vector<Reduction::Dimension>& innermost_first);
 
   // For the builder of pipelines.
+  int reductions = 0;
   std::vector<Halide::Param<int>> symbols;
   std::map<std::string, std::string> reduction_names;
 };

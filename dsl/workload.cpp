@@ -10,6 +10,13 @@
 namespace heddle {
 namespace {
 
+double largest_magnitude(const Array& array) {
+  double largest = 0;
+  for (std::int64_t i = 0; i < array.size(); ++i)
+    if (const double value = array.at(i); std::isfinite(value)) largest = std::max(largest, std::abs(value));
+  return largest;
+}
+
 /// One dimension of a packed operand's buffer: the whole logical dimension, or a block's remainder or quotient.
 struct PackedDimension {
   int logical = 0;
@@ -365,7 +372,7 @@ std::vector<BufferView> Workload::output_views() const {
   return views;
 }
 
-std::vector<Array> Workload::reference(std::span<const Array> inputs, const SymbolValues& known) const {
+Expectation Workload::expect(std::span<const Array> inputs, const SymbolValues& known) const {
   if (inputs.size() != inputs_.size())
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("workload {} takes {} inputs, not {}", name(), inputs_.size(), inputs.size()));
@@ -376,6 +383,7 @@ std::vector<Array> Workload::reference(std::span<const Array> inputs, const Symb
   for (const auto& [symbol, value] : symbols) replacements[symbol] = value;
 
   std::vector<Array> values(inputs.begin(), inputs.end());
+  std::vector<double> largest(inputs.size(), 0);  // what callers give has no error
   for (const auto& node : composition_.nodes) {
     std::vector<Array> in;
     for (const int operand : node.operands) in.push_back(values.at(static_cast<std::size_t>(operand)));
@@ -389,11 +397,19 @@ std::vector<Array> Workload::reference(std::span<const Array> inputs, const Symb
       out.emplace_back(types_.at(first + i).dtype, std::move(shape));
     }
     node.op->reference(attributes, in, out);
+    double carried = 0;
+    if (node.op->tolerance(attributes, types_of(in)).carries_errors)
+      for (const int operand : node.operands)
+        carried = std::max(carried, largest.at(static_cast<std::size_t>(operand)));
+    for (const Array& array : out) largest.push_back(std::max(carried, largest_magnitude(array)));
     values.insert(values.end(), out.begin(), out.end());
   }
-  std::vector<Array> results;
-  for (const int output : composition_.outputs) results.push_back(values.at(static_cast<std::size_t>(output)));
-  return results;
+  Expectation expected;
+  for (const int output : composition_.outputs) {
+    expected.outputs.push_back(values.at(static_cast<std::size_t>(output)));
+    expected.largest.push_back(largest.at(static_cast<std::size_t>(output)));
+  }
+  return expected;
 }
 
 Tolerance Workload::tolerance() const {
@@ -540,15 +556,13 @@ SymbolValues bind_symbols(std::span<const TensorType> types, std::span<const Sha
   return symbols;
 }
 
-std::string mismatch(const Array& got, const Array& want, const Tolerance& tolerance) {
+std::string mismatch(const Array& got, const Array& want, const Tolerance& tolerance, double largest) {
   if (got.dtype() != want.dtype() || got.shape() != want.shape())
     return fmt::format("got {} {}, expected {} {}", to_string(got.dtype()), to_string(got.shape()),
                        to_string(want.dtype()), to_string(want.shape()));
   if (is_integer(got.dtype()) && tolerance.relative == 0 && tolerance.of_largest == 0 && got == want) return "";
   const std::int64_t count = want.size();
-  double largest = 0;
-  for (std::int64_t i = 0; i < count; ++i)
-    if (const double w = want.at(i); std::isfinite(w)) largest = std::max(largest, std::abs(w));
+  largest = std::max(largest, largest_magnitude(want));
   std::int64_t wrong = 0, first = -1;
   double worst = 0;
   for (std::int64_t i = 0; i < count; ++i) {

@@ -45,6 +45,14 @@ struct BufferView {
   Extent elements;                          ///< allocated
 };
 
+/// What the oracle says of a workload's outputs.
+struct Expectation {
+  std::vector<Array> outputs;
+  /// Of each output: the largest finite magnitude that its errors are relative to, which is its own or, where errors
+  /// are carried on, that of a value before it.
+  std::vector<double> largest;
+};
+
 /// The unit of compiling, tuning, testing and measuring: {pipeline factory, types, oracle, canonical text}.
 class Workload {
  public:
@@ -81,7 +89,10 @@ class Workload {
 
   /// The oracle: every node's double reference in turn. Arrays are logical, row-major; symbols come from their shapes,
   /// those that no shape gives away from `symbols`.
-  std::vector<Array> reference(std::span<const Array> inputs, const SymbolValues& symbols = {}) const;
+  Expectation expect(std::span<const Array> inputs, const SymbolValues& symbols = {}) const;
+  std::vector<Array> reference(std::span<const Array> inputs, const SymbolValues& symbols = {}) const {
+    return expect(inputs, symbols).outputs;
+  }
   Tolerance tolerance() const;  ///< the sum over the nodes
   Extent flops() const;
   Extent bytes() const;  ///< each input and output once
@@ -103,7 +114,8 @@ Array pack(const Array& logical, const OperandInfo& operand, const Packing& pack
 SymbolValues bind_symbols(std::span<const TensorType> types, std::span<const Shape> shapes, SymbolValues symbols = {});
 
 /// Where two tensors first differ by more than the tolerance; empty if nowhere. Infinities must be equal, NaN meets NaN
-/// (unless special values are ignored: then those elements are skipped).
-std::string mismatch(const Array& got, const Array& want, const Tolerance& tolerance);
+/// (unless special values are ignored: then those elements are skipped). `largest`: where a value before `want` was
+/// larger than any of its own.
+std::string mismatch(const Array& got, const Array& want, const Tolerance& tolerance, double largest = 0);
 
 }  // namespace heddle

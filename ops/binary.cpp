@@ -32,6 +32,7 @@ struct Row {
   bool in_f64 = true;              ///< false: its helper is f32's
   bool floats_need_first = false;  ///< floats are taken only where the first parameter is set
   bool broadcast_both = true;      ///< false: b broadcasts to a alone
+  bool carries_errors = false;     ///< as of a Tolerance
 };
 
 Expr constant(const Expr& like, double value) { return math::constant(like.type(), value); }
@@ -111,7 +112,8 @@ std::vector<Row> arithmetic() {
        .reference = [](double a, double b, Parameters) { return a + b; },
        .integers = [](Wide a, Wide b, Parameters, DType) { return a + b; },
        .ulps = 1,
-       .reason = "the sum is rounded"},
+       .reason = "the sum is rounded",
+       .carries_errors = true},
       {.name = "sub",
        .summary = "a - b",
        .types = Accepts::numbers,
@@ -119,7 +121,8 @@ std::vector<Row> arithmetic() {
        .reference = [](double a, double b, Parameters) { return a - b; },
        .integers = [](Wide a, Wide b, Parameters, DType) { return a - b; },
        .ulps = 1,
-       .reason = "the difference is rounded"},
+       .reason = "the difference is rounded",
+       .carries_errors = true},
       {.name = "mul",
        .summary = "a b",
        .types = Accepts::numbers,
@@ -166,13 +169,15 @@ std::vector<Row> arithmetic() {
        .types = Accepts::numbers,
        .algorithm = [](const Expr& a, const Expr& b, Parameters) { return math::maximum_of(a, b); },
        .reference = [](double a, double b, Parameters) { return nan_or(a, b, a > b ? a : b); },
-       .integers = [](Wide a, Wide b, Parameters, DType) { return a > b ? a : b; }},
+       .integers = [](Wide a, Wide b, Parameters, DType) { return a > b ? a : b; },
+       .carries_errors = true},
       {.name = "min",
        .summary = "the smaller of a and b; NaN if either is",
        .types = Accepts::numbers,
        .algorithm = [](const Expr& a, const Expr& b, Parameters) { return math::minimum_of(a, b); },
        .reference = [](double a, double b, Parameters) { return nan_or(a, b, a < b ? a : b); },
-       .integers = [](Wide a, Wide b, Parameters, DType) { return a < b ? a : b; }},
+       .integers = [](Wide a, Wide b, Parameters, DType) { return a < b ? a : b; },
+       .carries_errors = true},
       {.name = "prelu",
        .summary = "a if a >= 0, else a times the slope b; the slope broadcasts to a",
        .types = Accepts::signed_numbers,
@@ -337,7 +342,9 @@ class Binary final : public TableOperator {
 
   Tolerance tolerance(const Json&, std::span<const TensorType> in) const override {
     if (row_.to_boolean) return exact_tolerance("a truth value");
-    return float_tolerance(in[0].dtype, row_.ulps, row_.reason);
+    Tolerance t = float_tolerance(in[0].dtype, row_.ulps, row_.reason);
+    t.carries_errors = row_.carries_errors;
+    return t;
   }
 
   std::vector<Case> cases() const override;

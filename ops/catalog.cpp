@@ -13,6 +13,7 @@ namespace heddle {
 namespace ops {
 
 // One row an operator; unary.cpp and binary.cpp hold tables of their own.
+const Operator& attention();
 const Operator& average_pool();
 const Operator& batch_norm();
 const Operator& cast();
@@ -53,6 +54,7 @@ const Operator& where();
 namespace {
 
 constexpr auto rows = {
+    attention,
     average_pool,
     batch_norm,
     cast,

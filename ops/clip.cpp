@@ -55,7 +55,9 @@ struct Clip {
   }
 
   static Tolerance tolerance(const Attributes&, std::span<const TensorType> in) {
-    return {.relative = 2 * unit_roundoff(in[0].dtype), .reason = "the bounds are rounded to the element type"};
+    return {.relative = 2 * unit_roundoff(in[0].dtype),
+            .carries_errors = true,
+            .reason = "the bounds are rounded to the element type"};
   }
 
   static std::vector<Case> cases() {

@@ -71,7 +71,7 @@ Tolerance float_tolerance(DType type, double ulps, std::string reason) {
   return tolerance;
 }
 
-Tolerance exact_tolerance(std::string reason) { return {0, 0, SpecialValues::exact, std::move(reason)}; }
+Tolerance exact_tolerance(std::string reason) { return {.reason = std::move(reason)}; }
 
 Tolerance moved() { return exact_tolerance("elements are moved, not computed"); }
 

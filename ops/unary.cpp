@@ -31,6 +31,7 @@ struct Row {
   double low = -4, high = 4;
   std::vector<double> extremes = float_extremes();
   bool to_boolean = false;
+  bool carries_errors = false;  ///< as of a Tolerance
 };
 
 Expr constant(const Expr& like, double value) { return math::constant(like.type(), value); }
@@ -82,7 +83,7 @@ bool infinite(double x, Parameters p) { return std::isinf(x) && (x > 0 ? p[1] : 
 
 std::vector<Row> activations() {
   const double selu_alpha = 1.67326319217681884765625, selu_gamma = 1.05070102214813232421875;
-  return {
+  std::vector<Row> rows = {
       {.name = "relu",
        .summary = "max(x, 0)",
        .types = Accepts::signed_numbers,
@@ -234,6 +235,8 @@ std::vector<Row> activations() {
        .parameters = {{"bias", 0}, {"lambd", 0.5}},
        .variations = {{{"bias", 0.3}, {"lambd", 0.75}}}},
   };
+  for (Row& row : rows) row.carries_errors = true;
+  return rows;
 }
 
 std::vector<Row> arithmetic() {
@@ -440,6 +443,7 @@ class Unary final : public TableOperator {
     if (row_.to_boolean) return exact_tolerance("a truth value");
     Tolerance t = float_tolerance(in[0].dtype, row_.ulps, row_.reason);
     if (is_float(in[0].dtype)) t.of_largest += row_.absolute_ulps * 0x1p-23;
+    t.carries_errors = row_.carries_errors;
     return t;
   }
 

@@ -130,7 +130,7 @@ int run(const Options& options) {
     const auto found = reference.find(value.name);
     if (found == reference.end()) continue;
     const Array got = output_array(session, i);
-    const Tolerance whole{0, is_float(got.dtype()) ? 1e-3 : 0, SpecialValues::exact, "whole model"};
+    const Tolerance whole{.of_largest = is_float(got.dtype()) ? 1e-3 : 0, .reason = "whole model"};
     const auto expected = as_shape(found->second, got);
     const std::string difference = expected ? mismatch(got, *expected, whole) : "another number of elements";
     if (!difference.empty()) ++wrong;

@@ -13,6 +13,7 @@
 #include "autoscheduler/subject.hpp"
 #include "base/error.hpp"
 #include "ops/catalog.hpp"
+#include "tests/autoscheduler/stencils.hpp"
 #include "tests/support/inputs.hpp"
 #include "tests/support/run.hpp"
 
@@ -30,7 +31,8 @@ struct Job {
 };
 
 Workload workload_of(const Job& job, int threads) {
-  const bool spatial = job.op->kind() == OperatorKind::window && job.test.inputs[0].rank() == 4;
+  const bool spatial = job.op->layout() == LayoutPreference::channels_last && job.op->kind() == OperatorKind::window &&
+                       job.test.inputs[0].rank() == 4;
   return spatial ? testing::channels_last_form(*job.op, job.test, threads)
                  : Workload::of(*job.op, job.test.attributes, job.test.inputs, {}, threads);
 }
@@ -87,7 +89,9 @@ std::vector<Job> jobs() {
   const char* chosen = std::getenv("HEDDLE_CASE");
   const std::string only = chosen == nullptr ? "" : chosen;
   std::vector<Job> all;
-  for (const Operator* op : catalog()) {
+  std::vector<const Operator*> operators(catalog().begin(), catalog().end());
+  operators.push_back(&testing::stencils());
+  for (const Operator* op : operators) {
     const auto cases = op->cases();
     // Elementwise functions differ in an expression only.
     const std::size_t count = op->kind() == OperatorKind::elementwise ? 1 : cases.size();

@@ -191,7 +191,7 @@ void schedule_plainly(Pipeline& pipeline, int vectors) {
 
 std::string compare(const Workload& workload, const std::vector<Array>& inputs, const std::vector<Array>& outputs,
                     const SymbolValues& symbols) {
-  return difference(workload, outputs, workload.reference(inputs, symbols));
+  return difference(workload, outputs, workload.expect(inputs, symbols));
 }
 
 }  // namespace heddle::testing

@@ -1,0 +1,429 @@
+// Several nests, one after the other or one within the other.
+//
+// Some stages of a pipeline are worth loops of their own: reductions that another one reads (the scores of an
+// attention), stencils of stencils. A knob says for each of them whether it is computed before everything, at the
+// output's outermost loop, or with its reader; each nest is a tiled structure of what it computes, with its own knobs.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "autoscheduler/estimate.hpp"
+#include "autoscheduler/tiled_emission.hpp"
+
+namespace heddle::autoscheduler {
+namespace {
+
+/// Values of a stage's knob.
+enum Nesting : std::int64_t { with_reader, before_everything, at_outermost_loop };
+
+/// Some of a pipeline's stages with their own nest.
+struct Part {
+  Subject subject;
+  TiledStructure structure;
+  Part(Subject of) : subject(std::move(of)), structure(subject) {}  // NOLINT: parts are made in place
+};
+
+/// Names of knobs that belong to a stage, whatever nest it is in, carry the stage's name already.
+bool names_stage(const std::string& knob) {
+  for (const char* start : {"place_", "unroll_", "inner_", "depth_", "panel_", "partial_"})
+    if (knob.starts_with(start)) return true;
+  return false;
+}
+
+/// Whose nests there are, producers first; the output last.
+using Cut = std::map<std::string, std::int64_t>;
+
+class Staged final : public SketchRule {
+ public:
+  explicit Staged(const Subject& subject) : subject_(subject) {
+    sketch_.name = "staged";
+    sketch_.summary = "several nests, each with its register tile";
+    const TiledStructure whole(subject_);
+    for (const StageChoice& c : whole.choices()) {
+      const StageNode& node = *c.node;
+      const bool has_loops = std::ranges::any_of(node.box, [](const Interval& i) { return i.extent > 1; });
+      if (c.role != TileRole::producer || !has_loops || (node.updates > 0 && !node.accumulates)) continue;
+      if (node.updates > 0 && whole.row_reduction(node)) continue;  // no tile: its rows are one value each
+      candidates_.push_back(node.role);
+    }
+    if (candidates_.empty()) return;
+    Cut all;
+    for (const auto& role : candidates_) {
+      all[role] = before_everything;
+      sketch_.knobs.push_back({"own_" + role, {with_reader, before_everything, at_outermost_loop}, false});
+    }
+    for (const auto& role : anchors(all)) add_knobs(root_part(all, role).structure.knobs(), role);
+    add_knobs(whole.knobs(), d().out().role);
+  }
+
+  bool fits() const { return !candidates_.empty(); }
+  const Sketch& sketch() const override { return sketch_; }
+
+  std::variant<Candidate, Pruned> emit(const std::vector<std::int64_t>& values) const override {
+    try {
+      return make(values);
+    } catch (const Pruned& pruned) {
+      return pruned;
+    }
+  }
+
+  std::vector<std::vector<std::int64_t>> defaults() const override;
+
+ private:
+  using Values = std::map<std::string, std::int64_t>;
+
+  const Dependences& d() const { return subject_.dependences; }
+
+  void add_knobs(const std::vector<SpaceKnob>& knobs, const std::string& role) {
+    for (SpaceKnob knob : knobs) {
+      if (!names_stage(knob.name)) knob.name = role + "." + knob.name;
+      if (std::ranges::none_of(sketch_.knobs, [&](const SpaceKnob& k) { return k.name == knob.name; }))
+        sketch_.knobs.push_back(std::move(knob));
+    }
+  }
+
+  std::vector<std::string> anchors(const Cut& cut) const {
+    std::vector<std::string> roles;
+    for (const StageNode& stage : d().stages)
+      if (const auto own = cut.find(stage.role); own != cut.end() && own->second != with_reader)
+        roles.push_back(stage.role);
+    roles.push_back(d().out().role);
+    return roles;
+  }
+
+  /// Whether the box of a stage is just what its readers ask for, wherever they are.
+  bool is_exact(const std::string& role) const {
+    if (role == d().out().role) return subject_.exact;
+    for (const StageNode* reader : d().consumers(role)) {
+      for (const Access& access : reader->accesses)
+        if (access.source == role &&
+            std::ranges::any_of(access.index, [](const AffineIndex& i) { return !i.affine || i.clamped; }))
+          return false;
+      if (!is_exact(reader->role)) return false;
+    }
+    return true;
+  }
+
+  const Part& part(const Cut& cut, const std::string& role, const Box& box, int threads,
+                   const std::optional<Subject::Home>& home, bool exact) const {
+    std::string key = fmt::format("{} {} {}", role, threads, exact ? 1 : 0);
+    if (home) key += fmt::format(" {} {}", home->stage, home->loop);
+    for (const auto& interval : box) key += fmt::format(" {}+{}", interval.min, interval.extent);
+    Subject made{
+        subject_.workload, subject_.machine, isolate(d(), anchors(cut), role, box), {}, 1, threads, home, exact};
+    if (role == d().out().role)
+      for (const auto& [anchor, own] : cut)
+        if (const auto read = made.dependences.operands.find(copy_of(d().stage(anchor)));
+            read != made.dependences.operands.end())
+          read->second.within_loops = own == at_outermost_loop;
+    // What lies apart is told from the rest by what is an operand.
+    for (const auto& stage : made.dependences.stages) key += " " + stage.role;
+    for (const auto& [operand, node] : made.dependences.operands)
+      key += (node.within_loops ? " ^" : node.read_elsewhere ? " ~" : " ") + operand;
+    const std::scoped_lock lock(mutex_);
+    const auto known = parts_.find(key);
+    if (known != parts_.end()) return *known->second;
+    if (role == d().out().role) {
+      made.order = subject_.order;
+      made.lanes = subject_.lanes;
+    } else {
+      std::vector<std::int64_t> strides(box.size());
+      for (std::size_t i = 0; i < strides.size(); ++i) strides[i] = static_cast<std::int64_t>(i);
+      order_loops(made, strides);
+    }
+    return *parts_.emplace(key, std::make_unique<Part>(std::move(made))).first->second;
+  }
+
+  const Part& root_part(const Cut& cut, const std::string& role) const {
+    std::optional<Subject::Home> home;
+    if (role != d().out().role) home.emplace();
+    return part(cut, role, d().stage(role).box, subject_.threads, home, is_exact(role));
+  }
+
+  /// At the outermost loop of the output's nest.
+  const Part& nested_part(const Cut& cut, const std::string& role, const Nest& nest) const {
+    const Subject& out = root_part(cut, d().out().role).subject;
+    bool exact = is_exact(role) && out.exact;
+    for (std::size_t p = 0; p < out.rank(); ++p) {
+      const std::int64_t edge = nest.shape().tile[p] * std::max<std::int64_t>(1, nest.shape().block[p]);
+      exact = exact && (nest.shape().block[p] == 0 || out.extent(p) % edge == 0);
+    }
+    const auto regions = d().regions(d().out().role, nest.region(nest.levels() - 1));
+    return part(cut, role, regions.at(role), 1, Subject::Home{d().out().role, nest.loops().back().name}, exact);
+  }
+
+  /// Throws Pruned where a stage would have to be in two places.
+  void check(const Cut& cut, const std::vector<const Part*>& parts) const {
+    for (const auto& [role, own] : cut) {
+      if (own != at_outermost_loop) continue;
+      for (const Part* part : parts) {
+        const StageNode& anchor = part->subject.dependences.out();
+        const bool reads = part->subject.dependences.operands.contains(copy_of(d().stage(role)));
+        if (!reads || anchor.role == d().out().role) continue;
+        for (const auto& [other, where] : cut)
+          if (copy_of(d().stage(other)) == anchor.role && where != at_outermost_loop)
+            throw Pruned{fmt::format("{} is read before the output's loops, where it would be computed", role)};
+      }
+    }
+  }
+
+  /// Stages that several nests read without being one.
+  std::set<std::string> shared(const std::vector<const Part*>& parts) const {
+    std::set<std::string> seen, twice;
+    for (const Part* part : parts)
+      for (const StageNode& stage : part->subject.dependences.stages)
+        if (!seen.insert(stage.role).second) twice.insert(stage.role);
+    return twice;
+  }
+
+  Cut cut_of(const KnobValues& values) const {
+    Cut cut;
+    for (const auto& role : candidates_) cut[role] = values.get("own_" + role, before_everything);
+    return cut;
+  }
+
+  Candidate make(const std::vector<std::int64_t>& values) const {
+    const Cut cut = cut_of(KnobValues(sketch_.knobs, values));
+    const std::string& out = d().out().role;
+    const auto knobs_of = [&](const std::string& role) { return KnobValues(sketch_.knobs, values, role + "."); };
+    const Nest nest = tiled_nest(root_part(cut, out).structure, knobs_of(out));
+    const std::vector<std::string> roles = anchors(cut);
+    std::vector<const Part*> parts;
+    for (const auto& role : roles) {
+      const auto own = cut.find(role);
+      const bool nested = own != cut.end() && own->second == at_outermost_loop;
+      if (nested && nest.levels() < 2) throw Pruned{"the output has one loop only, which is its tiles'"};
+      parts.push_back(nested ? &nested_part(cut, role, nest) : &root_part(cut, role));
+    }
+    check(cut, parts);
+    for (const auto& role : shared(parts)) {
+      if (d().stage(role).updates > 0) throw Pruned{fmt::format("{} is read by two nests and is none", role)};
+      if (knobs_of(out).get("place_" + role, in_expression) != in_expression)
+        throw Pruned{fmt::format("{} cannot be placed in two nests", role)};
+    }
+    Candidate result;
+    for (std::size_t i = roles.size(); i-- > 0;) {
+      auto made = emit_tiled(parts[i]->structure, knobs_of(roles[i]));
+      if (auto* pruned = std::get_if<Pruned>(&made)) throw Pruned{fmt::format("{}: {}", roles[i], pruned->reason)};
+      add(result, std::get<Candidate>(made), roles[i], *parts[i], nest);
+    }
+    result.features["estimate"] = log_feature(result.estimate);
+    result.features["nests"] = static_cast<double>(roles.size());
+    for (const auto& [role, own] : cut) result.features["own." + role] = static_cast<double>(own);
+    return result;
+  }
+
+  void add(Candidate& result, const Candidate& made, const std::string& role, const Part& part,
+           const Nest& nest) const {
+    Schedule& schedule = result.implementation.schedule;
+    if (const StageNode& anchor = d().stage(role); copy_of(anchor) != role) schedule[role].in(copy_of(anchor));
+    for (const auto& line : made.implementation.schedule.lines) schedule.lines.push_back(line);
+    for (const auto& packing : made.implementation.packings) result.implementation.packings.push_back(packing);
+    result.estimate += made.estimate * times(part, nest);
+    const bool is_out = role == d().out().role;
+    for (const auto& [name, value] : made.features) result.features[is_out ? name : role + "/" + name] = value;
+  }
+
+  /// How often a nest runs, over the threads that share its runs.
+  double times(const Part& part, const Nest& nest) const {
+    if (!part.subject.home || part.subject.home->stage.empty()) return 1;
+    const double runs = static_cast<double>(nest.iterations(nest.levels() - 1));
+    return runs / std::min<double>(static_cast<double>(nest.tasks()), subject_.threads);
+  }
+
+  struct Found {
+    Values values;
+    double estimate = std::numeric_limits<double>::infinity();
+  };
+  const Found& optimum(const Part& part, const std::set<std::string>& inlined) const;
+  Found total(const Cut& cut) const;
+  Cut descend(Cut cut, Found& best) const;
+  std::vector<std::int64_t> vector_of(const Cut& cut, const Values& values) const;
+
+  const Subject& subject_;
+  Sketch sketch_;
+  std::vector<std::string> candidates_;
+  mutable std::mutex mutex_;
+  mutable std::map<std::string, std::unique_ptr<Part>> parts_;
+  mutable std::map<std::pair<const Part*, std::set<std::string>>, Found> optima_;
+};
+
+/// The best knobs of a nest by estimate: from a few starts, one knob after the other.
+const Staged::Found& Staged::optimum(const Part& part, const std::set<std::string>& inlined) const {
+  const auto key = std::pair(&part, inlined);
+  if (const auto known = optima_.find(key); known != optima_.end()) return known->second;
+  const std::vector<SpaceKnob> knobs = part.structure.knobs();
+  std::vector<std::int64_t> best(knobs.size());
+  double least = std::numeric_limits<double>::infinity();
+  const auto is_inlined = [&](const SpaceKnob& knob) {
+    return knob.name.starts_with("place_") && inlined.contains(knob.name.substr(6));
+  };
+  const auto estimate = [&](const std::vector<std::int64_t>& values) {
+    const auto made = emit_tiled(part.structure, KnobValues(knobs, values));
+    return std::holds_alternative<Candidate>(made) ? std::get<Candidate>(made).estimate
+                                                   : std::numeric_limits<double>::infinity();
+  };
+  for (const std::size_t start : {1U, 0U, 2U}) {
+    std::vector<std::int64_t> values(knobs.size());
+    for (std::size_t k = 0; k < knobs.size(); ++k) {
+      values[k] = is_inlined(knobs[k]) ? static_cast<std::int64_t>(in_expression) : part.structure.usual(knobs[k]);
+      if (knobs[k].name == "vectors" || knobs[k].name == "innermost")
+        values[k] = knobs[k].domain[std::min(start, knobs[k].domain.size() - 1)];
+    }
+    double now = estimate(values);
+    for (int sweep = 0; sweep < 3; ++sweep) {
+      const double before = now;
+      for (std::size_t k = 0; k < knobs.size(); ++k) {
+        if (is_inlined(knobs[k])) continue;
+        for (const std::int64_t v : knobs[k].domain) {
+          std::vector<std::int64_t> other = values;
+          other[k] = v;
+          const double e = estimate(other);
+          if (e < now) {
+            now = e;
+            values = other;
+          }
+        }
+      }
+      if (!(now < before)) break;
+    }
+    if (now < least) {
+      least = now;
+      best = values;
+    }
+  }
+  Found found;
+  found.estimate = least;
+  for (std::size_t k = 0; k < knobs.size(); ++k) found.values[knobs[k].name] = best[k];
+  return optima_.emplace(key, std::move(found)).first->second;
+}
+
+/// Every nest at its best under a cut.
+Staged::Found Staged::total(const Cut& cut) const {
+  const std::string& out = d().out().role;
+  Found all;
+  all.estimate = 0;
+  std::vector<const Part*> parts;
+  const std::vector<std::string> roles = anchors(cut);
+  for (const auto& role : roles) parts.push_back(&root_part(cut, role));
+  const std::set<std::string> inlined = shared(parts);
+  for (const auto& role : inlined)
+    if (d().stage(role).updates > 0) return {};
+  const auto add = [&](const std::string& role, const Found& found, double runs) {
+    all.estimate += found.estimate * runs;
+    for (const auto& [name, value] : found.values)
+      if (!names_stage(name)) all.values[role + "." + name] = value;
+      else all.values.emplace(name, value);
+  };
+  const Found& last = optimum(*parts.back(), inlined);
+  if (!std::isfinite(last.estimate)) return {};
+  add(out, last, 1);
+  std::vector<SpaceKnob> names;
+  std::vector<std::int64_t> chosen;
+  for (const auto& [name, value] : last.values) {
+    names.push_back({name, {value}});
+    chosen.push_back(value);
+  }
+  try {
+    const Nest nest = tiled_nest(parts.back()->structure, KnobValues(names, chosen));
+    for (std::size_t i = 0; i + 1 < roles.size(); ++i) {
+      if (cut.at(roles[i]) == at_outermost_loop) {
+        if (nest.levels() < 2) return {};
+        parts[i] = &nested_part(cut, roles[i], nest);
+      }
+      add(roles[i], optimum(*parts[i], inlined), times(*parts[i], nest));
+    }
+    check(cut, parts);
+  } catch (const Pruned&) {
+    return {};
+  }
+  return all;
+}
+
+/// One stage after the other to where it is best.
+Cut Staged::descend(Cut cut, Found& best) const {
+  constexpr double worth_it = 0.995;
+  best = total(cut);
+  for (int sweep = 0; sweep < 3; ++sweep) {
+    bool better = false;
+    for (auto role = candidates_.rbegin(); role != candidates_.rend(); ++role)
+      for (const std::int64_t own : {with_reader, before_everything, at_outermost_loop}) {
+        if (cut[*role] == own) continue;
+        Cut other = cut;
+        other[*role] = own;
+        Found found = total(other);
+        if (!(found.estimate < best.estimate * worth_it)) continue;
+        best = std::move(found);
+        cut = other;
+        better = true;
+      }
+    if (!better) break;
+  }
+  return cut;
+}
+
+std::vector<std::int64_t> Staged::vector_of(const Cut& cut, const Values& values) const {
+  std::vector<std::int64_t> result;
+  for (const auto& knob : sketch_.knobs) {
+    std::int64_t v = knob.domain.front();
+    if (knob.name.starts_with("own_")) v = cut.at(knob.name.substr(4));
+    else if (const auto known = values.find(knob.name); known != values.end()) v = known->second;
+    // A nest that this cut's stages make smaller may know values that the widest has not.
+    if (std::ranges::find(knob.domain, v) == knob.domain.end()) v = knob.domain.front();
+    result.push_back(v);
+  }
+  return result;
+}
+
+std::vector<std::vector<std::int64_t>> Staged::defaults() const {
+  struct Start {
+    Cut cut;
+    Found found;
+  };
+  std::vector<Start> found;
+  for (const std::int64_t own : {before_everything, with_reader}) {
+    Cut cut;
+    for (const auto& role : candidates_) cut[role] = own;
+    Start start;
+    Found first = total(cut);
+    start.cut = descend(cut, start.found);
+    found.push_back(std::move(start));
+    found.push_back({cut, std::move(first)});
+  }
+  // Neighbours of the best: what its estimate is wrong about shows first there.
+  const Start best = *std::ranges::min_element(found, {}, [](const Start& s) { return s.found.estimate; });
+  for (const auto& role : candidates_)
+    for (const std::int64_t own : {with_reader, before_everything, at_outermost_loop}) {
+      Cut cut = best.cut;
+      if (cut[role] == own) continue;
+      cut[role] = own;
+      found.push_back({cut, total(cut)});
+    }
+  std::ranges::stable_sort(found, {}, [](const Start& s) { return s.found.estimate; });
+  std::vector<std::vector<std::int64_t>> points;
+  std::set<std::string> texts;
+  for (const auto& [cut, values] : found) {
+    if (!std::isfinite(values.estimate) || points.size() == 8) continue;
+    auto point = vector_of(cut, values.values);
+    const auto made = emit(point);
+    if (!std::holds_alternative<Candidate>(made)) continue;
+    if (texts.insert(std::get<Candidate>(made).implementation.print()).second) points.push_back(std::move(point));
+  }
+  return points;
+}
+
+}  // namespace
+
+std::unique_ptr<SketchRule> staged_sketch(const Subject& subject) {
+  if (subject.rank() == 0) return nullptr;
+  auto rule = std::make_unique<Staged>(subject);
+  if (!rule->fits()) return nullptr;
+  return rule;
+}
+
+}  // namespace heddle::autoscheduler
