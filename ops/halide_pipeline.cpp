@@ -425,16 +425,19 @@ class HalidePipeline final : public Operator {
   Tolerance tolerance(const Json& attributes, std::span<const TensorType>) const override {
     const Known& k = known(attributes);
     const HalideCharacter& c = k.character;
-    if (!c.has_floats) return {0, 0, SpecialValues::exact, "integers are exact"};
+    if (!c.has_floats) return {.reason = "integers are exact"};
     if (is_integer(k.output.dtype)) {
-      if (!c.rounds_to_integers) return {0, 0, SpecialValues::ignored, "integers are exact"};
+      if (!c.rounds_to_integers) return {.special_values = SpecialValues::ignored, .reason = "integers are exact"};
       // One step, where the largest is at least half of the type's range or a thousand.
       const double step = size_of(k.output.dtype) == 1 ? 0x1p-6 : 0x1p-9;
-      return {0, step, SpecialValues::ignored, "floats near the middle of two integers are rounded to either"};
+      return {.of_largest = step,
+              .special_values = SpecialValues::ignored,
+              .reason = "floats near the middle of two integers are rounded to either"};
     }
     constexpr double unlucky = 16;  // intermediates larger than the result, functions that are steep
-    return {0, unlucky * std::ldexp(1.0, -c.least_mantissa) * std::max(1.0, c.rounding_steps), SpecialValues::ignored,
-            "each stage's roundings add up like the root of their number"};
+    return {.of_largest = unlucky * std::ldexp(1.0, -c.least_mantissa) * std::max(1.0, c.rounding_steps),
+            .special_values = SpecialValues::ignored,
+            .reason = "each stage's roundings add up like the root of their number"};
   }
 
   Extent flops(const Json& attributes, std::span<const TensorType>, std::span<const TensorType>) const override {
