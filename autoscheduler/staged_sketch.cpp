@@ -18,6 +18,9 @@
 namespace heddle::autoscheduler {
 namespace {
 
+/// Stages in the points that may be weighed before a search: some seconds.
+constexpr double most_weighed = 120000;
+
 /// Values of a stage's knob.
 enum Nesting : std::int64_t { with_reader, before_everything, at_outermost_loop };
 
@@ -52,6 +55,7 @@ class Staged final : public SketchRule {
       candidates_.push_back(node.role);
     }
     if (candidates_.empty()) return;
+    exact_ = exact_stages();
     Cut all;
     for (const auto& role : candidates_) {
       all[role] = before_everything;
@@ -96,18 +100,23 @@ class Staged final : public SketchRule {
     return roles;
   }
 
-  /// Whether the box of a stage is just what its readers ask for, wherever they are.
-  bool is_exact(const std::string& role) const {
-    if (role == d().out().role) return subject_.exact;
-    for (const StageNode* reader : d().consumers(role)) {
-      for (const Access& access : reader->accesses)
-        if (access.source == role &&
-            std::ranges::any_of(access.index, [](const AffineIndex& i) { return !i.affine || i.clamped; }))
-          return false;
-      if (!is_exact(reader->role)) return false;
+  /// Stages whose box is just what their readers ask for, wherever those are.
+  std::set<std::string> exact_stages() const {
+    std::set<std::string> exact;
+    if (subject_.exact) exact.insert(d().out().role);
+    for (auto stage = d().stages.rbegin() + 1; stage != d().stages.rend(); ++stage) {
+      const auto readers = d().consumers(stage->role);
+      const bool all = std::ranges::all_of(readers, [&](const StageNode* reader) {
+        return exact.contains(reader->role) && std::ranges::all_of(reader->accesses, [&](const Access& access) {
+                 return access.source != stage->role ||
+                        std::ranges::all_of(access.index, [](const AffineIndex& i) { return i.affine && !i.clamped; });
+               });
+      });
+      if (all) exact.insert(stage->role);
     }
-    return true;
+    return exact;
   }
+  bool is_exact(const std::string& role) const { return exact_.contains(role); }
 
   const Part& part(const Cut& cut, const std::string& role, const Box& box, int threads,
                    const std::optional<Subject::Home>& home, bool exact) const {
@@ -248,9 +257,11 @@ class Staged final : public SketchRule {
   const Subject& subject_;
   Sketch sketch_;
   std::vector<std::string> candidates_;
+  std::set<std::string> exact_;
   mutable std::mutex mutex_;
   mutable std::map<std::string, std::unique_ptr<Part>> parts_;
   mutable std::map<std::pair<const Part*, std::set<std::string>>, Found> optima_;
+  mutable double weighed_ = 0;  ///< stages of points whose estimates were asked for
 };
 
 /// The best knobs of a nest by estimate: from a few starts, one knob after the other.
@@ -264,6 +275,7 @@ const Staged::Found& Staged::optimum(const Part& part, const std::set<std::strin
     return knob.name.starts_with("place_") && inlined.contains(knob.name.substr(6));
   };
   const auto estimate = [&](const std::vector<std::int64_t>& values) {
+    weighed_ += static_cast<double>(part.subject.dependences.stages.size());
     const auto made = emit_tiled(part.structure, KnobValues(knobs, values));
     return std::holds_alternative<Candidate>(made) ? std::get<Candidate>(made).estimate
                                                    : std::numeric_limits<double>::infinity();
@@ -353,7 +365,8 @@ Cut Staged::descend(Cut cut, Found& best) const {
     bool better = false;
     for (auto role = candidates_.rbegin(); role != candidates_.rend(); ++role)
       for (const std::int64_t own : {with_reader, before_everything, at_outermost_loop}) {
-        if (cut[*role] == own) continue;
+        // What is not weighed here is left to the search.
+        if (cut[*role] == own || weighed_ > most_weighed) continue;
         Cut other = cut;
         other[*role] = own;
         Found found = total(other);
@@ -400,7 +413,7 @@ std::vector<std::vector<std::int64_t>> Staged::defaults() const {
   for (const auto& role : candidates_)
     for (const std::int64_t own : {with_reader, before_everything, at_outermost_loop}) {
       Cut cut = best.cut;
-      if (cut[role] == own) continue;
+      if (cut[role] == own || weighed_ > 1.5 * most_weighed) continue;
       cut[role] = own;
       found.push_back({cut, total(cut)});
     }

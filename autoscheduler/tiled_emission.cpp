@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -223,16 +224,18 @@ class Emission {
   /// What is computed before the output's loops can read nothing that is computed in them.
   void check_order() const {
     for (const PlacedStage& s : stages_)
-      if (s.level >= static_cast<int>(nest_->levels())) check_sources(*s.node, s.node->role);
+      if (std::set<std::string> seen; s.level >= static_cast<int>(nest_->levels()))
+        check_sources(*s.node, s.node->role, seen);
   }
 
-  void check_sources(const StageNode& stage, const std::string& reader) const {
+  void check_sources(const StageNode& stage, const std::string& reader, std::set<std::string>& seen) const {
+    if (!seen.insert(stage.role).second) return;
     for (const Access& access : stage.accesses) {
       if (access.operand) {
         if (rule_.dependences().operands.at(access.source).within_loops)
           throw Pruned{fmt::format("{} reads {} outside of where it would be computed", reader, access.source)};
       } else if (placed(access.source).level < 0) {
-        check_sources(rule_.dependences().stage(access.source), reader);
+        check_sources(rule_.dependences().stage(access.source), reader, seen);
       }
     }
   }

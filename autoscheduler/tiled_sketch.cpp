@@ -66,10 +66,12 @@ std::vector<std::vector<std::int64_t>> Tiled::defaults() const {
           next.push_back(frame);
           next.back()[k] = v;
         }
-    if (next.size() <= 64) frames = std::move(next);
+    if (next.size() <= (structure_.dependences().stages.size() <= 8 ? 64U : 16U)) frames = std::move(next);
   }
-  spread(orders, 512);
-  spread(tiles, 60000);
+  // A point of a long pipeline takes longer to weigh.
+  const std::size_t stages = structure_.dependences().stages.size();
+  spread(orders, stages <= 8 ? 512 : 64);
+  spread(tiles, stages <= 8 ? 60000 : 60000 / (stages * stages));
   for (const auto& frame : frames)
     if (const auto made = emit(frame); std::holds_alternative<Candidate>(made))
       found.emplace_back(std::get<Candidate>(made).estimate, frame);

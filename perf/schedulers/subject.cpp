@@ -36,7 +36,7 @@ std::string key_of(const std::string& content_key) { return "k_" + content_key.s
 class WorkloadBuffers final : public KernelBuffers {
  public:
   WorkloadBuffers(const Workload& workload, const std::vector<Packing>& packings, const std::vector<Array>& inputs,
-                  const std::vector<Array>& want)
+                  const Expectation& want)
       : workload_(workload), memory_(workload, packings, {}), inputs_(inputs), want_(want) {}
 
   void fill() override { memory_.fill(inputs_); }
@@ -50,7 +50,8 @@ class WorkloadBuffers final : public KernelBuffers {
  private:
   const Workload& workload_;
   autoscheduler::KernelMemory memory_;
-  const std::vector<Array>&inputs_, &want_;
+  const std::vector<Array>& inputs_;
+  const Expectation& want_;
 };
 
 class WorkloadSubject final : public Subject {
@@ -61,7 +62,7 @@ class WorkloadSubject final : public Subject {
       throw Error(ErrorCode::unsupported, "schedules are compared at fixed extents; this workload has symbolic ones");
     auto random = generator_for(1, workload_.text());
     inputs_ = draw_inputs(workload_, {}, Extremes::none, random);
-    want_ = workload_.reference(inputs_);
+    want_ = workload_.expect(inputs_);
   }
 
   std::string name() const override { return workload_.name(); }
@@ -104,7 +105,8 @@ class WorkloadSubject final : public Subject {
   Workload workload_;
   Target target_;
   Choice hand_;
-  std::vector<Array> inputs_, want_;
+  std::vector<Array> inputs_;
+  Expectation want_;
 };
 
 /// One set of buffers for all schedules of an app, which differ in nothing but time.
