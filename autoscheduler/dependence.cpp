@@ -268,6 +268,18 @@ std::int64_t StageNode::elements() const {
   return count;
 }
 
+bool StageNode::reads_again() const {
+  return std::ranges::any_of(accesses, [&](const Access& access) {
+    if (!access.in_update) return false;
+    for (std::size_t l = 0; l < loops.size() + reductions.size(); ++l) {
+      const std::int64_t extent = l < loops.size() ? box[l].extent : reductions[l - loops.size()].extent;
+      if (extent > 1 && std::ranges::none_of(access.index, [&](const AffineIndex& i) { return i.depends.at(l); }))
+        return true;
+    }
+    return false;
+  });
+}
+
 std::int64_t StageNode::reduction_steps() const {
   std::int64_t count = 1;
   for (const auto& r : reductions) count *= r.extent;

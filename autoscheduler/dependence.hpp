@@ -56,6 +56,7 @@ struct StageNode {
 
   std::int64_t elements() const;
   std::int64_t reduction_steps() const;  ///< 1 without reductions
+  bool reads_again() const;              ///< an element that the update reads serves several steps
   double operations() const;             ///< of computing the whole box once
 };
 

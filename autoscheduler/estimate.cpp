@@ -30,13 +30,14 @@ double reduction_cycles(const PlacedStage& s) {
   // Loads take issue slots from arithmetic, and cannot come at their full rate beside it.
   const double step =
       arithmetic * (1 + 0.15 * loads / s.accumulators) + std::max(0.0, loads / loads_a_cycle - 0.85 * arithmetic);
+  const double gathered = s.step_gathers * s.lanes;
   // The loop's own branch and addresses are paid once an unrolled step.
   const double overhead = 1.5 / s.steps_unrolled;
   const double start = 2 * s.accumulators + 10;
   // Every block of the reduction loads the accumulators and stores them again, and streams the operands anew.
   const double reload = s.depth_blocks > 1 ? s.depth_blocks * (3 * s.accumulators + 20) : 0;
   const double streamed = s.depth_blocks > 1 ? 1.1 : 1.0;
-  return tiles * (steps * (step + overhead) * streamed + start + reload);
+  return tiles * (steps * (step + gathered + overhead) * streamed + start + reload);
 }
 
 double stage_cycles(const PlacedStage& s) {
@@ -46,11 +47,14 @@ double stage_cycles(const PlacedStage& s) {
     return LaneReduction{node, node.reductions.front(), static_cast<std::int64_t>(s.partial_vectors) * s.lanes, s.lanes}
         .cycles(s.computed);
   const double steps = node.updates > 0 ? static_cast<double>(node.reduction_steps()) : 0;
-  // A scalar reduction waits for its own sum at every step.
+  // A scalar reduction waits for its own sum at every step; elsewhere the sum is loaded and stored.
+  constexpr double reload = 2;
   const double update =
-      steps * std::max(node.update_operations / fma_units, s.lanes == 1 && steps > 0 ? fma_latency : 1.0);
+      steps * (s.lanes == 1 && steps > 0 ? std::max(node.update_operations / fma_units, fma_latency)
+                                         : node.update_operations / fma_units + reload + s.step_gathers * s.lanes);
   const double stores = s.level < 0 ? 0 : 1;
-  return s.computed / s.lanes * (node.pure_operations / fma_units + stores + update);
+  const double gathered = s.lanes > 1 ? s.gathers * s.lanes : 0;
+  return s.computed / s.lanes * (node.pure_operations / fma_units + gathered + stores + update);
 }
 
 }  // namespace

@@ -17,6 +17,9 @@ struct PlacedStage {
   /// Of a reduction in registers: independent accumulators, and loads of vectors and of single elements a step.
   double accumulators = 0, vector_loads = 0, scalar_loads = 0;
   double steps_unrolled = 1;
+  /// Vectors whose elements are read one by one, since they do not lie side by side: an element of the pure definition,
+  /// and a step of the reduction.
+  double gathers = 0, step_gathers = 0;
   double partial_vectors = 0;  ///< of a reduction along memory
   double depth_blocks = 1;     ///< blocks of the reduction between which the accumulators wait in memory
 };

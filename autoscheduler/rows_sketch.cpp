@@ -85,7 +85,7 @@ class Rows final : public SketchRule {
       const auto readers = d().consumers(stage.role);
       const bool read_along_rows = std::ranges::any_of(
           readers, [&](const StageNode* r) { return r->updates > 0 || r->loops.size() > stage.loops.size(); });
-      used_again = used_again && !read_along_rows && reuses(stage);
+      used_again = used_again && !read_along_rows && stage.reads_again();
     }
     if (!reduces || used_again || subject_.rank() == 0) return;
     // The reduction's loop that an operand's memory runs along.
@@ -110,20 +110,6 @@ class Rows final : public SketchRule {
     }
     if (!contiguous_ && !along_row_.empty() && along_row_[0] == 0) return;  // lanes would meet the reduction
     fits_ = true;
-  }
-
-  /// An element of some operand serves several steps.
-  static bool reuses(const StageNode& stage) {
-    return std::ranges::any_of(stage.accesses, [&](const Access& access) {
-      if (!access.in_update) return false;
-      for (std::size_t l = 0; l < stage.loops.size() + stage.reductions.size(); ++l) {
-        const std::int64_t extent =
-            l < stage.loops.size() ? stage.box[l].extent : stage.reductions[l - stage.loops.size()].extent;
-        if (extent > 1 && std::ranges::none_of(access.index, [&](const AffineIndex& i) { return i.depends.at(l); }))
-          return true;
-      }
-      return false;
-    });
   }
 
   bool reads_many(const StageNode& stage) const {

@@ -51,7 +51,8 @@ class Staged final : public SketchRule {
       const StageNode& node = *c.node;
       const bool has_loops = std::ranges::any_of(node.box, [](const Interval& i) { return i.extent > 1; });
       if (c.role != TileRole::producer || !has_loops || (node.updates > 0 && !node.accumulates)) continue;
-      if (node.updates > 0 && whole.row_reduction(node)) continue;  // no tile: its rows are one value each
+      if (node.updates > 0 && !node.reads_again() && whole.row_reduction(node))
+        continue;  // no tile: its rows are one value each
       candidates_.push_back(node.role);
     }
     if (candidates_.empty()) return;

@@ -106,7 +106,24 @@ class Emission {
       placed.lanes = lanes;
       placed.partial_vectors = static_cast<double>(vectors);
     }
+    if (level >= 0 && placed.lanes > 1 && placed.partial_vectors == 0)
+      for (const Access& access : c.node->accesses)
+        if (gathers(*c.node, access, 0)) (access.in_update ? placed.step_gathers : placed.gathers) += 1;
     stages_.push_back(placed);
+  }
+
+  /// Lanes along a loop read elements that do not lie side by side.
+  bool gathers(const StageNode& node, const Access& access, std::size_t loop) const {
+    if (loop >= node.loops.size()) return false;
+    if (access.operand && ((packing() && rule_.packs(access.source)) || value("panel_" + access.source, 0) == 1))
+      return false;
+    for (std::size_t i = 0; i < access.index.size(); ++i) {
+      if (!follows(access.index[i], loop)) continue;
+      const std::int64_t stride =
+          access.operand ? rule_.dependences().operands.at(access.source).strides[i] : (i == 0 ? 1 : 0);
+      if (!access.index[i].affine || access.index[i].coefficients[loop] * stride != 1) return true;
+    }
+    return false;
   }
 
   /// Elements computed of a stage at a level; in expressions, once a read.
@@ -182,6 +199,7 @@ class Emission {
         }
       }
       (along ? placed.vector_loads : placed.scalar_loads) += loads;
+      if (along && gathers(node, access, *rule_.loop_of_place(node, 0))) placed.step_gathers += loads;
     }
     const std::int64_t unroll = unrolled_steps(node);
     placed.steps_unrolled = unroll == 0 ? static_cast<double>(node.reduction_steps()) : static_cast<double>(unroll);
@@ -379,7 +397,10 @@ class Emission {
     if (const std::int64_t vectors = value("partial_" + node.role, 0); vectors > 0) {
       if (const auto row = rule_.row_reduction(node)) {
         const int lanes = s_.machine.lanes(node.element_bytes);
-        LaneReduction{node, node.reductions[*row], vectors * lanes, lanes}.schedule(schedule(), place);
+        LaneReduction{node, node.reductions[*row], vectors * lanes, lanes}.schedule(schedule(), [&](Stage& partial) {
+          if (node.loops.empty()) place(partial);
+          else partial.compute_at(node.role, node.loops[0]);
+        });
         share(stage);
         Stage update = schedule()[node.role].update(0);
         share(update);

@@ -145,7 +145,8 @@ TEST_CASE("launches.json says all that running a model takes", "[gpu]") {
       const auto document = nlohmann::json::parse(package.files.at(folder + "/launches.json"));
       scratch = std::max(scratch, document["memories"]["scratch"].get<std::uint64_t>());
       CHECK(std::ranges::count(package.package.files, folder + "/launches.json", &plan::File::path) == 1);
-      CHECK(mismatch(run_launches(directory.path() / "package", folder, x), want, {.relative = 1e-5, .of_largest = 1e-5}) == "");
+      CHECK(mismatch(run_launches(directory.path() / "package", folder, x), want,
+                     {.relative = 1e-5, .of_largest = 1e-5}) == "");
     }
     CHECK_FALSE(fs::exists(directory.path() / "package/cpu/launches.json"));
   }
