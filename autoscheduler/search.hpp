@@ -12,7 +12,7 @@
 namespace heddle::autoscheduler {
 
 /// Changes whenever the same space, seed and measurements would lead to other trials: part of what names a search.
-constexpr int search_version = 3;
+constexpr int search_version = 4;
 
 /// A point that was tried.
 struct Trial {
