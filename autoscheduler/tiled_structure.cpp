@@ -215,10 +215,13 @@ std::vector<SpaceKnob> TiledStructure::knobs() const {
   for (std::size_t p = 1; p < rank; ++p) {
     if (s.extent(p) == 1) continue;
     open.push_back(static_cast<std::int64_t>(p));
-    knobs.push_back(
-        {"tile_" + s.loop(p), up_to(accumulates_ ? std::vector<std::int64_t>{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13, 14}
-                                                 : std::vector<std::int64_t>{1, 2, 4, 8},
-                                    s.extent(p))});
+    std::vector<std::int64_t> tiles =
+        up_to(accumulates_ ? std::vector<std::int64_t>{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13, 14}
+                           : std::vector<std::int64_t>{1, 2, 4, 8},
+              s.extent(p));
+    // A picture's channels are three.
+    if (s.extent(p) == 3 && !accumulates_) tiles.push_back(3);
+    knobs.push_back({"tile_" + s.loop(p), std::move(tiles)});
   }
   if (open.size() > 1) {
     knobs.push_back({"innermost", open, false});
