@@ -521,6 +521,8 @@ Nest tiled_nest(const TiledStructure& rule, const KnobValues& values) {
   shape.innermost = static_cast<std::size_t>(values.get("innermost", 0));
   shape.outermost = static_cast<std::size_t>(values.get("outermost", 0));
   shape.parallel = s.threads > 1 ? values.get("parallel", 1) : 0;
+  // An accumulator has the size of a whole tile, and the last one of what varies is none.
+  if (!s.exact && rule.accumulates()) throw Pruned{"what is asked for of a reduction varies"};
   std::string why;
   auto nest = Nest::make(s, shape, why);
   if (!nest) throw Pruned{why};
