@@ -14,6 +14,7 @@ struct Attention {
   static constexpr auto name = "attention";
   static constexpr auto summary = "softmax(scale q k^T + mask) v for each batch and head";
   static constexpr auto kind = OperatorKind::contraction;
+  static constexpr auto layout = LayoutPreference::row_major;
 
   struct Attributes {
     BOOST_HANA_DEFINE_STRUCT(Attributes, (double, scale));

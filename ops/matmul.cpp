@@ -10,7 +10,6 @@ struct Matmul {
   static constexpr auto name = "matmul";
   static constexpr auto summary = "matrix products over broadcast batches; c, if given, is added";
   static constexpr auto kind = OperatorKind::contraction;
-  static constexpr auto layout = LayoutPreference::row_major;
 
   struct Attributes {
     BOOST_HANA_DEFINE_STRUCT(Attributes, (bool, transpose_a), (bool, transpose_b));

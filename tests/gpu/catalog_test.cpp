@@ -257,6 +257,7 @@ struct Host {
 const std::set<Host>& stays_on_host() {
   using enum DeviceApi;
   static const std::set<Host> list = {
+      {vulkan, "attention", "f64", "Vulkan has no exp of doubles"},
       {vulkan, "reduce_log_sum", "f64", "Vulkan has no log of doubles"},
       {vulkan, "reduce_log_sum_exp", "f64", "Vulkan has no exp of doubles"},
       {vulkan, "softmax", "f64", "Vulkan has no exp of doubles"},
