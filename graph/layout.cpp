@@ -355,7 +355,8 @@ class Borders {
     const auto& readers = consumers[static_cast<std::size_t>(v)];
     return std::none_of(readers.begin(), readers.end(), [&](int reader) {
       const Node& node = g_.nodes[static_cast<std::size_t>(reader)];
-      return is_view(g_, node) || node.op->layout() == LayoutPreference::row_major;
+      return is_view(g_, node) || node.op->kind() == OperatorKind::contraction ||
+             node.op->layout() == LayoutPreference::row_major;
     });
   }
 
