@@ -124,20 +124,19 @@ class Staged final : public SketchRule {
     std::string key = fmt::format("{} {} {}", role, threads, exact ? 1 : 0);
     if (home) key += fmt::format(" {} {}", home->stage, home->loop);
     for (const auto& interval : box) key += fmt::format(" {}+{}", interval.min, interval.extent);
-    Subject made{
-        subject_.workload, subject_.machine, isolate(d(), anchors(cut), role, box), {}, 1, threads, home, exact};
+    Dependences dependences = isolate(d(), anchors(cut), role, box);
     if (role == d().out().role)
       for (const auto& [anchor, own] : cut)
-        if (const auto read = made.dependences.operands.find(copy_of(d().stage(anchor)));
-            read != made.dependences.operands.end())
+        if (const auto read = dependences.operands.find(copy_of(d().stage(anchor))); read != dependences.operands.end())
           read->second.within_loops = own == at_outermost_loop;
     // What lies apart is told from the rest by what is an operand.
-    for (const auto& stage : made.dependences.stages) key += " " + stage.role;
-    for (const auto& [operand, node] : made.dependences.operands)
+    for (const auto& stage : dependences.stages) key += " " + stage.role;
+    for (const auto& [operand, node] : dependences.operands)
       key += (node.within_loops ? " ^" : node.read_elsewhere ? " ~" : " ") + operand;
     const std::scoped_lock lock(mutex_);
     const auto known = parts_.find(key);
     if (known != parts_.end()) return *known->second;
+    Subject made{subject_.workload, subject_.machine, std::move(dependences), {}, 1, threads, home, exact};
     if (role == d().out().role) {
       made.order = subject_.order;
       made.lanes = subject_.lanes;

@@ -99,9 +99,10 @@ class Emission {
     if (level < 0 && placed.computed > most_reads * static_cast<double>(c.node->elements()))
       throw Pruned{fmt::format("{} would be written out too often", c.node->role)};
     placed.lanes = level < 0 ? nest_->vector_lanes() : vector_lanes(*c.node, level);
-    if (const std::int64_t vectors = value("partial_" + c.node->role, 0); vectors > 0 && rule_.row_reduction(*c.node)) {
+    const std::int64_t vectors = value("partial_" + c.node->role, 0);
+    if (const auto row = vectors > 0 ? rule_.row_reduction(*c.node) : std::nullopt) {
       const int lanes = s_.machine.lanes(c.node->element_bytes);
-      if (vectors * lanes > c.node->reductions[*rule_.row_reduction(*c.node)].extent)
+      if (vectors * lanes > c.node->reductions[*row].extent)
         throw Pruned{fmt::format("{} vectors of partial results are more than {}'s rows fill", vectors, c.node->role)};
       placed.lanes = lanes;
       placed.partial_vectors = static_cast<double>(vectors);

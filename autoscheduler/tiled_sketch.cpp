@@ -58,6 +58,8 @@ std::vector<std::vector<std::int64_t>> Tiled::defaults() const {
       frames = std::move(next);
     }
   };
+  // A point of a long pipeline takes longer to weigh.
+  const std::size_t stages = structure_.dependences().stages.size();
   for (const std::size_t k : places) {
     std::vector<std::vector<std::int64_t>> next;
     for (const auto& frame : frames)
@@ -66,10 +68,8 @@ std::vector<std::vector<std::int64_t>> Tiled::defaults() const {
           next.push_back(frame);
           next.back()[k] = v;
         }
-    if (next.size() <= (structure_.dependences().stages.size() <= 8 ? 64U : 16U)) frames = std::move(next);
+    if (next.size() <= (stages <= 8 ? 64U : 16U)) frames = std::move(next);
   }
-  // A point of a long pipeline takes longer to weigh.
-  const std::size_t stages = structure_.dependences().stages.size();
   spread(orders, stages <= 8 ? 512 : 64);
   spread(tiles, stages <= 8 ? 60000 : 60000 / (stages * stages));
   for (const auto& frame : frames)
