@@ -3,6 +3,7 @@
 #include <cmath>
 #include <set>
 
+#include "autoscheduler/device_cost.hpp"
 #include "autoscheduler/subject.hpp"
 
 namespace heddle::autoscheduler {
@@ -55,8 +56,11 @@ class FamilySketch final : public SketchRule {
   }
 
  private:
-  /// Seconds at the FMA rate of the estimate's imagined processor.
+  /// Seconds at the FMA rate of the estimate's imagined processor or device.
   double best_possible() const {
+    if (subject_.machine.gpu)
+      return device_seconds(*subject_.machine.gpu, static_cast<double>(subject_.workload.flops().value()),
+                            static_cast<double>(subject_.workload.bytes().value()));
     const double lanes = subject_.machine.lanes(4);
     return static_cast<double>(subject_.workload.flops().value()) / (3e9 * 4 * lanes) / subject_.threads +
            static_cast<double>(subject_.workload.bytes().value()) / 40e9;

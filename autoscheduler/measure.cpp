@@ -22,6 +22,8 @@
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "runtime/cpu.hpp"
+#include "runtime/gpu/device.hpp"
+#include "schedules/records.hpp"
 
 extern char** environ;
 
@@ -234,15 +236,21 @@ class ProcessMeasurer final : public Measurer {
 
 std::unique_ptr<Measurer> make_measurer(MeasureJob job, std::function<bool()> stop) {
   const Target target = find_target(job.target);
-  if (target.is_gpu())
-    throw Error(ErrorCode::unsupported,
-                fmt::format("kernels for {} cannot be measured: searches are for processors", target.name));
   const auto missing = runtime::missing_features(target.features);
   if (target.architecture != runtime::cpu_architecture() || !missing.empty())
     throw Error(ErrorCode::unsupported,
                 fmt::format("this machine cannot run kernels for {}{}, so it cannot measure them", target.name,
                             missing.empty() ? "" : fmt::format(" (it lacks {})", fmt::join(missing, ", "))));
+  // Said here, before a candidate is compiled, and for all of them at once.
+  if (target.is_gpu()) runtime::gpu::choose_device(target.machine.gpu->api, job.options.device);
   return std::make_unique<ProcessMeasurer>(std::move(job), std::move(stop));
+}
+
+std::string machine_of(const Target& target, const std::string& device) {
+  if (!target.is_gpu()) return machine_name();
+  const auto info = runtime::gpu::choose_device(target.machine.gpu->api, device);
+  return info.kind == runtime::gpu::DeviceInfo::Kind::cpu ? fmt::format("{} on {}", info.name, machine_name())
+                                                          : info.name;
 }
 
 std::unique_ptr<Measurer> make_measurer(const Workload& workload, const Target& target,

@@ -43,8 +43,9 @@ struct MeasureOptions {
   int processes = 64;  ///< that a candidate may have; threads count, and not for root, whom the kernel does not limit
   double least_seconds = 0.02;  ///< time spent on samples of a candidate
   int least_samples = 7;
-  std::uint64_t seed = 1;  ///< of the inputs
-  int compile_jobs = 0;    ///< compiled ahead on other cores while one is timed; 0: the cores that timing leaves free
+  std::uint64_t seed = 1;   ///< of the inputs
+  std::string device = {};  ///< of targets for devices, as runtime::gpu::choose_device takes it
+  int compile_jobs = 0;     ///< compiled ahead on other cores while one is timed; 0: the cores that timing leaves free
 };
 
 /// Compiles, checks and times candidates of one workload. A candidate's end is never ours.
@@ -68,5 +69,10 @@ class Measurer {
 std::unique_ptr<Measurer> make_measurer(const Workload& workload, const Target& target,
                                         const std::vector<std::string>& modules, const MeasureOptions& options,
                                         std::function<bool()> stop = {});
+
+/// Where a measurer for the target measures, as records name it: machine_name() for processors, "NVIDIA H200" for a
+/// device, "llvmpipe (LLVM 15.0.6, 256 bits) on AMD EPYC 7763, 32 KiB L1, 512 KiB L2" for a processor that plays one.
+/// `device`: as runtime::gpu::choose_device takes it. Throws Error{not_found} where there is no such device.
+std::string machine_of(const Target& target, const std::string& device = {});
 
 }  // namespace heddle::autoscheduler

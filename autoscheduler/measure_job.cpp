@@ -18,6 +18,7 @@ Json to_json(const MeasureJob& job) {
             {"least_seconds", o.least_seconds},
             {"least_samples", o.least_samples},
             {"seed", o.seed},
+            {"device", o.device},
             {"compile_jobs", o.compile_jobs}}}};
 }
 
@@ -34,6 +35,7 @@ MeasureJob measure_job_from_json(const Json& json) {
                       .least_seconds = o.at("least_seconds"),
                       .least_samples = o.at("least_samples"),
                       .seed = o.at("seed"),
+                      .device = o.at("device"),
                       .compile_jobs = o.at("compile_jobs")}};
 }
 

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "runtime/gpu/recorder.hpp"
 
 namespace heddle::autoscheduler {
 namespace {
@@ -14,20 +15,22 @@ constexpr std::byte poison{0xFF};  // NaN in every float type
 // Around outputs something else: a kernel that computes on beyond both its input and its output adds to NaNs, and their
 // bits stay what they were.
 constexpr std::byte output_guard{0xA5};
-constexpr std::size_t alignment = 64;
 // Half of it belongs to the buffer before and half to the one behind. Wide enough for a row or a tile that leaves its
 // buffer, and no multiple of a page: buffers that lie at equal offsets in their pages are slower than a real arena's.
-constexpr std::size_t guard = (std::size_t{64} << 10) + 6 * alignment;
-
-std::size_t aligned(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+std::size_t guard_for(std::size_t alignment) { return (std::size_t{64} << 10) + 6 * alignment; }
 
 }  // namespace
 
-KernelMemory::KernelMemory(const Workload& workload, const std::vector<Packing>& packings, const SymbolValues& symbols)
-    : symbols_(symbols), packings_(packings), infos_(workload.inputs()) {
+KernelMemory::KernelMemory(const Workload& workload, const std::vector<Packing>& packings, const SymbolValues& symbols,
+                           std::size_t alignment)
+    : symbols_(symbols),
+      alignment_(alignment),
+      guard_(guard_for(alignment)),
+      packings_(packings),
+      infos_(workload.inputs()) {
   const auto& composition = workload.composition();
   const auto input_views = workload.input_views(packings_);
-  used_ = guard;
+  used_ = guard_;
   for (std::size_t i = 0; i < input_views.size(); ++i) {
     Region region{.role = infos_[i].role, .view = input_views[i], .type = composition.inputs[i].type};
     region.info = &infos_[i];
@@ -68,7 +71,7 @@ void KernelMemory::add(Region region) {
   region.shape = shape_of(region.type, symbols_);
   region.begin = used_;
   region.bytes = static_cast<std::size_t>(region.view.elements.evaluate(symbols_)) * size_of(region.view.dtype);
-  used_ = aligned(region.begin + region.bytes) + guard;
+  used_ = aligned(region.begin + region.bytes) + guard_;
   regions_.push_back(std::move(region));
 }
 
@@ -88,8 +91,8 @@ void KernelMemory::fill(const std::vector<Array>& inputs) {
   std::fill_n(arena_.data(), used_, poison);
   for (const Region& region : regions_) {
     if (!region.output) continue;
-    std::fill_n(arena_.data() + region.begin - guard / 2, guard / 2, output_guard);
-    std::fill_n(arena_.data() + region.begin + region.bytes, guard / 2, output_guard);
+    std::fill_n(arena_.data() + region.begin - guard_ / 2, guard_ / 2, output_guard);
+    std::fill_n(arena_.data() + region.begin + region.bytes, guard_ / 2, output_guard);
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Region& region = regions_[i];
@@ -132,7 +135,7 @@ std::string KernelMemory::damage() {
       return region.output ? fmt::format("the border of {} was written", region.role)
                            : fmt::format("input {} was written", region.role);
     if (at < region.begin) return fmt::format("memory before {} was written", region.role);
-    if (at < region.begin + region.bytes + guard / 2) return fmt::format("memory behind {} was written", region.role);
+    if (at < region.begin + region.bytes + guard_ / 2) return fmt::format("memory behind {} was written", region.role);
   }
   return "memory outside of all buffers was written";
 }
@@ -140,6 +143,15 @@ std::string KernelMemory::damage() {
 void** KernelMemory::arguments(void* context) {
   context_ = context;
   return arguments_.data();
+}
+
+void KernelMemory::place_on_device(std::uint32_t memory) {
+  for (std::size_t i = 0; i < regions_.size(); ++i) {
+    const Region& region = regions_[i];
+    const auto offset = static_cast<std::size_t>(region.view.offset.evaluate(symbols_)) * size_of(region.view.dtype);
+    buffers_[i].device = runtime::gpu::Address{memory, region.begin + offset}.encoded();
+    buffers_[i].host = nullptr;
+  }
 }
 
 }  // namespace heddle::autoscheduler

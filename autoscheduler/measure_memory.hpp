@@ -2,7 +2,9 @@
 #include <HalideRuntime.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,11 +15,13 @@
 namespace heddle::autoscheduler {
 
 /// The memory of one kernel's buffers, as the runtime would place it: one arena on huge pages, buffers at multiples of
-/// 64 bytes, layouts and borders as the workload says and constants packed. Between the buffers lie guards of NaNs, so
-/// that what a kernel reads or writes outside of them shows.
+/// `alignment` bytes, layouts and borders as the workload says and constants packed. Between the buffers lie guards of
+/// NaNs, so that what a kernel reads or writes outside of them shows.
 class KernelMemory {
  public:
-  KernelMemory(const Workload& workload, const std::vector<Packing>& packings, const SymbolValues& symbols);
+  /// `alignment`: 64 for processors, a device's own for devices.
+  KernelMemory(const Workload& workload, const std::vector<Packing>& packings, const SymbolValues& symbols,
+               std::size_t alignment = 64);
   KernelMemory(const KernelMemory&) = delete;  // the argument list points into it
   KernelMemory& operator=(const KernelMemory&) = delete;
 
@@ -30,6 +34,11 @@ class KernelMemory {
 
   /// For a kernel's entry; `context` is what its user_context points to.
   void** arguments(void* context);
+
+  /// All of it, as it has to be on a device too.
+  std::span<std::byte> arena() const { return {arena_.data(), used_}; }
+  /// From here on the arguments lie in a device's memory with this number, laid out as the arena is.
+  void place_on_device(std::uint32_t memory);
 
  private:
   struct Region {
@@ -45,7 +54,11 @@ class KernelMemory {
   void add(Region region);
   runtime::TensorView logical(const Region& region) const;
 
+  std::size_t aligned(std::size_t bytes) const { return (bytes + alignment_ - 1) / alignment_ * alignment_; }
+
   SymbolValues symbols_;
+  std::size_t alignment_;
+  std::size_t guard_;  ///< bytes between two buffers
   std::vector<Packing> packings_;
   std::vector<OperandInfo> infos_;
   std::vector<Region> regions_;

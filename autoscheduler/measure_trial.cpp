@@ -12,27 +12,19 @@
 
 #include "autoscheduler/measure_channel.hpp"
 #include "autoscheduler/measure_memory.hpp"
+#include "autoscheduler/measure_running.hpp"
 #include "base/error.hpp"
-#include "generators/kernel.hpp"
-#include "runtime/kernel_call.hpp"
-#include "runtime/model.hpp"
+#include "generators/kernel_bytes.hpp"
 
 namespace heddle::autoscheduler {
 namespace {
 
-/// A kernel that is loaded as packages' kernels are, with memory to run on and a place among the runtime's threads.
-class Running {
+class ProcessorKernel final : public RunningKernel {
  public:
-  Running(const Workload& workload, const BuiltKernel& kernel, const SymbolValues& symbols)
-      : memory_(workload, kernel.implementation.packings, symbols) {
-    const std::string path = fmt::format("/proc/self/fd/{}", kernel.module);
-    void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // for the rest of this short process
-    if (library == nullptr) throw Error(ErrorCode::internal, fmt::format("cannot load the kernel: {}", ::dlerror()));
-    const auto init = reinterpret_cast<decltype(&heddle_module_init)>(::dlsym(library, "heddle_module_init"));
-    entry_ = reinterpret_cast<runtime::KernelEntry>(::dlsym(library, (kernel.symbol + "_argv").c_str()));
-    if (init == nullptr || entry_ == nullptr || init(&runtime::kernel_table(), HEDDLE_KERNEL_TABLE_VERSION) != 0)
-      throw Error(ErrorCode::internal, fmt::format("the module of {} is none of this runtime's", kernel.symbol));
-
+  ProcessorKernel(const Workload& workload, const BuiltKernel& kernel, const SymbolValues& symbols)
+      : workload_(workload),
+        memory_(workload, kernel.implementation.packings, symbols),
+        kernel_(kernel.module, kernel.symbol) {
     auto& pool = runtime::Pool::shared();
     const int threads = std::min(workload.composition().threads, pool.processors());
     pool.reserve(threads);
@@ -41,17 +33,10 @@ class Running {
     call_.scratch = &scratch_;
   }
 
-  KernelMemory& memory() { return memory_; }
+  void fill(const std::vector<Array>& inputs) override { memory_.fill(inputs); }
 
-  void run() {
-    const int code = entry_(memory_.arguments(&call_));
-    if (code == 0) return;
-    throw Error(code == halide_error_code_out_of_memory ? ErrorCode::out_of_memory : ErrorCode::internal,
-                fmt::format("the kernel failed with code {}: {}", code, call_.message()));
-  }
-
-  /// Runs once on a set; empty, or what is wrong. Subnormal results count as what they are, as the oracle has them.
-  std::string check(const Workload& workload, const CheckSet& set) {
+  /// Subnormal results count as what they are, as the oracle has them.
+  std::string check(const CheckSet& set) override {
     memory_.fill(set.inputs);
     call_.poison = true;
     call_.settings.flush = false;
@@ -60,26 +45,29 @@ class Running {
     call_.settings.flush = true;
     const auto outputs = memory_.outputs();
     std::string found = memory_.damage();
-    return found.empty() ? difference(workload, outputs, set.want) : found;
+    return found.empty() ? difference(workload_, outputs, set.want) : found;
   }
 
-  double seconds_of(int runs) {
+  double seconds_of(int runs) override {
     const double start = now_seconds();
     for (int i = 0; i < runs; ++i) run();
     return (now_seconds() - start) / runs;
   }
 
  private:
+  void run() { kernel_.call(memory_.arguments(&call_), call_); }
+
+  const Workload& workload_;
   KernelMemory memory_;
   runtime::Scratch scratch_;
   runtime::KernelCall call_;
-  runtime::KernelEntry entry_ = nullptr;
+  LoadedKernel kernel_;
 };
 
 /// Samples of one kernel: each of so many runs that the clock does not matter.
 class Sampler {
  public:
-  explicit Sampler(Running& kernel) : kernel_(&kernel) {
+  explicit Sampler(RunningKernel& kernel) : kernel_(&kernel) {
     constexpr double shortest = 20e-6;
     first_ = kernel.seconds_of(1);
     // Its memory has been seen and its threads are awake now.
@@ -108,12 +96,13 @@ class Sampler {
 
  private:
   static constexpr double slow = 0.05;  // seconds: what caches hold does not matter then
-  Running* kernel_;
+  RunningKernel* kernel_;
   double first_ = 0, spent_ = 0;
   int runs_ = 1;
 };
 
-void time_in_turns(Running& candidate, Running* incumbent, const MeasureOptions& options, TrialResult& result) {
+void time_in_turns(RunningKernel& candidate, RunningKernel* incumbent, const MeasureOptions& options,
+                   TrialResult& result) {
   constexpr double hopeless = 5;  // times the incumbent's time
   const double begin = now_seconds();
   Sampler own(candidate);
@@ -142,17 +131,49 @@ void time_in_turns(Running& candidate, Running* incumbent, const MeasureOptions&
   }
 }
 
+std::unique_ptr<RunningKernel> start(const Workload& workload, const BuiltKernel& kernel, const SymbolValues& symbols,
+                                     const MeasureOptions& options) {
+  return kernel.device ? run_on_device(workload, kernel, symbols, options.device)
+                       : run_on_processor(workload, kernel, symbols);
+}
+
 }  // namespace
+
+std::unique_ptr<RunningKernel> run_on_processor(const Workload& workload, const BuiltKernel& kernel,
+                                                const SymbolValues& symbols) {
+  return std::make_unique<ProcessorKernel>(workload, kernel, symbols);
+}
+
+LoadedKernel::LoadedKernel(int module, const std::string& symbol)
+    : library_(::dlopen(fmt::format("/proc/self/fd/{}", module).c_str(), RTLD_NOW | RTLD_LOCAL)) {
+  if (library_ == nullptr) throw Error(ErrorCode::internal, fmt::format("cannot load the kernel: {}", ::dlerror()));
+  const auto init = reinterpret_cast<decltype(&heddle_module_init)>(::dlsym(library_, "heddle_module_init"));
+  entry_ = reinterpret_cast<runtime::KernelEntry>(::dlsym(library_, (symbol + "_argv").c_str()));
+  if (init != nullptr && entry_ != nullptr && init(&runtime::kernel_table(), HEDDLE_KERNEL_TABLE_VERSION) == 0) return;
+  ::dlclose(library_);
+  throw Error(ErrorCode::internal, fmt::format("the module of {} is none of this runtime's", symbol));
+}
+
+LoadedKernel::~LoadedKernel() { ::dlclose(library_); }
+
+void LoadedKernel::call(void** arguments, const runtime::KernelCall& call) const {
+  const int code = entry_(arguments);
+  if (code == 0) return;
+  throw Error(code == halide_error_code_out_of_memory ? ErrorCode::out_of_memory : ErrorCode::internal,
+              fmt::format("the kernel failed with code {}: {}", code, call.message()));
+}
 
 std::string build_kernel(const Workload& workload, const Implementation& implementation, const Target& target,
                          int module) {
   const KernelRequest request{
       .workload = &workload, .implementation = implementation, .target = target, .schedule_file = "candidate"};
   std::string key = kernel_key(request);
-  const std::string library = link_module({compile_kernel(request).object}, target);
-  if (!write_all(module, library))
+  CompiledKernel kernel = compile_kernel(request);
+  kernel.object = link_module({kernel.object}, target);
+  const std::string bytes = target.is_gpu() ? to_bytes(kernel) : std::move(kernel.object);
+  if (!write_all(module, bytes))
     throw Error(ErrorCode::io,
-                fmt::format("cannot write a kernel of {} bytes: {}", library.size(), std::strerror(errno)));
+                fmt::format("cannot write a kernel of {} bytes: {}", bytes.size(), std::strerror(errno)));
   return key;
 }
 
@@ -179,22 +200,22 @@ TrialResult try_kernel(const Workload& workload, const BuiltKernel& candidate, c
                        std::span<const CheckSet> sets, const MeasureOptions& options) {
   TrialResult result;
   const CheckSet& timed = sets.back();
-  Running own(workload, candidate, timed.symbols);
+  const auto own = start(workload, candidate, timed.symbols, options);
   const runtime::Pool::Caller caller(runtime::Pool::shared());
   {
     const runtime::FloatMode mode(false);
     for (const CheckSet& set : sets) {
-      result.difference = own.check(workload, set);
+      result.difference = own->check(set);
       if (!result.difference.empty()) return result;
     }
   }
   const runtime::FloatMode mode(true);
-  std::unique_ptr<Running> other;
+  std::unique_ptr<RunningKernel> other;
   if (incumbent != nullptr) {
-    other = std::make_unique<Running>(workload, *incumbent, timed.symbols);
-    other->memory().fill(timed.inputs);
+    other = start(workload, *incumbent, timed.symbols, options);
+    other->fill(timed.inputs);
   }
-  time_in_turns(own, other.get(), options, result);
+  time_in_turns(*own, other.get(), options, result);
   return result;
 }
 

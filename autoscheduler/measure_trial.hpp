@@ -1,9 +1,11 @@
 #pragma once
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "autoscheduler/measure.hpp"
+#include "base/device_api.hpp"
 #include "dsl/check.hpp"
 
 // What happens to one candidate in its own process: it is loaded, checked and timed as the runtime would run it.
@@ -19,11 +21,12 @@ struct CheckSet {
 /// A compiled kernel: what the compiler's process hands to the one that runs it.
 struct BuiltKernel {
   Implementation implementation;
-  int module = -1;  ///< a file that holds the shared object
+  int module = -1;  ///< a file that holds the shared object, or for a device what to_bytes() makes of it and its code
   std::string symbol;
+  std::optional<DeviceApi> device = {};  ///< that it is for; none: a processor
 };
 
-/// Compiles as packages are compiled and writes the shared object into the file; returns its content key. Throws what
+/// Compiles as packages are compiled and writes what came of it into the file; returns its content key. Throws what
 /// compile_kernel throws.
 std::string build_kernel(const Workload& workload, const Implementation& implementation, const Target& target,
                          int module);

@@ -23,6 +23,7 @@
 #include "autoscheduler/measure_trial.hpp"
 #include "base/error.hpp"
 #include "ops/workload_json.hpp"
+#include "schedules/family.hpp"
 
 namespace heddle::autoscheduler {
 namespace {
@@ -86,7 +87,7 @@ class Worker {
   void warm_up() {
     const Workload any = Workload::of(operators_.get("relu"), Json::object(), {tensor(DType::f32, {64})});
     const Descriptor module = anonymous_file("warm");
-    build_kernel(any, {}, target_, module.get());
+    build_kernel(any, choose(any, target_.machine).implementation, target_, module.get());
   }
 
   void draw_sets() {
@@ -113,6 +114,15 @@ class Worker {
             .memory_bytes = job_.options.memory_bytes,
             .processes = job_.options.processes,
             .cpus = cpus};
+  }
+
+  /// Of a trial. A device's driver compiles there what the kernel's compiler has left to it, on all processors, and
+  /// maps more address space than there is memory.
+  ChildLimits trial_limits() const {
+    if (!target_.is_gpu()) return limits(job_.options.run_limit_s, division_.timing);
+    ChildLimits all = limits(job_.options.run_limit_s + job_.options.compile_limit_s, {});
+    all.memory_bytes = 0;
+    return all;
   }
 
   /// What a child must not keep open: its end would not be seen, nor its lock free, if something it started lives on.
@@ -221,6 +231,7 @@ class Worker {
     build.kernel = {.implementation = Implementation::parse(build.text, "candidate"),
                     .module = build.module.get(),
                     .symbol = "k_" + build.key.substr(0, 16)};
+    if (target_.is_gpu()) build.kernel.device = target_.machine.gpu->api;
   }
 
   /// Whether the next candidate can be run now, or never has to be.
@@ -253,7 +264,7 @@ class Worker {
                       {"seconds", result.seconds},
                       {"incumbent_seconds", result.incumbent_seconds}};
         },
-        limits(job_.options.run_limit_s, division_.timing)));
+        trial_limits()));
   }
 
   /// Answers requests that need no trial because their kernel did not compile.

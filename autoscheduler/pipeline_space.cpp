@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "autoscheduler/device_sketches.hpp"
 #include "autoscheduler/subject.hpp"
 #include "base/error.hpp"
 
@@ -12,9 +13,15 @@ class PipelineSpace final : public Space {
  public:
   PipelineSpace(const Workload& workload, const Machine& machine, bool families)
       : subject_(make_subject(workload, machine)) {
-    if (auto tiled = tiled_sketch(subject_)) rules_.push_back(std::move(tiled));
-    if (auto staged = staged_sketch(subject_)) rules_.push_back(std::move(staged));
-    if (auto rows = rows_sketch(subject_)) rules_.push_back(std::move(rows));
+    if (machine.gpu) {
+      add(device_blocks_sketch(subject_));
+      add(device_groups_sketch(subject_));
+      add(device_flat_sketch(subject_));
+    } else {
+      add(tiled_sketch(subject_));
+      add(staged_sketch(subject_));
+      add(rows_sketch(subject_));
+    }
     first_family_ = rules_.size();
     if (families)
       for (auto& family : family_sketches(subject_)) rules_.push_back(std::move(family));
@@ -38,6 +45,10 @@ class PipelineSpace final : public Space {
   std::vector<Point> defaults() const override { return defaults_; }
 
  private:
+  void add(std::unique_ptr<SketchRule> rule) {
+    if (rule) rules_.push_back(std::move(rule));
+  }
+
   std::vector<Point> all_defaults() const {
     // What is used without a search comes first; then the first of each structure, the second of each...: none is
     // certain to be the best. Families further down the table are more general than the one that is used.
@@ -69,8 +80,6 @@ class PipelineSpace final : public Space {
 }  // namespace
 
 Subject make_subject(const Workload& workload, const Machine& machine) {
-  if (machine.gpu)
-    throw Error(ErrorCode::unsupported, "searching schedules for devices is not supported yet; choose a processor");
   if (!workload.symbols().empty())
     throw Error(ErrorCode::unsupported,
                 fmt::format("workload {} has symbolic extents: a search needs fixed shapes (--dim NAME=SIZE)",

@@ -10,7 +10,7 @@
 
 #include "base/cache_directory.hpp"
 #include "base/error.hpp"
-#include "generators/kernel.hpp"
+#include "generators/kernel_bytes.hpp"
 
 namespace heddle {
 namespace {
@@ -23,7 +23,9 @@ std::string text(const Json& json) {
   return {bytes.begin(), bytes.end()};
 }
 
-std::string pack(const CompiledKernel& kernel) {
+}  // namespace
+
+std::string to_bytes(const CompiledKernel& kernel) {
   Json entries = Json::array();
   for (const auto& e : kernel.device.entries) {
     Json shared = Json::array();
@@ -36,9 +38,9 @@ std::string pack(const CompiledKernel& kernel) {
   return {bytes.begin(), bytes.end()};
 }
 
-CompiledKernel unpack(const std::string& body) {
+CompiledKernel kernel_from_bytes(const std::string& bytes) {
   CompiledKernel kernel;
-  const Json json = Json::from_msgpack(body);
+  const Json json = Json::from_msgpack(bytes);
   kernel.device.api = device_api_from_string(json.at(0).get<std::string>());
   kernel.device.source = text(json.at(1));
   for (const Json& e : json.at(2)) {
@@ -50,8 +52,6 @@ CompiledKernel unpack(const std::string& body) {
   return kernel;
 }
 
-}  // namespace
-
 fs::path KernelCache::default_directory() { return cache_directory(); }
 
 KernelCache::KernelCache(fs::path directory, std::uint64_t most_bytes)
@@ -59,7 +59,7 @@ KernelCache::KernelCache(fs::path directory, std::uint64_t most_bytes)
 
 std::optional<CompiledKernel> KernelCache::find(const std::string& key) const {
   try {
-    if (const auto bytes = files_.load(key)) return unpack(*bytes);
+    if (const auto bytes = files_.load(key)) return kernel_from_bytes(*bytes);
     return std::nullopt;
   } catch (const Error& error) {
     spdlog::warn("{}; compiling it anew", error.what());
@@ -79,7 +79,7 @@ CompiledKernel KernelCache::get(const KernelRequest& request) {
   ++misses_;
   CompiledKernel kernel = compile_kernel(request);
   try {
-    files_.store(key, pack(kernel));
+    files_.store(key, to_bytes(kernel));
   } catch (const Error& error) {
     if (!warned_.exchange(true))
       spdlog::warn("kernels are not cached: {}; set HEDDLE_CACHE to a directory that can be written", error.what());

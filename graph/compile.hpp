@@ -73,6 +73,8 @@ struct CompileOptions {
   std::map<std::string, std::filesystem::path> schedules;
   /// `--records`: the store to take measured schedules from, where no file is given; empty: none.
   std::string records = {};
+  /// What records call the devices that targets for devices will run on, by target's name; absent: this processor.
+  std::map<std::string, std::string> machines = {};
   std::function<void(const std::string& phase, int done, int total)> progress;
   /// What the caller knows of where the model came from: `source`, `source_sha256`, `command`. Becomes part of the
   /// package's provenance.

@@ -27,9 +27,12 @@ std::optional<std::filesystem::path> schedule_file(const Group& group, const Gra
 
 /// Chooses and names one kernel; throws where the schedule does not fit the workload.
 ChosenKernel choose_kernel(const Target& target, const Workload& workload,
-                           const std::optional<std::filesystem::path>& file, const RecordStore* records) {
+                           const std::optional<std::filesystem::path>& file, const RecordStore* records,
+                           const CompileOptions& options) {
   ChosenKernel kernel;
-  kernel.choice = choose(workload, target.machine, file, records);
+  const auto machine = options.machines.find(target.name);
+  kernel.choice = machine == options.machines.end() ? choose(workload, target.machine, file, records)
+                                                    : choose(workload, target.machine, file, records, machine->second);
   kernel.request.workload = &workload;
   kernel.request.implementation = kernel.choice.implementation;
   kernel.request.target = target;
@@ -106,20 +109,20 @@ std::vector<ChosenKernel> choose_kernels(const GroupedGraph& source, const Targe
                         obstacle));
         if (file) throw unused;
         if (for_all != options.schedules.end()) misfit = unused;
-        kernels.push_back(choose_kernel(host, *group.workload, std::nullopt, records));
+        kernels.push_back(choose_kernel(host, *group.workload, std::nullopt, records, options));
         kernels.back().obstacle = obstacle;
         continue;
       }
       if (!file && for_all != options.schedules.end()) {
         try {
-          kernels.push_back(choose_kernel(target, *group.workload, for_all->second, records));
+          kernels.push_back(choose_kernel(target, *group.workload, for_all->second, records, options));
           fitted = true;
           continue;
         } catch (const Error& e) {
           misfit = e;
         }
       }
-      kernels.push_back(choose_kernel(target, *group.workload, file, records));
+      kernels.push_back(choose_kernel(target, *group.workload, file, records, options));
     } catch (const Error& e) {
       throw e.within(fmt::format("node '{}' for {}", anchor_of(group, source.graph).name, target.name));
     }

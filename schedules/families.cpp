@@ -26,9 +26,14 @@ bool matches(const Family& family, const Workload& workload, const Machine& mach
 
 Choice choose(const Workload& workload, const Machine& machine, const std::optional<std::filesystem::path>& file,
               const RecordStore* records) {
+  return choose(workload, machine, file, records, records != nullptr ? machine_name() : "");
+}
+
+Choice choose(const Workload& workload, const Machine& machine, const std::optional<std::filesystem::path>& file,
+              const RecordStore* records, const std::string& this_machine) {
   if (file) return {Implementation::parse(read_file(*file), file->string()), "file " + file->string(), {}};
   if (records != nullptr)
-    if (auto found = choose_record(*records, workload, machine)) return std::move(found->choice);
+    if (auto found = choose_record(*records, workload, machine, this_machine)) return std::move(found->choice);
   for (const Family& family : families()) {
     if (!matches(family, workload, machine)) continue;
     const Json knobs = family.rule(workload, machine);

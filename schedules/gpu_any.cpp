@@ -21,25 +21,7 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
   // What reduces needs memory of its own and gets a launch; what does not is computed where it is used.
   for (const auto& stage : pipeline.stages) {
     if (!stage.func.has_update_definition()) continue;
-    s[stage.role].compute_root();
-    std::vector<std::string> loops;
-    for (const auto& v : stage.func.args()) loops.push_back(v.name());
-    for (int definition = -1; definition < stage.func.num_update_definitions(); ++definition) {
-      Stage one = definition < 0 ? s[stage.role] : s[stage.role].update(definition);
-      if (loops.empty()) {
-        one.gpu_single_thread();
-        continue;
-      }
-      if (definition >= 0) {  // each element by one thread, in the order of its reduction
-        std::vector<std::string> order;
-        for (const auto& r : stage.func.rvars(definition)) order.push_back(stage.reductions.at(r.name()));
-        order.insert(order.end(), loops.begin(), loops.end());
-        one.reorder(order);
-      }
-      one.split(fuse_all(one, loops, "flat"), "block", "thread", k.threads, Tail::GuardWithIf)
-          .gpu_blocks("block")
-          .gpu_threads("thread");
-    }
+    launch_stage(s, stage, k.threads);
   }
   stream_loops(s, "out", loops_by_memory(w), 1, k.threads, *m.gpu, w);
   return implementation;

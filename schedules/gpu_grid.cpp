@@ -57,4 +57,35 @@ void stream_loops(Schedule& schedule, const std::string& role, const std::vector
   flat_grid(schedule[role], order, 1, block_threads(elements, threads, gpu));
 }
 
+void launch_stage(Schedule& schedule, const std::string& role, const std::vector<std::string>& loops,
+                  const std::vector<std::vector<std::string>>& reductions, std::int64_t threads) {
+  schedule[role].compute_root();
+  for (int definition = -1; definition < static_cast<int>(reductions.size()); ++definition) {
+    Stage one = definition < 0 ? schedule[role] : schedule[role].update(definition);
+    if (loops.empty()) {
+      one.gpu_single_thread();
+      continue;
+    }
+    if (definition >= 0) {
+      std::vector<std::string> order = reductions[static_cast<std::size_t>(definition)];
+      order.insert(order.end(), loops.begin(), loops.end());
+      one.reorder(order);
+    }
+    one.split(fuse_all(one, loops, "flat"), "block", "thread", threads, Tail::GuardWithIf)
+        .gpu_blocks("block")
+        .gpu_threads("thread");
+  }
+}
+
+void launch_stage(Schedule& schedule, const PipelineStage& stage, std::int64_t threads) {
+  std::vector<std::string> loops;
+  for (const auto& v : stage.func.args()) loops.push_back(v.name());
+  std::vector<std::vector<std::string>> reductions;
+  for (int u = 0; u < stage.func.num_update_definitions(); ++u) {
+    auto& names = reductions.emplace_back();
+    for (const auto& r : stage.func.rvars(u)) names.push_back(stage.reductions.at(r.name()));
+  }
+  launch_stage(schedule, stage.role, loops, reductions, threads);
+}
+
 }  // namespace heddle::schedules

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -116,5 +117,9 @@ struct RecordChoice {
 /// warning in the log that names it.
 std::optional<RecordChoice> choose_record(const RecordStore& store, const Workload& workload, const Machine& machine,
                                           const std::string& this_machine = machine_name());
+
+/// choose(), where the machine that the kernel will run on has another name in records than this processor: a device.
+Choice choose(const Workload& workload, const Machine& machine, const std::optional<std::filesystem::path>& file,
+              const RecordStore* records, const std::string& this_machine);
 
 }  // namespace heddle

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "autoscheduler/measure.hpp"
 #include "base/error.hpp"
 #include "generators/kernel.hpp"
 #include "runtime/gpu/device.hpp"
@@ -113,6 +114,8 @@ graph::CompileOptions compile_options(const ModelOptions& options) {
   compile.jobs = options.jobs > 0 ? options.jobs : cores();
   compile.cache = options.cache.empty() ? KernelCache::default_directory() : std::filesystem::path(options.cache);
   compile.records = records_url(options.records);
+  for (const Target& target : compile.targets)
+    if (target.is_gpu() && !compile.records.empty()) compile.machines[target.name] = machine_or_none(target, options);
   for (const auto& flag : options.schedules) {
     const auto equals = flag.find('=');
     const std::string anchor = equals == std::string::npos ? "" : flag.substr(0, equals);
@@ -122,6 +125,15 @@ graph::CompileOptions compile_options(const ModelOptions& options) {
     compile.schedules[anchor] = file;
   }
   return compile;
+}
+
+std::string machine_or_none(const Target& target, const ModelOptions& options) {
+  try {
+    return autoscheduler::machine_of(target, options.device);
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::not_found) throw;
+    return "no device";
+  }
 }
 
 Operators load_operators(const ModelOptions& options) {

@@ -40,6 +40,9 @@ std::string records_url(const std::string& flag);
 /// A directory with a manifest.
 bool is_package(const std::filesystem::path& path);
 
+/// What records call the machine that the target's kernels run on here: autoscheduler::machine_of(), or "no device".
+std::string machine_or_none(const Target& target, const ModelOptions& options);
+
 graph::ReadOptions read_options(const ModelOptions& options);
 graph::CompileOptions compile_options(const ModelOptions& options);
 Operators load_operators(const ModelOptions& options);

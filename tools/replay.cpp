@@ -55,7 +55,9 @@ int run(const Options& options) {
   std::string key;
   std::optional<Measurement> measurement;
   if (options.verify) {
-    const auto measurer = autoscheduler::make_measurer(workload, target, options.modules, {});
+    autoscheduler::MeasureOptions measuring;
+    measuring.device = options.device;
+    const auto measurer = autoscheduler::make_measurer(workload, target, options.modules, measuring);
     measurement = measurer->measure({implementation}, nullptr, [](const Measurement&) { return true; }).at(0);
     key = measurement->kernel_key;
   } else {
@@ -75,12 +77,13 @@ int run(const Options& options) {
         : key.empty() ? ", since it was not compiled"
                       : fmt::format(", not the one recorded ({}): Heddle or Halide has changed", record.kernel_key));
   bool good = true;
+  const std::string here = measurement ? autoscheduler::machine_of(target, options.device) : "";
   if (measurement) {
     good = measurement->status == TrialStatus::ok;
     report["status"] = to_string(measurement->status);
     report["message"] = measurement->message;
     report["recorded_status"] = record.status;
-    report["machine"] = machine_name();
+    report["machine"] = here;
     report["recorded_machine"] = record.machine;
     if (!options.json)
       fmt::print("  result    {}{}\n", good ? "correct" : std::string(to_string(measurement->status)) + ": ",
@@ -94,8 +97,8 @@ int run(const Options& options) {
       fmt::print("  time      {} median of {} samples", time_text(now), measurement->seconds.size());
       if (record.status == "ok") fmt::print("; recorded {}, {:.2f} times as long now", time_text(then), now / then);
       fmt::print("\n");
-      if (record.machine != machine_name())
-        fmt::print("  machine   {}; recorded on {}: the times do not compare\n", machine_name(), record.machine);
+      if (record.machine != here)
+        fmt::print("  machine   {}; recorded on {}: the times do not compare\n", here, record.machine);
     }
   }
   if (options.json) fmt::print("{}\n", report.dump(2));
@@ -110,6 +113,8 @@ Command replay_command() {
             app.add_option("id", options->id, "the record's number, as `heddle records list` shows it")->required();
             add_store_option(app, options->records);
             app.add_option("--ops", options->modules, "a shared library of operators of your own");
+            app.add_option("--device", options->device,
+                           "of a record for opencl or vulkan: an index or a part of its name");
             app.add_flag("--verify", options->verify, "run it: check the result against the reference and time it");
             app.add_flag("--json", options->json, "one JSON document");
             return std::function<int()>([options] { return run(*options); });

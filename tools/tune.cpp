@@ -44,6 +44,11 @@ struct Options : ModelOptions {
 /// With --remote, whose workers measure; the options that were not given are then those of their machine.
 /// Nothing if it was stopped before there was a worker.
 std::optional<autoscheduler::Fleet> fleet_of(Options& options) {
+  for (const Target& target : options.chosen_targets())
+    if (target.is_gpu())
+      throw Error(ErrorCode::unsupported,
+                  "workers measure for processors: leave --remote out, and tune on the machine "
+                  "that has the device");
   auto fleet = find_fleet(options.records, options.machine, options.seconds, &InterruptGuard::interrupted);
   if (!fleet) return fleet;
   if (options.targets.empty()) options.targets = {fleet->machine.target};
@@ -217,8 +222,10 @@ std::string table(const Report& report, std::size_t most) {
 
 void print_report(const Report& report) {
   const auto& search = report.result.search;
-  fmt::print("{}, {} thread{}, {}\n", report.name, report.options.thread_count(),
-             report.options.thread_count() == 1 ? "" : "s", report.target.name);
+  if (report.target.is_gpu()) fmt::print("{}, {} on {}\n", report.name, report.target.name, report.machine);
+  else
+    fmt::print("{}, {} thread{}, {}\n", report.name, report.options.thread_count(),
+               report.options.thread_count() == 1 ? "" : "s", report.target.name);
   if (search.best) {
     const auto failed = failures(search.trials);
     fmt::print("  {} trials{}\n\n{}\n", search.trials.size(), failed.empty() ? "" : fmt::format(", {}", failed),
@@ -330,6 +337,10 @@ int run(const Options& given) {
   tuning.target = options.chosen_targets().at(0);
   if (tuning.fleet) tuning.target.machine = tuning.fleet->machine.machine(tuning.target.name);
   const Target& target = tuning.target;
+  if (target.is_gpu()) {
+    tuning.device = options.device;
+    tuning.device_machine = machine_or_none(target, options);
+  }
   const Workload workload =
       request ? operator_workload(*request, target, options.thread_count()) : read_document(options, operators);
   tuning.workload = &workload;

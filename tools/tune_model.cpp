@@ -64,7 +64,9 @@ std::vector<Task> tasks_of(const graph::Compiled& compiled, const plan::Function
     Task& task = by_symbol[chosen.symbol];
     task.workload = &*group.workload;
     task.kernel.workload = group.workload->text();
-    if (!group.workload->symbols().empty())
+    if (!chosen.obstacle.empty())
+      task.kernel.skipped = fmt::format("it runs on the processor beside the device: {}", chosen.obstacle);
+    else if (!group.workload->symbols().empty())
       task.kernel.skipped = "its extents are symbolic; give them with --dim NAME=SIZE";
   }
   for (std::size_t s = 0; s < seconds.size(); ++s) {
@@ -100,7 +102,9 @@ class ModelTuner {
  public:
   ModelTuner(const ModelOptions& options, const ModelTuneRequest& request, RecordStore& store,
              std::function<bool()> stop, const Target& target)
-      : options_(options), request_(request), store_(store), stop_(std::move(stop)), target_(target) {}
+      : options_(options), request_(request), store_(store), stop_(std::move(stop)), target_(target) {
+    if (target.is_gpu()) device_machine_ = machine_or_none(target, options);
+  }
 
   ModelTuneResult run(std::vector<Task> tasks, double model_seconds) {
     ModelTuneResult result;
@@ -185,7 +189,9 @@ class ModelTuner {
                                                          .modules = request_.modules,
                                                          .families = request_.families,
                                                          .seed = request_.seed,
-                                                         .fleet = fleet()},
+                                                         .fleet = fleet(),
+                                                         .device = options_.device,
+                                                         .device_machine = device_machine_},
                                              store_);
       found = task.tuner->run(options, {}, stop_);
     } catch (const Error& e) {
@@ -218,6 +224,7 @@ class ModelTuner {
   RecordStore& store_;
   std::function<bool()> stop_;
   const Target& target_;
+  std::string device_machine_;
   Progress progress_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
@@ -286,8 +293,11 @@ ModelTuneResult tune_model(const ModelOptions& options, const ModelTuneRequest& 
   const auto seconds = profile(*model, session);
   double total = 0;
   for (const double s : seconds) total += s;
-  ModelTuner tuner(options, request, store, stop, compiled.modules.at(0).target);
-  return tuner.run(tasks_of(compiled, main, seconds, measure_peak(options.thread_count(), false).gflops), total);
+  const Target& target = compiled.modules.at(0).target;
+  ModelTuner tuner(options, request, store, stop, target);
+  // What a processor's FMAs reach says nothing of devices.
+  const double peak = target.is_gpu() ? 0 : measure_peak(options.thread_count(), false).gflops;
+  return tuner.run(tasks_of(compiled, main, seconds, peak), total);
 }
 
 }  // namespace heddle::tools

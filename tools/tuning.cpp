@@ -149,6 +149,7 @@ TuneResult Tuner::run(const autoscheduler::SearchOptions& options,
   if (options.trials > 0 && !measurer_) {
     autoscheduler::MeasureOptions measuring;
     measuring.seed = request_.seed;
+    measuring.device = request_.device;
     const auto stopped = [this] { return stop_ && stop_(); };
     if (request_.fleet) {
       request_.fleet->stop = stopped;

@@ -23,8 +23,13 @@ struct TuneRequest {
   bool families = true;              ///< the hand-written families are part of the space
   std::uint64_t seed = 1;
   std::optional<autoscheduler::Fleet> fleet;  ///< measures; none: this machine does
+  std::string device = {};                    ///< of targets for devices, as --device names it
+  std::string device_machine = {};            ///< machine_or_none() of a target for devices
 
-  std::string machine() const { return fleet ? fleet->machine.name : machine_name(); }
+  std::string machine() const {
+    if (fleet) return fleet->machine.name;
+    return target.is_gpu() ? device_machine : machine_name();
+  }
 };
 
 struct TuneResult {

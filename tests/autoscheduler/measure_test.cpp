@@ -100,6 +100,28 @@ TEST_CASE("a candidate is compiled as packages are, checked and timed") {
   for (const double seconds : again) CHECK((seconds > 1e-6 && seconds < 1));
 }
 
+TEST_CASE("a candidate for a device is checked and timed there") {
+  ::setenv("HEDDLE_PROGRAM", HEDDLE_PROGRAM, 1);
+  const auto measurer = make_measurer(increment(), find_target("vulkan"), modules(), quick());
+  const std::string threads = "out.split(x, block, thread, 64, GuardWithIf).gpu_blocks(block).gpu_threads(thread)";
+  const Implementation good = variant("direct", threads);
+  const auto found = measurer->measure({good, variant("wrong", threads), variant("direct", "out.vectorize(x, 8)"),
+                                        variant("direct",
+                                                "out.split(x, block, thread, 512).gpu_blocks(block)"
+                                                ".gpu_threads(thread)")},
+                                       &good, {});
+  REQUIRE(found.size() == 4);
+  CHECK(found[0].message == "");
+  CHECK(found[0].status == TrialStatus::ok);
+  CHECK((found[0].median() > 0 && found[0].median() < 1));
+  CHECK_FALSE(found[0].incumbent_seconds.empty());
+  CHECK(found[1].status == TrialStatus::wrong);
+  CHECK_THAT(found[1].message, Contains("output 0"));
+  CHECK(found[2].status != TrialStatus::ok);  // it launches nothing, and a processor does not see the device's memory
+  CHECK(found[3].status == TrialStatus::rejected);
+  CHECK_THAT(found[3].message, Contains("512 threads"));
+}
+
 TEST_CASE("what a candidate does costs that candidate alone") {
   const Workload workload = increment();
   MeasureOptions options = quick();
@@ -237,7 +259,10 @@ TEST_CASE("symbolic workloads are measured at the largest extents that fit") {
 
 TEST_CASE("what cannot be measured is said before anything is") {
   ::setenv("HEDDLE_PROGRAM", HEDDLE_PROGRAM, 1);
-  CHECK_THROWS_WITH(make_measurer(increment(), find_target("vulkan"), modules(), quick()), Contains("vulkan"));
+  MeasureOptions elsewhere = quick();
+  elsewhere.device = "no such device";
+  CHECK_THROWS_WITH(make_measurer(increment(), find_target("vulkan"), modules(), elsewhere),
+                    Contains("no such device"));
   CHECK_THROWS_WITH(make_measurer(increment(), find_target("arm-64-linux"), modules(), quick()), Contains("arm-64"));
   CHECK_THROWS_WITH(make_measurer(increment(), host_target(), {}, quick()), Contains("faulty_increment"));
   CHECK_THROWS_WITH(make_measurer(increment(), host_target(), {"/no/such.so"}, quick()), Contains("/no/such.so"));
