@@ -138,9 +138,23 @@ class Emission {
     schedules::spread_blocks(out, grid);
     add_work(launch_, d_, counted(), d_.out(), static_cast<double>(tile_.part()), static_cast<double>(tile_.lanes()));
     const double stores = static_cast<double>(tile_.part()) / static_cast<double>(tile_.lanes());
-    launch_.memory_loads += stores;
-    launch_.bytes += static_cast<double>(tile_.part() * tile_.threads() * d_.out().element_bytes);
+    launch_.memory_loads += stores * wide_loads(d_.out().element_bytes) * apart();
+    launch_.bytes += static_cast<double>(tile_.part() * tile_.threads() * d_.out().element_bytes) * scattered();
     launch_.registers = 24 + static_cast<double>(tile_.part());
+  }
+
+  /// Loads of 16 bytes that a thread's vector is worth.
+  double wide_loads(int element_bytes) const { return static_cast<double>(tile_.lanes() * element_bytes) / 16; }
+  /// How far apart neighbouring threads' vectors lie along the first edge, in vectors: banks and lines are met so
+  /// often.
+  double apart() const {
+    return tile_.interleaves() ? 1.0 : static_cast<double>(tile_.edges()[0].tile) / static_cast<double>(tile_.lanes());
+  }
+  /// Bytes of memory's sectors over those that threads side by side use.
+  double scattered() const {
+    constexpr double sector_bytes = 32;
+    const TileEdge& first = tile_.edges()[0];
+    return std::max(1.0, sector_bytes / static_cast<double>(first.block() * d_.out().element_bytes));
   }
 
   /// Reductions are counted apart: their operands are used again.
@@ -281,6 +295,31 @@ class Emission {
     return all;
   }
 
+  /// The order in which threads copy a source's dimensions: neighbours fetch neighbours.
+  std::vector<std::size_t> copy_order(const SharedSource& source, const std::vector<std::int64_t>& extents) const {
+    std::vector<std::size_t> order(extents.size());
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    if (!source.operand) return order;
+    const auto& strides = d_.operands.at(source.role).strides;
+    std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
+      if ((extents[a] == 1) != (extents[b] == 1)) return extents[a] != 1;
+      return strides[a] < strides[b];
+    });
+    return order;
+  }
+
+  /// Elements that a thread copies at once: whole vectors of them lie side by side in memory, or one.
+  std::int64_t copy_lanes(const StageChoice& c, const SharedSource& source) const {
+    const std::int64_t lanes = value("copy_" + c.node->role, 1);
+    if (!source.operand) return 1;
+    const auto extents = region(c, *source.access, false);
+    const std::size_t first = copy_order(source, extents)[0];
+    const OperandNode& operand = d_.operands.at(source.role);
+    const bool whole = operand.strides[first] == 1 && extents[first] % lanes == 0 &&
+                       operand.extents[first] % lanes == 0 && operand.element_bytes * lanes <= 16;
+    return whole ? lanes : 1;
+  }
+
   void share(const StageChoice& c, const SharedSource& source, const std::string& steps) {
     const auto extents = region(c, *source.access, false);
     Stage stage = source.operand ? schedule()[source.role].in(source.role + "_shared") : schedule()[source.role];
@@ -295,26 +334,9 @@ class Emission {
       else if (storage.size() == 3) stage.reorder_storage(storage[0], storage[1], storage[2]);
       else if (storage.size() == 4) stage.reorder_storage(storage[0], storage[1], storage[2], storage[3]);
     }
-    // Neighbouring threads fetch neighbours.
-    std::vector<std::size_t> order(extents.size());
-    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-    if (source.operand) {
-      const auto& strides = d_.operands.at(source.role).strides;
-      std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
-        if ((extents[a] == 1) != (extents[b] == 1)) return extents[a] != 1;
-        return strides[a] < strides[b];
-      });
-    }
     Names dimensions;
-    for (const std::size_t i : order) dimensions.push_back(source.dimensions[i]);
-    std::int64_t copied = source.operand ? value("copy_" + c.node->role, 1) : 1;
-    if (source.operand && copied > 1) {
-      const OperandNode& operand = d_.operands.at(source.role);
-      const bool whole = operand.strides[order[0]] == 1 && extents[order[0]] % copied == 0 &&
-                         operand.extents[order[0]] % copied == 0 && operand.element_bytes * copied <= 16;
-      if (!whole) copied = 1;
-    }
-    tile_.spread(stage, dimensions, product(extents), copied, {});
+    for (const std::size_t i : copy_order(source, extents)) dimensions.push_back(source.dimensions[i]);
+    tile_.spread(stage, dimensions, product(extents), copy_lanes(c, source), {});
   }
 
   // --- other producers ---
@@ -387,28 +409,39 @@ class Emission {
     for (const Access& access : node.accesses) {
       if (!access.in_update || access.source == node.role) continue;
       double loads = 1;
+      bool along = false;
       for (std::size_t l = 0; l < node.loops.size(); ++l) {
         const TileEdge* edge = tile_.edge_of(c.place_of_loop[l]);
         if (edge == nullptr || std::ranges::none_of(access.index, [&](const AffineIndex& i) { return follows(i, l); }))
           continue;
         loads *= static_cast<double>(edge->tile) / (tile_.is_first(*edge) ? static_cast<double>(tile_.lanes()) : 1.0);
+        along = along || tile_.is_first(*edge);
       }
-      launch_.registers += loads;
+      launch_.registers += loads * (along ? static_cast<double>(tile_.lanes()) : 1.0);
       const int bytes =
           access.operand ? d_.operands.at(access.source).element_bytes : d_.stage(access.source).element_bytes;
+      // What does not follow the first edge is the same for neighbouring threads.
+      constexpr double broadcast = 0.25;
+      launch_.instructions += loads * steps;
+      loads *= along ? wide_loads(bytes) * apart() : broadcast;
       const SharedSource* source = shared_source(access.source);
       if (source != nullptr) {
         const auto elements = static_cast<double>(product(region(c, access, false)));
         const double rounds = static_cast<double>(node.reduction_steps()) / step_size(node);
-        launch_.shared_loads += loads * steps + rounds * elements / static_cast<double>(tile_.threads());
-        launch_.memory_loads += rounds * elements / static_cast<double>(tile_.threads());
+        const double copied = rounds * elements / static_cast<double>(tile_.threads()) * bytes / 16;
+        launch_.instructions += 2 * rounds * elements / static_cast<double>(tile_.threads() * copy_lanes(c, *source));
+        launch_.shared_loads += loads * steps + copied;
+        launch_.memory_loads += copied;
         launch_.shared_bytes += elements * bytes;
         launch_.bytes += rounds * elements * bytes;
         launch_.registers += elements / static_cast<double>(tile_.threads());  // fetched a step ahead
         continue;
       }
       launch_.memory_loads += loads * steps;
-      launch_.bytes += 1.5 * static_cast<double>(product(region(c, access, true))) * bytes;
+      // The first cache has most of it again, and not all.
+      constexpr double again = 1.5;
+      launch_.bytes +=
+          again * static_cast<double>(product(region(c, access, true))) * bytes * (along ? scattered() : 1.0);
       if (!access.operand && places_.at(access.source) == DevicePlace::expression)
         launch_.instructions += loads * steps * std::max(1.0, d_.stage(access.source).pure_operations);
     }

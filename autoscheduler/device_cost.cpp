@@ -16,8 +16,9 @@ namespace {
 constexpr double clock_hz = 1.5e9, schedulers = 4, latency = 700, cache_bytes_a_cycle = 24;
 constexpr double resident_threads = 2048, resident_blocks = 24, register_file = 65536, shared_file = 100e3;
 constexpr double launch_cycles = 3e-6 * clock_hz;
-/// A load of 16 bytes by 32 threads takes the path to shared memory or the first cache four times.
-constexpr double load_cycles = 4;
+/// A load of 16 bytes by 32 threads takes the path to shared memory four times, and that to the first cache twice as
+/// long.
+constexpr double shared_load_cycles = 4, memory_load_cycles = 8;
 
 /// What a thread may have at all.
 constexpr double most_registers = 255;
@@ -37,8 +38,8 @@ double cycles(const DeviceLaunch& l, const Gpu& gpu) {
   const double together = std::min(each, resident(l));
   // A result comes after four cycles at least: few warps leave schedulers idle unless a thread's sums are many.
   const double filled = std::min(1.0, warps * together * std::min(4.0, std::max(1.0, l.accumulators / 4)) / 16);
-  const double issue = warps * (l.instructions + l.shared_loads + l.memory_loads) / schedulers / filled;
-  const double loads = warps * (l.shared_loads + l.memory_loads) * load_cycles;
+  const double issue = warps * l.instructions / schedulers / filled;
+  const double loads = warps * (l.shared_loads * shared_load_cycles + l.memory_loads * memory_load_cycles);
   const double memory = l.bytes / cache_bytes_a_cycle;
   const double busy = std::max({issue, loads, memory}) + 30 * l.waits;
   return launch_cycles + each / together * (std::max(busy * together, l.waits * latency) + latency);

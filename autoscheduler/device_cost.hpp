@@ -13,10 +13,11 @@ struct DeviceLaunch {
   double blocks = 1;        ///< all of the grid
   double threads = 1;       ///< of a block
   double instructions = 0;  ///< arithmetic of one thread
-  double shared_loads = 0;  ///< of one thread: reads of shared memory of up to 16 bytes
-  double memory_loads = 0;  ///< of one thread: reads and writes of memory of up to 16 bytes
-  double bytes = 0;         ///< that a block brings from memory, or writes there
-  double registers = 32;    ///< of one thread, 4 bytes each
+  double shared_loads = 0;  ///< of one thread: 16 bytes each of what it reads from shared memory, in banks of their own
+  double memory_loads =
+      0;                  ///< of one thread: 16 bytes each of what it reads or writes elsewhere, in lines of their own
+  double bytes = 0;       ///< that a block brings from memory, or writes there
+  double registers = 32;  ///< of one thread, 4 bytes each
   double shared_bytes = 0;  ///< of a block
   double waits = 1;         ///< round trips to memory of one thread, each after the other
   double accumulators = 1;  ///< of one thread: independent of each other

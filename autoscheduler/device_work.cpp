@@ -51,15 +51,16 @@ void add_work(DeviceLaunch& launch, const Dependences& d, const DevicePlaces& pl
       if (access.source == node->role) continue;
       const double reads = count * (access.in_update ? std::max(steps, 1.0) : 1.0);
       const DevicePlace source = access.operand ? DevicePlace::launch : place_of(places, access.source);
+      if (source == DevicePlace::block || source == DevicePlace::launch) launch.instructions += reads / lanes;
       switch (source) {
         case DevicePlace::expression: evaluated[access.source] += reads; break;
         // Each of its elements once, however often it is read.
         case DevicePlace::thread: evaluated[access.source] = std::max(evaluated[access.source], count); break;
-        case DevicePlace::block: launch.shared_loads += reads / lanes; break;
+        case DevicePlace::block: launch.shared_loads += reads * d.stage(access.source).element_bytes / 16; break;
         case DevicePlace::launch: {
           const int bytes =
               access.operand ? d.operands.at(access.source).element_bytes : d.stage(access.source).element_bytes;
-          launch.memory_loads += reads / lanes;
+          launch.memory_loads += reads * bytes / 16;
           launch.bytes += missed * reads * bytes * launch.threads;
           break;
         }
@@ -76,7 +77,7 @@ DeviceLaunch flat_launch(const Dependences& d, const DevicePlaces& places, const
   DeviceLaunch launch{.stage = stage.role, .threads = threads};
   launch.blocks = std::ceil(elements / lanes / threads);
   add_work(launch, d, places, stage, lanes, lanes);
-  launch.memory_loads += 1;
+  launch.memory_loads += lanes * stage.element_bytes / 16;
   launch.bytes += lanes * stage.element_bytes * threads;
   launch.registers = 24 + 2 * lanes;
   return launch;

@@ -161,7 +161,9 @@ TEST_CASE("what a device cannot run is pruned before it is compiled, with the re
   const Machine vulkan = find_target("vulkan").machine;
   const Example product{"matmul", Json::object(), {"f32[512,512]", "f32[512,512]"}};
   const auto space = make_space(workload_of(product), vulkan, false);
-  const auto found = reasons(*space, "blocks", 4000);
+  auto found = reasons(*space, "blocks", 4000);
+  const Example few{"matmul", Json::object(), {"f32[64,64]", "f32[64,64]"}};
+  found.merge(reasons(*make_space(workload_of(few), vulkan, false), "blocks", 4000));
   for (const char* reason : {"threads: ", "registers: ", "shared memory: ", "blocks: "}) {
     INFO(reason);
     CHECK(any_starts(found, reason));
