@@ -298,7 +298,8 @@ int run_model(Options options) {
                result.trials, options.trials, store.name());
     return interrupted_exit;
   }
-  fmt::print(stderr, "use it: heddle compile {} --records {} -o PACKAGE\n", options.model, store.name());
+  fmt::print(stderr, "use it: heddle compile {}{} --records {} -o PACKAGE\n", options.model,
+             options.targets.empty() ? "" : " --target " + options.targets[0], store.name());
   return 0;
 }
 

@@ -5,7 +5,10 @@ import pathlib
 import sqlite3
 import sys
 
+import numpy
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "models"))
 from models import heddle  # noqa: E402
@@ -47,6 +50,22 @@ def test_found_recorded_replayed_and_compiled(target, trials, tmp_path):
     timed = json.loads(heddle("bench", "matmul", "--shape", SHAPE, "--target", target, "--seconds", "0.02", "--json",
                               "--records", f"sqlite:{tmp_path}/tune.db").stdout)
     assert "measured on this machine" in timed["schedule"]
+
+
+def test_a_model_for_a_device(tmp_path):
+    weights = numpy_helper.from_array(numpy.ones((8, 16), numpy.float32), "w")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "product",
+                              [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 8])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 16])], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "product.onnx")
+    records = f"sqlite:{tmp_path}/tune.db"
+    report = json.loads(heddle("tune", tmp_path / "product.onnx", "--target", "vulkan", "--trials", "1", "--records",
+                               records, "--json").stdout)
+    assert report["trials"] == 1 and [kernel["trials"] for kernel in report["kernels"]] == [1]
+    explained = heddle("compile", tmp_path / "product.onnx", "--target", "vulkan", "--records", records, "--explain",
+                       "-o", tmp_path / "package")
+    assert "record 1 of" in explained.stdout + explained.stderr
+    assert "measured on this machine" in explained.stdout + explained.stderr
 
 
 def test_without_a_device(tmp_path):
