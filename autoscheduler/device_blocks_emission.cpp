@@ -129,6 +129,7 @@ class Emission {
     }
     for (std::size_t p = 0; p < s_.rank(); ++p)
       if (std::ranges::find(of_.places(), p) == of_.places().end()) grid.push_back(s_.loop(p));
+    check_grid();
     block_loop_ = grid.front();
     thread_loop_ = loops.threads.front();
     Names order = loops.all();
@@ -141,6 +142,21 @@ class Emission {
     launch_.memory_loads += stores * wide_loads(d_.out().element_bytes) * apart();
     launch_.bytes += static_cast<double>(tile_.part() * tile_.threads() * d_.out().element_bytes) * scattered();
     launch_.registers = 24 + static_cast<double>(tile_.part());
+  }
+
+  /// Along the second and the third dimension of a grid, which all loops beyond share, devices are sure to have so
+  /// many.
+  void check_grid() const {
+    constexpr std::int64_t most = 65535;
+    std::vector<std::int64_t> counts;
+    for (const TileEdge& edge : tile_.edges()) counts.push_back(edge.blocks());
+    for (std::size_t p = 0; p < s_.rank(); ++p)
+      if (tile_.edge_of(p) == nullptr) counts.push_back(s_.extent(p));
+    std::int64_t last = 1;
+    for (std::size_t i = 2; i < counts.size(); ++i) last *= counts[i];
+    const std::int64_t longest = std::max(last, counts.size() > 1 ? counts[1] : 1);
+    if (longest > most)
+      throw Pruned{fmt::format("blocks: {} along one dimension of the grid, {} at most", longest, most)};
   }
 
   /// Loads of 16 bytes that a thread's vector is worth.

@@ -22,7 +22,7 @@ constexpr double shared_load_cycles = 4, memory_load_cycles = 8;
 
 /// What a thread may have at all.
 constexpr double most_registers = 255;
-/// Blocks along one dimension of a grid: what every device has.
+/// Blocks along the first dimension of a grid: what its number can say.
 constexpr double most_blocks = 2147483647.0;
 
 double resident(const DeviceLaunch& l) {

@@ -178,6 +178,9 @@ TEST_CASE("what a device cannot run is pruned before it is compiled, with the re
     INFO(reason);
     CHECK(any_starts(found, reason));
   }
+  const Example long_grid{"matmul", Json::object(), {"f32[200000,4]", "f32[4,16]"}};
+  const auto too_long = reasons(*make_space(workload_of(long_grid), vulkan, false), "blocks", 20000);
+  CHECK(too_long.contains("blocks: 100000 along one dimension of the grid, 65535 at most"));
   // None of what is left exceeds what it was pruned for.
   DeviceLaunch launch{.stage = "out", .blocks = 1, .threads = 256};
   CHECK(obstacle(launch, *vulkan.gpu) == "");
