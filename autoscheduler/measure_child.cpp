@@ -113,7 +113,7 @@ Json attempt(const std::function<Json()>& task) {
     return failure(error.code() == ErrorCode::out_of_memory ? TrialStatus::out_of_memory : TrialStatus::rejected,
                    error.what());
   } catch (const std::bad_alloc&) {
-    return failure(TrialStatus::out_of_memory, "beyond the limit of memory");
+    return failure(TrialStatus::out_of_memory, "");
   } catch (const std::exception& error) {
     return failure(TrialStatus::crashed, error.what());
   } catch (...) {
@@ -163,7 +163,10 @@ std::string last_words(const std::string& log) {
 void adopt_descendants() { ::prctl(PR_SET_CHILD_SUBREAPER, 1); }
 
 Child::Child(const std::function<Json()>& task, const ChildLimits& limits)
-    : answer_(anonymous_file("answer")), log_(anonymous_file("log")), seconds_limit_(limits.seconds) {
+    : answer_(anonymous_file("answer")),
+      log_(anonymous_file("log")),
+      seconds_limit_(limits.seconds),
+      memory_limit_(limits.memory_bytes) {
   const ::rlim_t processes = process_limit(limits.processes);
   const ::pid_t parent = ::getpid();
   start_ = now_seconds();
@@ -192,6 +195,7 @@ Child::Child(Child&& other) noexcept
       start_(other.start_),
       deadline_(other.deadline_),
       seconds_limit_(other.seconds_limit_),
+      memory_limit_(other.memory_limit_),
       timed_out_(other.timed_out_) {}
 
 Child::~Child() {
@@ -233,7 +237,7 @@ ChildOutcome Child::finish() {
   if (timed_out_) {
     fail(TrialStatus::timed_out, fmt::format("not done within {} s", seconds_limit_));
   } else if (memory) {
-    fail(TrialStatus::out_of_memory, "beyond the limit of memory");
+    fail(TrialStatus::out_of_memory, last_words(log));
   } else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU) {
     fail(TrialStatus::timed_out, "beyond the limit of processor time");
   } else if (WIFSIGNALED(status)) {
@@ -248,6 +252,11 @@ ChildOutcome Child::finish() {
     fail(trial_status_from_string(result["failed"].get<std::string>()), result["message"].get<std::string>());
   } else {
     outcome.answer = std::move(result["answer"]);
+  }
+  if (outcome.status == TrialStatus::out_of_memory && memory_limit_ > 0) {
+    const bool reason = !outcome.message.empty() && !outcome.message.starts_with(": ");
+    outcome.message = fmt::format("beyond the limit of {} MiB of address space{}{}", memory_limit_ >> 20,
+                                  reason ? ": " : "", outcome.message);
   }
   return outcome;
 }

@@ -53,6 +53,7 @@ class Child {
   ::pid_t pid_ = -1;
   Descriptor end_, answer_, log_;
   double start_ = 0, deadline_ = 0, seconds_limit_ = 0;
+  std::uint64_t memory_limit_ = 0;
   bool timed_out_ = false;
 };
 

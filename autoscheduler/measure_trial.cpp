@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <memory>
+#include <new>
 
 #include <fmt/format.h>
 
@@ -18,6 +20,23 @@
 
 namespace heddle::autoscheduler {
 namespace {
+
+/// The runtime's functions. Kernels without Halide's checks do not look whether they got their scratch memory, so where
+/// there is none this process ends as one that is out of memory, instead of by a signal that could be any bug's.
+const heddle_kernel_table& table_of_trials() {
+  static const heddle_kernel_table table = [] {
+    heddle_kernel_table own = runtime::kernel_table();
+    own.allocate = [](void* context, std::size_t bytes) {
+      void* memory = runtime::kernel_table().allocate(context, bytes);
+      if (memory != nullptr) return memory;
+      std::fprintf(stderr, "no scratch memory of %zu bytes for a kernel\n", bytes);
+      if (const auto give_up = std::get_new_handler()) give_up();
+      return memory;
+    };
+    return own;
+  }();
+  return table;
+}
 
 class ProcessorKernel final : public RunningKernel {
  public:
@@ -149,7 +168,7 @@ LoadedKernel::LoadedKernel(int module, const std::string& symbol)
   if (library_ == nullptr) throw Error(ErrorCode::internal, fmt::format("cannot load the kernel: {}", ::dlerror()));
   const auto init = reinterpret_cast<decltype(&heddle_module_init)>(::dlsym(library_, "heddle_module_init"));
   entry_ = reinterpret_cast<runtime::KernelEntry>(::dlsym(library_, (symbol + "_argv").c_str()));
-  if (init != nullptr && entry_ != nullptr && init(&runtime::kernel_table(), HEDDLE_KERNEL_TABLE_VERSION) == 0) return;
+  if (init != nullptr && entry_ != nullptr && init(&table_of_trials(), HEDDLE_KERNEL_TABLE_VERSION) == 0) return;
   ::dlclose(library_);
   throw Error(ErrorCode::internal, fmt::format("the module of {} is none of this runtime's", symbol));
 }

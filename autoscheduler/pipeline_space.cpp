@@ -11,8 +11,9 @@ namespace {
 
 class PipelineSpace final : public Space {
  public:
-  PipelineSpace(const Workload& workload, const Machine& machine, bool families)
+  PipelineSpace(const Workload& workload, const Machine& machine, bool families, std::function<bool()> stop)
       : subject_(make_subject(workload, machine)) {
+    subject_.stop = std::move(stop);
     if (machine.gpu) {
       add(device_blocks_sketch(subject_));
       add(device_groups_sketch(subject_));
@@ -32,6 +33,7 @@ class PipelineSpace final : public Space {
           fmt::format("no structure of loops is known for workload {}; tune it with the families", workload.name()));
     // Tens of thousands of points are weighed for them: once.
     defaults_ = all_defaults();
+    subject_.stop = {};
   }
 
   const std::vector<Sketch>& sketches() const override { return sketches_; }
@@ -109,8 +111,9 @@ void order_loops(Subject& subject, const std::vector<std::int64_t>& strides) {
   subject.lanes = subject.machine.lanes(out.element_bytes);
 }
 
-std::unique_ptr<Space> make_space(const Workload& workload, const Machine& machine, bool families) {
-  return std::make_unique<PipelineSpace>(workload, machine, families);
+std::unique_ptr<Space> make_space(const Workload& workload, const Machine& machine, bool families,
+                                  std::function<bool()> stop) {
+  return std::make_unique<PipelineSpace>(workload, machine, families, std::move(stop));
 }
 
 std::string print(const Point& point, const std::vector<Sketch>& sketches) {

@@ -33,9 +33,10 @@ constexpr double infinite = std::numeric_limits<double>::infinity();
 
 class Search::Searcher {
  public:
-  Searcher(const Space& space, std::uint64_t seed)
+  Searcher(const Space& space, std::uint64_t seed, const std::vector<Start>& starts, const std::function<bool()>& stop)
       : sketches_(space.sketches()), emitter_(space), random_(seed), seeds_(emitter_, tried_) {
-    fill_seeds();
+    hooks_.stop = stop;
+    fill_seeds(starts);
   }
 
   SearchResult run(Measurer* measurer, const SearchOptions& options, const SearchHooks& hooks) {
@@ -80,7 +81,7 @@ class Search::Searcher {
 
   /// Evenly over the sketches, whatever share of each is pruned.
   void add_random(Pool& pool, std::size_t count, const std::string& origin) {
-    for (std::size_t tries = 0, added = 0; added < count && tries < 8 * count; ++tries)
+    for (std::size_t tries = 0, added = 0; added < count && tries < 8 * count && !stopped(); ++tries)
       if (pool.add(random_point(random_, sketches_, tries % sketches_.size()), origin)) ++added;
   }
 
@@ -91,28 +92,40 @@ class Search::Searcher {
       rank(pool);
       std::vector<Pool::Member> top = pool.cheapest(parents);
       if (top.empty()) return;
-      for (std::size_t tries = 0, added = 0; added < children && tries < 4 * children; ++tries) {
+      for (std::size_t tries = 0, added = 0; added < children && tries < 4 * children && !stopped(); ++tries) {
         const Pool::Member& parent = top[below(random_, top.size())];
-        if (pool.add(mutate(parent.point, random_, sketches_), parent.origin == "default" ? "estimate" : parent.origin))
-          ++added;
+        const bool given = given_origins_.contains(parent.origin);
+        if (pool.add(mutate(parent.point, random_, sketches_), given ? "estimate" : parent.origin)) ++added;
       }
     }
     rank(pool);
   }
 
-  void fill_seeds() {
+  void fill_seeds(const std::vector<Start>& starts) {
     if (sketches_.empty()) throw Error(ErrorCode::unsupported, "the search space has no sketch for this workload");
     for (const Sketch& sketch : sketches_)
       for (const SpaceKnob& knob : sketch.knobs)
         if (knob.domain.empty())
           throw Error(ErrorCode::internal, fmt::format("knob {} of sketch {} has no value", knob.name, sketch.name));
-    for (const Point& point : emitter_.space().defaults()) seeds_.add(point, "default");
+    // The first default is what there is without a search, and what others have found comes before further defaults.
+    const std::vector<Point> defaults = emitter_.space().defaults();
+    if (!defaults.empty()) seeds_.add(defaults.front(), "default");
+    for (const Start& start : starts) {
+      seeds_.add(start.point, start.origin);
+      given_origins_.insert(start.origin);
+    }
+    for (const Point& point : defaults) seeds_.add(point, "default");
+    given_ = seeds_.size();
     all_ = every_point(sketches_, enumerable);
-    for (const Point& point : all_) seeds_.add(point, "estimate");
+    for (const Point& point : all_) {
+      if (stopped()) throw Stopped{};
+      seeds_.add(point, "estimate");
+    }
     if (all_.empty()) {
       add_random(seeds_, seed_points, "estimate");
       improve(seeds_, seed_rounds, 60, 300, [](Pool& pool) { pool.cost_by_estimate(); });
     }
+    if (stopped()) throw Stopped{};
     if (seeds_.empty())
       throw Error(ErrorCode::unsupported,
                   fmt::format("no schedule of the search space is worth compiling: {}", emitter_.prune_reasons()));
@@ -121,8 +134,7 @@ class Search::Searcher {
 
   std::vector<Pool::Member> first_batch() {
     std::vector<Pool::Member> chosen;
-    for (const Pool::Member& member : seeds_.members())
-      if (member.origin == "default" && chosen.size() < first_defaults) chosen.push_back(member);
+    for (std::size_t i = 0; i < std::min(given_, first_defaults); ++i) chosen.push_back(seeds_.members()[i]);
     seeds_.choose(chosen, batch - chosen.size(), estimate_penalty);
     return chosen;
   }
@@ -153,7 +165,9 @@ class Search::Searcher {
     pool.add(child, fmt::format("crossover of {} and {}", a, b));
   }
 
+  /// None if it was told to stop meanwhile.
   std::vector<Pool::Member> next_batch() {
+    const Random before = random_;
     CostModel model;
     train(model);
     const auto rank = [&](Pool& pool) {
@@ -174,7 +188,7 @@ class Search::Searcher {
         for (std::size_t i = 0; i < std::min<std::size_t>(2, parents.size()); ++i)
           for (const Point& point : neighbours(trials_[parents[i]].point, sketches_))
             pool.add(point, fmt::format("mutation of {}", parents[i]));
-        for (int i = 0; i < 300; ++i) add_child(pool, parents);
+        for (int i = 0; i < 300 && !stopped(); ++i) add_child(pool, parents);
       }
       improve(pool, generations, 40, 150, rank);
     } else {
@@ -196,6 +210,10 @@ class Search::Searcher {
     }
     surprises.choose(chosen, 1, 0);
     pool.choose(chosen, batch - chosen.size(), prediction_penalty);
+    if (stopped()) {
+      random_ = before;
+      return {};
+    }
     for (Pool::Member& member : chosen)
       if (model.trained()) member.cost = model.predict({member.emitted->row})[0];
     predicted_ = model.trained();
@@ -393,6 +411,8 @@ class Search::Searcher {
   Random random_;
   std::set<std::string> tried_;  ///< texts
   Pool seeds_;
+  std::set<std::string> given_origins_ = {"default"};
+  std::size_t given_ = 0;              ///< of the seeds: defaults and starts, which come first
   std::vector<Point> all_;             ///< of a small space; else empty
   std::vector<Pool::Member> planned_;  ///< what is left of the batch
   std::vector<Trial> trials_, pending_;
@@ -403,7 +423,9 @@ class Search::Searcher {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-Search::Search(const Space& space, std::uint64_t seed) : searcher_(std::make_unique<Searcher>(space, seed)) {}
+Search::Search(const Space& space, std::uint64_t seed, const std::vector<Start>& starts,
+               const std::function<bool()>& stop)
+    : searcher_(std::make_unique<Searcher>(space, seed, starts, stop)) {}
 Search::~Search() = default;
 Search::Search(Search&&) noexcept = default;
 

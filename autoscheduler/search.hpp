@@ -12,7 +12,13 @@
 namespace heddle::autoscheduler {
 
 /// Changes whenever the same space, seed and measurements would lead to other trials: part of what names a search.
-constexpr int search_version = 4;
+constexpr int search_version = 5;
+
+/// Where a search begins beside its own defaults and estimates: what was good elsewhere.
+struct Start {
+  Point point;
+  std::string origin;  ///< of its trial: "record 12"
+};
 
 /// A point that was tried.
 struct Trial {
@@ -22,7 +28,7 @@ struct Trial {
   std::vector<ScheduleRequirement> requirements;
   double estimate = 0;               ///< seconds, analytic
   std::optional<double> prediction;  ///< seconds, by the cost model, if it was trained
-  std::string origin;                ///< "default", "estimate", "mutation of 12", "crossover of 3 and 12", "random"
+  std::string origin;  ///< "default", "record 7", "estimate", "mutation of 12", "crossover of 3 and 12", "random"
   Measurement measurement;
   bool recalled = false;                 ///< measured by an earlier run of the same search
   std::optional<std::size_t> incumbent;  ///< the trial that it was timed in turns with
@@ -71,8 +77,9 @@ struct SearchResult {
 /// with more: by another process that recalls them, or by this object, which keeps what it has drawn and learned.
 class Search {
  public:
-  /// The space has to outlive it. Throws Error{unsupported} if every point is pruned.
-  Search(const Space& space, std::uint64_t seed);
+  /// The space has to outlive it. Throws Error{unsupported} if every point is pruned, and Stopped once `stop` says so.
+  Search(const Space& space, std::uint64_t seed, const std::vector<Start>& starts = {},
+         const std::function<bool()>& stop = {});
   ~Search();
   Search(Search&&) noexcept;
   Search& operator=(Search&&) = delete;

@@ -45,6 +45,9 @@ struct Pruned {
   std::string reason;
 };
 
+/// Thrown where a space is made, or a search's first points drawn, once its maker is told to stop.
+struct Stopped {};
+
 /// The implementations that a search chooses among. emit() is a pure function.
 class Space {
  public:

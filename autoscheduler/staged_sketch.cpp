@@ -275,6 +275,7 @@ const Staged::Found& Staged::optimum(const Part& part, const std::set<std::strin
     return knob.name.starts_with("place_") && inlined.contains(knob.name.substr(6));
   };
   const auto estimate = [&](const std::vector<std::int64_t>& values) {
+    subject_.heed_stop();
     weighed_ += static_cast<double>(part.subject.dependences.stages.size());
     const auto made = emit_tiled(part.structure, KnobValues(knobs, values));
     return std::holds_alternative<Candidate>(made) ? std::get<Candidate>(made).estimate

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,6 +28,11 @@ struct Subject {
   };
   std::optional<Home> home = std::nullopt;  ///< none: it is the pipeline's output
   bool exact = true;                        ///< the output's box is just what is asked for
+  /// Asked while points are weighed for defaults, which takes seconds for a long pipeline. Of the whole, not of parts.
+  std::function<bool()> stop = {};
+  void heed_stop() const {
+    if (stop && stop()) throw Stopped{};
+  }
 
   const std::string& loop(std::size_t place) const { return dependences.out().loops[order[place]]; }
   std::int64_t extent(std::size_t place) const { return dependences.out().box[order[place]].extent; }
@@ -80,7 +86,9 @@ std::unique_ptr<SketchRule> rows_sketch(const Subject& subject);
 /// One a hand-written family that matches.
 std::vector<std::unique_ptr<SketchRule>> family_sketches(const Subject& subject);
 
-/// Every structure that fits. `families`: those written by hand too. Throws Error{unsupported} for symbolic extents.
-std::unique_ptr<Space> make_space(const Workload& workload, const Machine& machine, bool families);
+/// Every structure that fits. `families`: those written by hand too. Throws Error{unsupported} for symbolic extents, and
+/// Stopped once `stop` says so.
+std::unique_ptr<Space> make_space(const Workload& workload, const Machine& machine, bool families,
+                                  std::function<bool()> stop = {});
 
 }  // namespace heddle::autoscheduler

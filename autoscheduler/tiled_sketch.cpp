@@ -72,9 +72,11 @@ std::vector<std::vector<std::int64_t>> Tiled::defaults() const {
   }
   spread(orders, stages <= 8 ? 512 : 64);
   spread(tiles, stages <= 8 ? 60000 : 60000 / (stages * stages));
-  for (const auto& frame : frames)
+  for (const auto& frame : frames) {
+    subject_.heed_stop();
     if (const auto made = emit(frame); std::holds_alternative<Candidate>(made))
       found.emplace_back(std::get<Candidate>(made).estimate, frame);
+  }
   std::ranges::stable_sort(found, {}, [](const auto& f) { return f.first; });
   std::vector<std::vector<std::int64_t>> best;
   std::set<std::string> texts;

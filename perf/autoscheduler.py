@@ -104,7 +104,8 @@ def search(case, tune, threads, seed, arguments, scratch):
         file = scratch / f"seed{seed}-trials{trials}.sched"
         start = time.perf_counter()
         report = json.loads(output_of(HEDDLE, "tune", *tune, "--threads", threads, "--trials", trials, "--seed", seed, "--records",
-                                      f"sqlite:{scratch}/tune.db", "--output", file, "--json", *([] if arguments.families else ["--no-families"])))
+                                      f"sqlite:{scratch}/tune.db", "--output", file, "--json", "--no-transfer",
+                                      *([] if arguments.families else ["--no-families"])))
         total += time.perf_counter() - start
         found[trials], seconds[trials] = file, total
         failures = sum(t["status"] != "ok" for t in report["trials"])

@@ -88,7 +88,11 @@ Error postgresql_error(const soci::soci_error& e, const DatabaseUrl& url) {
   const std::string state = with_state == nullptr ? "" : with_state->sqlstate();
   const auto says = [&](std::string_view text) { return reason.find(text) != std::string::npos; };
   std::string next = "check that the server runs and that host, port and database are right";
-  if (says("password") || says("authentication"))
+  if (says("certificate") || says("SSL") || says("no encryption"))
+    next =
+        "check what TLS needs: sslmode, sslrootcert (of the authority that signed the server's certificate) and, where "
+        "users have certificates, sslcert and sslkey; in the URL, or PGSSLMODE, PGSSLROOTCERT, PGSSLCERT and PGSSLKEY";
+  else if (says("password") || says("authentication"))
     next = "give the password in PGPASSWORD or ~/.pgpass, or name another user in the URL";
   else if (says("does not exist") && state.starts_with("08"))
     next = "make the database and the user first: createuser, createdb";

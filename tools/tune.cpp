@@ -36,6 +36,7 @@ struct Options : ModelOptions {
   std::uint64_t seed = 1;
   double seconds = 0;
   bool no_families = false;
+  bool no_transfer = false;
   bool remote = false;
   std::string machine;  ///< of the fleet
   bool json = false;
@@ -278,7 +279,8 @@ int run_model(Options options) {
     throw Error(ErrorCode::invalid_argument, "tune takes one target: a schedule is found for one kind of machine");
   RecordStore store(options.records);
   const InterruptGuard guard;
-  ModelTuneRequest request{options.modules, !options.no_families, options.trials, options.seconds, options.seed, {}};
+  ModelTuneRequest request{
+      options.modules, !options.no_families, !options.no_transfer, options.trials, options.seconds, options.seed, {}};
   if (options.remote) {
     request.fleet = fleet_of(options);
     if (!request.fleet) return stopped_before_a_worker();
@@ -347,6 +349,7 @@ int run(const Options& given) {
   tuning.workload = &workload;
   tuning.modules = options.modules;
   tuning.families = !options.no_families;
+  tuning.transfer = !options.no_transfer;
   tuning.seed = options.seed;
   autoscheduler::SearchOptions search;
   search.trials = options.trials;
@@ -356,13 +359,23 @@ int run(const Options& given) {
   // What FMAs reach here says nothing of other machines.
   const bool measured = !target.is_gpu() && options.trials > 0 && !tuning.fleet;
   Peak peak = measured ? measure_peak(options.thread_count(), false) : Peak{};
-  const TuneResult result = [&] {
+  std::optional<TuneResult> tuned;
+  try {
     Watch watch(options, flops, peak);
     if (tuning.fleet) tuning.fleet->waits = [&](const std::string& why) { watch.wait(why); };
-    return Tuner(tuning, store)
-        .run(search, [&](const std::vector<Trial>& trials) { watch.update(trials); }, &InterruptGuard::interrupted);
-  }();
-  if (measured) peak = best(peak, measure_peak(options.thread_count(), false));
+    tuned =
+        Tuner(tuning, store, &InterruptGuard::interrupted)
+            .run(search, [&](const std::vector<Trial>& trials) { watch.update(trials); }, &InterruptGuard::interrupted);
+  } catch (const autoscheduler::Stopped&) {
+    fmt::print(
+        stderr,
+        "heddle: stopped while schedules were weighed, before a trial of this run; trials of earlier runs are in "
+        "{}; the same command goes on from there\n",
+        options.records);
+    return interrupted_exit;
+  }
+  const TuneResult& result = *tuned;
+  if (measured && !result.search.stopped) peak = best(peak, measure_peak(options.thread_count(), false));
 
   const Report report{
       fmt::format("{} {}", options.model, options.shape), options, result, target, tuning.machine(), flops, peak};
@@ -414,6 +427,8 @@ Command tune_command() {
                            "with --remote: the kind of machine to tune for, or a part of its name, where there are "
                            "workers of several");
             app.add_flag("--no-families", options->no_families, "leave the hand-written families out of the search");
+            app.add_flag("--no-transfer", options->no_transfer,
+                         "do not begin with the best that other searches have recorded of the same kernel");
             app.add_option("--output", options->output,
                            "write the winner's schedule here: text, or C++ that calls Halide if it ends with .h");
             app.add_flag("--json", options->json, "one JSON document");

@@ -188,12 +188,15 @@ class ModelTuner {
                                                          .target = target_,
                                                          .modules = request_.modules,
                                                          .families = request_.families,
+                                                         .transfer = request_.transfer,
                                                          .seed = request_.seed,
                                                          .fleet = fleet(),
                                                          .device = options_.device,
                                                          .device_machine = device_machine_},
-                                             store_);
+                                             store_, stop_);
       found = task.tuner->run(options, {}, stop_);
+    } catch (const autoscheduler::Stopped&) {
+      return false;
     } catch (const Error& e) {
       // One kernel that nothing is known for must not cost the others their trials.
       if (e.code() != ErrorCode::unsupported) throw e.within(fmt::format("kernel {}", task.kernel.label));

@@ -11,6 +11,7 @@ namespace heddle::tools {
 struct ModelTuneRequest {
   std::vector<std::string> modules;
   bool families = true;
+  bool transfer = true;
   int trials = 256;    ///< over all kernels
   double seconds = 0;  ///< no new trials after this long; 0: no limit
   std::uint64_t seed = 1;

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "autoscheduler/subject.hpp"
+#include "autoscheduler/transfer.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "ops/workload_json.hpp"
@@ -19,6 +20,7 @@ namespace {
 using autoscheduler::Measurement;
 using autoscheduler::Point;
 using autoscheduler::Space;
+using autoscheduler::Start;
 using autoscheduler::Trial;
 using autoscheduler::TrialStatus;
 
@@ -42,6 +44,7 @@ std::string search_key(const TuneRequest& request, const Space& space) {
                     {"machine", request.machine()},
                     {"seed", request.seed},
                     {"families", request.families},
+                    {"transfer", request.transfer},
                     {"version", version_text()},
                     {"search", autoscheduler::search_version},
                     {"sketches", std::move(sketches)},
@@ -49,7 +52,22 @@ std::string search_key(const TuneRequest& request, const Space& space) {
   return sha256(key.dump()).substr(0, 32);
 }
 
-Record to_record(const Trial& trial, const TuneRequest& request, const Space& space, const std::string& key) {
+/// Of the search that an earlier run has begun, else of what the store holds by now.
+std::vector<Start> starts_of(const TuneRequest& request, const RecordStore& store, const Space& space,
+                             const std::string& key) {
+  if (!request.transfer) return {};
+  const auto begun = store.list({.search = key, .most = 1});
+  if (begun.empty())
+    return autoscheduler::starts_from_records(store, *request.workload, request.target.name, request.machine(), space);
+  std::vector<Start> starts;
+  const Json point = Json::parse(begun.front().point);
+  for (const Json& start : point.value("starts", Json::array()))
+    starts.push_back({{start.at("sketch"), start.at("values")}, start.at("origin")});
+  return starts;
+}
+
+Record to_record(const Trial& trial, const TuneRequest& request, const Space& space, const std::string& key,
+                 const std::vector<Start>& starts) {
   const Measurement& m = trial.measurement;
   const bool ok = m.status == TrialStatus::ok;
   Record record;
@@ -67,7 +85,11 @@ Record to_record(const Trial& trial, const TuneRequest& request, const Space& sp
   Json knobs = Json::object();
   const auto& sketch = space.sketches()[trial.point.sketch];
   for (std::size_t k = 0; k < sketch.knobs.size(); ++k) knobs[sketch.knobs[k].name] = trial.point.values[k];
-  record.point = Json({{"sketch", sketch.name}, {"knobs", std::move(knobs)}}).dump();
+  Json point = {{"sketch", sketch.name}, {"knobs", std::move(knobs)}};
+  for (const Start& start : starts)
+    point["starts"].push_back(
+        {{"origin", start.origin}, {"sketch", start.point.sketch}, {"values", start.point.values}});
+  record.point = point.dump();
   record.origin = trial.origin;
   record.status = std::string(to_string(m.status));
   record.message = m.message;
@@ -105,12 +127,13 @@ double TuneResult::seconds() const {
   return best.process_seconds.empty() ? best.measurement.median() : median(best.process_seconds);
 }
 
-Tuner::Tuner(const TuneRequest& request, RecordStore& store)
+Tuner::Tuner(const TuneRequest& request, RecordStore& store, const std::function<bool()>& stop)
     : request_(request),
       store_(store),
-      space_(autoscheduler::make_space(*request.workload, request.target.machine, request.families)),
+      space_(autoscheduler::make_space(*request.workload, request.target.machine, request.families, stop)),
       key_(search_key(request, *space_)),
-      search_(*space_, request.seed) {}
+      starts_(starts_of(request, store, *space_, key_)),
+      search_(*space_, request.seed, starts_, stop) {}
 
 std::optional<Measurement> Tuner::recall(int number, const Implementation& implementation) {
   const auto record = store_.find(key_, number);
@@ -137,7 +160,9 @@ TuneResult Tuner::run(const autoscheduler::SearchOptions& options,
   hooks.recall = [&](int number, const Point&, const Implementation& implementation) {
     return recall(number, implementation);
   };
-  hooks.store = [&](const Trial& trial) { ids_[trial.number] = store_.add(to_record(trial, request_, *space_, key_)); };
+  hooks.store = [&](const Trial& trial) {
+    ids_[trial.number] = store_.add(to_record(trial, request_, *space_, key_, starts_));
+  };
   hooks.recall_finalist = [&](int number) {
     const auto record = store_.find(ids_.at(number));
     return record ? record->process_seconds : std::vector<double>();

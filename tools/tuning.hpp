@@ -21,6 +21,7 @@ struct TuneRequest {
   Target target;
   std::vector<std::string> modules;  ///< user modules of operators that the workload needs
   bool families = true;              ///< the hand-written families are part of the space
+  bool transfer = true;              ///< begins with what the store holds of earlier searches
   std::uint64_t seed = 1;
   std::optional<autoscheduler::Fleet> fleet;  ///< measures; none: this machine does
   std::string device = {};                    ///< of targets for devices, as --device names it
@@ -42,13 +43,14 @@ struct TuneResult {
   double seconds() const;
 };
 
-/// Searches and keeps every trial in the store as soon as it is measured. The same request against the same store goes
-/// on where an earlier one ended, however it ended; the same object goes on where it was, without making its space,
-/// drawing its first points or computing its references again.
+/// Searches and keeps every trial in the store as soon as it is measured. It begins with the best that other
+/// searches of the workload have left there; which they were is kept with its own trials, so that it goes on with them.
+/// The same request against the same store goes on where an earlier one ended, however it ended; the same object goes
+/// on where it was, without making its space, drawing its first points or computing its references again.
 class Tuner {
  public:
-  /// The store has to outlive it. Throws as make_space() and Search do.
-  Tuner(const TuneRequest& request, RecordStore& store);
+  /// The store has to outlive it. Throws as make_space() and Search do: Stopped, once `stop` says so.
+  Tuner(const TuneRequest& request, RecordStore& store, const std::function<bool()>& stop = {});
   Tuner(const Tuner&) = delete;  // its measurer asks it whether to stop
   Tuner& operator=(const Tuner&) = delete;
 
@@ -65,6 +67,7 @@ class Tuner {
   RecordStore& store_;
   std::unique_ptr<autoscheduler::Space> space_;
   std::string key_;
+  std::vector<autoscheduler::Start> starts_;
   autoscheduler::Search search_;
   std::unique_ptr<autoscheduler::Measurer> measurer_;
   std::function<bool()> stop_;

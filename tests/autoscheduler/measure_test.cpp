@@ -140,9 +140,9 @@ TEST_CASE("what a candidate does costs that candidate alone") {
       {variant("throw"), TrialStatus::crashed, "exception"},
       {variant("hang"), TrialStatus::timed_out, "within 6 s"},
       {variant("segfault"), TrialStatus::crashed, "signal 11"},
-      {variant("greedy"), TrialStatus::out_of_memory, "memory"},
+      {variant("greedy"), TrialStatus::out_of_memory, "beyond the limit of 1024 MiB of address space"},
       // A kernel without Halide's checks does not look whether it got its memory.
-      {variant("scratch"), TrialStatus::crashed, "signal 11"},
+      {variant("scratch"), TrialStatus::out_of_memory, "beyond the limit of 1024 MiB of address space: no scratch"},
       // Beyond the end of x lie NaNs.
       {variant("outside"), TrialStatus::wrong, "output 0"},
       // Without Halide's checks these two say nothing themselves.

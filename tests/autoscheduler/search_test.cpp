@@ -96,6 +96,58 @@ TEST_CASE("the same seed and measurements give the same trials; another seed giv
   }
 }
 
+TEST_CASE("what was good elsewhere is tried after the first default, and found sooner than without") {
+  const SyntheticSpace space;
+  SyntheticMeasurer long_measurer(space);
+  const auto known = tune(space, long_measurer, 64, 1);
+  const Point good = known.trials.at(known.best.value()).point;
+  Random random(5);
+  Point pruned = random_point(random, space.sketches());
+  while (std::holds_alternative<Candidate>(space.emit(pruned))) pruned = random_point(random, space.sketches());
+
+  const std::vector<Start> starts = {{good, "record 7"}, {pruned, "record 8"}, {good, "record 9"}};
+  SearchOptions options;
+  options.trials = 8;
+  SyntheticMeasurer measurer(space);
+  const auto result = Search(space, 2, starts).run(&measurer, options);
+  CHECK(result.trials.at(0).origin == "default");
+  CHECK(result.trials.at(1).origin == "record 7");
+  CHECK(result.trials.at(1).point == good);
+  CHECK(std::ranges::count_if(result.trials, [](const Trial& t) { return t.origin.starts_with("record"); }) == 1);
+  CHECK(std::ranges::count_if(result.trials, [](const Trial& t) { return t.origin == "default"; }) ==
+        static_cast<std::ptrdiff_t>(space.defaults().size()));
+  CHECK(std::ranges::count_if(result.trials, [](const Trial& t) { return t.origin == "estimate"; }) >= 3);
+  CHECK(best_seconds(space, result) <= space.seconds(good));
+
+  SyntheticMeasurer again(space);
+  CHECK(texts(Search(space, 2, starts).run(&again, options)) == texts(result));
+}
+
+TEST_CASE("a search that is told to stop before it has points says so, and one between batches keeps its trials") {
+  const SyntheticSpace space;
+  CHECK_THROWS_AS(Search(space, 1, {}, [] { return true; }), Stopped);
+  int asked = 0;
+  CHECK_THROWS_AS(Search(space, 1, {}, [&] { return ++asked > 500; }), Stopped);
+
+  // Whenever it is stopped, what was tried is what would have been tried, and goes on being so.
+  SyntheticMeasurer whole_measurer(space);
+  const auto whole = texts(tune(space, whole_measurer, 24, 4));
+  for (const int questions : {3, 200, 900, 2000}) {
+    Memory memory;
+    SyntheticMeasurer before(space), after(space);
+    auto hooks = memory.hooks();
+    int left = questions;
+    hooks.stop = [&] { return --left < 0; };
+    SearchOptions options;
+    options.trials = 24;
+    options.seed = 4;
+    Search search(space, 4);
+    const auto part = texts(search.run(&before, options, hooks));
+    CHECK(std::equal(part.begin(), part.end(), whole.begin()));
+    CHECK(texts(search.run(&after, options, memory.hooks())) == whole);
+  }
+}
+
 TEST_CASE("no implementation is tried twice, and each but the first is timed beside the incumbent") {
   const SyntheticSpace space;
   SyntheticMeasurer measurer(space);

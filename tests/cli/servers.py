@@ -4,6 +4,7 @@ import pathlib
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -16,11 +17,51 @@ def wait_for(condition, what, seconds=60):
     return value
 
 
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class Authority:
+    """A certificate authority of a test's own."""
+
+    def __init__(self, directory, name):
+        self.directory = pathlib.Path(directory)
+        self.key, self.certificate = self.directory / f"{name}.key", self.directory / f"{name}.crt"
+        self._openssl("req", "-x509", *self._new_key(self.key), "-out", self.certificate, "-days", "2", "-subj", f"/CN={name}")
+
+    @staticmethod
+    def _new_key(file):
+        return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", file]
+
+    @staticmethod
+    def _openssl(*arguments):
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=60)
+
+    def issue(self, subject, alternative=None):
+        """Files of a key and of a certificate for a server's name or a user's."""
+        key, request, certificate = (self.directory / f"{subject}.{suffix}" for suffix in ("key", "csr", "crt"))
+        self._openssl("req", *self._new_key(key), "-out", request, "-subj", f"/CN={subject}")
+        extensions = self.directory / f"{subject}.ext"
+        extensions.write_text(f"subjectAltName=DNS:{alternative or subject}\n")
+        self._openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial", "-days", "2",
+                      "-extfile", extensions, "-out", certificate)
+        key.chmod(0o600)
+        return key, certificate
+
+
 class Postgres:
-    """A fresh cluster, reached over a Unix socket with a password; nothing listens on a port."""
+    """A fresh cluster, reached over a Unix socket with a password; nothing listens on a port, unless secure() says so."""
 
     def __init__(self, directory):
         self.directory = pathlib.Path(directory)
+        self.settings = "-c listen_addresses="
+        self.port = None
         self.user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
         self.log = open(self.directory / "log", "ab")
         (self.directory / "password").write_text("secret\n")
@@ -38,7 +79,8 @@ class Postgres:
 
     @property
     def url(self):
-        return f"postgresql://heddle:secret@/postgres?host={self.directory}"
+        port = f"&port={self.port}" if self.port else ""
+        return f"postgresql://heddle:secret@/postgres?host={self.directory}{port}"
 
     def _run(self, *command):
         rights = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if self.user else {}
@@ -47,7 +89,44 @@ class Postgres:
 
     def start(self):
         self._run("pg_ctl", "start", "-w", "-D", self.data, "-o",
-                  f"-k {self.directory} -c listen_addresses= -c fsync=off -c max_connections=50").check_returncode()
+                  f"-k {self.directory} {self.settings} -c fsync=off -c max_connections=50").check_returncode()
+
+    def secure(self, authority):
+        """Restarts with a port of localhost that takes TLS alone: `heddle` by password, `certified` by certificate."""
+        self.stop("fast")
+        own = []
+        for file in (*authority.issue("server", "localhost"), authority.certificate):
+            own.append(self.directory / file.name)
+            shutil.copy(file, own[-1])
+            own[-1].chmod(0o600)
+            if self.user:
+                os.chown(own[-1], self.user.pw_uid, self.user.pw_gid)
+        (self.data / "pg_hba.conf").write_text("local all all scram-sha-256\nhostssl all heddle all scram-sha-256\n"
+                                               "hostssl all certified all cert\n")
+        self.port = free_ports(1)[0]
+        self.settings = (f"-c listen_addresses=localhost -p {self.port} -c ssl=on -c ssl_key_file={own[0]} -c ssl_cert_file={own[1]} "
+                         f"-c ssl_ca_file={own[2]}")
+        self.start()
+
+    def kill(self):
+        """As a machine's end would be: no process of it has a chance to tidy up."""
+        postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGKILL)
+        # Its processes notice and end; a new one refuses to start beside them.
+        wait_for(lambda: not self._processes(), "the server's end")
+        # Where nobody reaps orphans, as in many containers, the lock files would take the dead for alive.
+        for lock in (self.data / "postmaster.pid", *self.directory.glob(".s.PGSQL.*.lock")):
+            lock.unlink(missing_ok=True)
+
+    def _processes(self):
+        found = []
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if (process / "cwd").resolve() == self.data:
+                    found.append(process.name)
+            except OSError:
+                pass
+        return found
 
     def stop(self, mode="immediate"):
         self._run("pg_ctl", "stop", "-w", "-D", self.data, "-m", mode)

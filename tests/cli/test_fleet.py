@@ -4,18 +4,23 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 
+import numpy
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "models"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from models import HEDDLE, heddle  # noqa: E402
-from servers import Postgres, Slurm, wait_for  # noqa: E402
+from servers import Authority, Postgres, Slurm, free_ports, wait_for  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMALL = ["matmul", "--shape", "m=16,n=32,k=32"]
@@ -69,7 +74,6 @@ def server(tmp_path_factory):
     if not Postgres.programs():
         pytest.skip("no PostgreSQL server is installed (the package postgresql)")
     # A socket's path may not be long.
-    import tempfile
     with tempfile.TemporaryDirectory(prefix="heddle-pg-") as directory:
         os.chmod(directory, 0o755)
         postgres = Postgres(directory)
@@ -173,6 +177,127 @@ def test_server_that_dies_and_comes_back(postgres, start):
     assert len(json.loads(out)["trials"]) == 30
     check_whole(postgres, 30)
     assert [w.end() for w in workers] == [0, 0]
+
+
+def test_server_that_is_killed_alone_and_together_with_the_search(postgres, start):
+    """SIGKILL, to the search and to the worker too: what was answered for is there, and nothing counts twice."""
+    stored = lambda: int(postgres.query("select count(*) from records")[0][0])  # noqa: E731
+    worker = start("worker", "--records", postgres.url, "--lease", "2s")
+    search = start(*tune(SMALL, 60, postgres.url))
+    wait_for(lambda: stored() >= 3, "three trials")
+    postgres.kill()
+    assert search.running() and worker.running()
+    postgres.start()
+    before = stored()
+    assert before >= 3
+    wait_for(lambda: stored() >= before + 3, "more trials, by the same search and worker")
+
+    postgres.kill()
+    search.end(signal.SIGKILL)
+    worker.end(signal.SIGKILL)
+    postgres.start()
+    before = stored()
+    assert before < 60
+    worker = start("worker", "--records", postgres.url, "--lease", "2s")
+    code, out = start(*tune(SMALL, before + 4, postgres.url)).wait()
+    assert code == 0
+    report = json.loads(out)
+    assert report["recalled"] >= before and len(report["trials"]) == before + 4
+    check_whole(postgres, before + 4)
+    assert worker.end() == 0
+
+
+def test_models_kernels_are_tuned_by_a_fleet(postgres, start, tmp_path):
+    weights = [numpy_helper.from_array(numpy.linspace(-1, 1, rows * columns, dtype=numpy.float32).reshape(rows, columns), name)
+               for name, rows, columns in (("w", 16, 24), ("v", 24, 40))]
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["p"], name="first"), helper.make_node("Relu", ["p"], ["q"]),
+             helper.make_node("MatMul", ["q", "v"], ["r"], name="second"), helper.make_node("Softmax", ["r"], ["y"], axis=-1)]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [8, 16])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [8, 40])], weights)
+    model = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), model)
+    workers = [start("worker", "--records", postgres.url) for _ in range(2)]
+    command = ["tune", model, "--threads", "1", "--records", postgres.url, "--remote", "--json", "--trials"]
+
+    # Told to stop in the middle, it goes on from there.
+    search = start(*command, 30)
+    wait_for(lambda: int(postgres.query("select count(*) from records")[0][0]) >= 5, "five trials")
+    assert search.end(signal.SIGINT) == 130
+    assert "the same command goes on from there" in search.said()
+    before = int(postgres.query("select count(*) from records")[0][0])
+    code, out = start(*command, 30).wait()
+    assert code == 0
+    report = json.loads(out)
+    kernels = report["kernels"]
+    assert report["trials"] == 30 >= before and not report["stopped"]
+    assert len(kernels) >= 2 and all(k["trials"] >= 1 and not k["skipped"] and k["before_ms"] > 0 for k in kernels)
+    assert sum(k["trials"] for k in kernels) == 30
+    # Every trial once, each with its worker; the winners were measured again.
+    rows = postgres.query("select workload, count(*), count(distinct trial), max(trial) from records group by workload, search")
+    assert {row[0] for row in rows} == {k["workload"] for k in kernels} and len(rows) == len(kernels)
+    assert all(count == distinct == str(int(last) + 1) for _, count, distinct, last in rows)
+    assert sum(int(count) for _, count, _, _ in rows) >= 30
+    assert postgres.query("select count(*) from records where versions not like '%worker%'") == [["0"]]
+    finalists = postgres.query("select count(distinct workload) from records where process_median > 0")
+    assert finalists == [[str(len(kernels))]]
+    assert all(w.end() == 0 for w in workers)
+
+    compiled = json.loads(heddle("compile", model, "-o", tmp_path / "package", "--threads", "1", "--records", postgres.url, "--json",
+                                 "--cache", tmp_path / "cache").stdout)
+    sources = [k["schedule"] for k in compiled["targets"][0]["kernels"]]
+    assert all("record" in source and "this machine" in source for source in sources), sources
+
+
+@pytest.fixture(scope="module")
+def secure_server(tmp_path_factory):
+    """A server that takes TLS alone, its certificate's authority, and another authority that it has nothing to do with."""
+    if not Postgres.programs() or not shutil.which("openssl"):
+        pytest.skip("no PostgreSQL server or no openssl is installed")
+    with tempfile.TemporaryDirectory(prefix="heddle-tls-") as directory:
+        os.chmod(directory, 0o755)
+        certificates = tmp_path_factory.mktemp("certificates")
+        authority = Authority(certificates, "authority")
+        postgres = Postgres(directory)
+        postgres.query("create role certified superuser login")
+        postgres.secure(authority)
+        yield postgres, authority, Authority(certificates, "stranger")
+        postgres.stop()
+
+
+def test_tls_by_password_and_by_certificate(secure_server, start, monkeypatch):
+    postgres, authority, _ = secure_server
+    key, certificate = authority.issue("certified")
+    monkeypatch.setenv("PGSSLCERT", str(certificate))
+    monkeypatch.setenv("PGSSLKEY", str(key))
+    verified = f"sslmode=verify-full&sslrootcert={authority.certificate}"
+    address = f"localhost:{postgres.port}/postgres?{verified}"
+    worker = start("worker", "--records", f"postgresql://certified@{address}")
+    code, out = start(*tune(SMALL, 6, f"postgresql://heddle:secret@{address}")).wait()
+    assert code == 0 and len(json.loads(out)["trials"]) == 6
+    check_whole(postgres, 6)
+    assert {tuple(row) for row in postgres.query("select usename, ssl from pg_stat_ssl join pg_stat_activity using (pid) "
+                                                 "where usename = 'certified'")} == {("certified", "t")}
+    assert worker.end() == 0
+
+
+@pytest.mark.parametrize("user, host, settings, message", [
+    ("heddle", "localhost", "sslmode=verify-full&sslrootcert={stranger}", "certificate verify failed"),
+    ("heddle", "127.0.0.1", "sslmode=verify-full&sslrootcert={authority}", "does not match host name"),
+    ("heddle", "localhost", "sslmode=verify-full&sslrootcert=/nowhere/ca.crt", "/nowhere/ca.crt"),
+    ("heddle", "localhost", "sslmode=disable", "no encryption"),
+    ("certified", "localhost", "sslmode=verify-full&sslrootcert={authority}", "certificate"),
+])
+def test_tls_that_does_not_hold(secure_server, user, host, settings, message, monkeypatch):
+    postgres, authority, stranger = secure_server
+    monkeypatch.setenv("PGSSLCERT", "/nowhere/client.crt")
+    settings = settings.format(authority=authority.certificate, stranger=stranger.certificate)
+    url = f"postgresql://{user}:hidden-secret@{host}:{postgres.port}/postgres?{settings}"
+    for command in (["worker", "--records", url], tune(SMALL, 1, url)):
+        begun = time.monotonic()
+        failed = heddle(*command, check=False)
+        assert failed.returncode == 1
+        assert message in failed.stderr and "check what TLS needs" in failed.stderr and "hidden-secret" not in failed.stderr
+        assert time.monotonic() - begun < 15  # waiting does not make a certificate right
 
 
 def test_searches_share_a_fleet(postgres, start):
@@ -297,15 +422,8 @@ def test_slurm_script(postgres, start, tmp_path):
     reason = Slurm.missing()
     if reason:
         pytest.skip(reason)
-    import socket
-    sockets = [socket.socket() for _ in range(2)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
     (tmp_path / "slurm").mkdir()
-    slurm = Slurm(tmp_path / "slurm", ports)
+    slurm = Slurm(tmp_path / "slurm", free_ports(2))
     try:
         script = ROOT / "docs/fleet/heddle-workers.sbatch"
         sent = slurm.call("sbatch", "--array=1-2", script, HEDDLE=str(HEDDLE), HEDDLE_RECORDS=postgres.url, HEDDLE_IDLE_EXIT="10m")

@@ -88,6 +88,48 @@ def test_winner_is_a_schedule_that_bench_takes(tmp_path):
     assert timed["median_ms"] < 3 * report["median_ms"]
 
 
+def test_begins_with_what_other_searches_have_found(tmp_path):
+    def tune(seed, trials, *more):
+        arguments = command(tmp_path, trials)
+        arguments[arguments.index("--seed") + 1] = str(seed)
+        return json.loads(heddle(*arguments, *more).stdout)
+
+    def origins(report):
+        return [t["origin"] for t in report["trials"] if t["origin"].startswith("record")]
+
+    first = tune(3, 12)
+    assert origins(first) == []
+    best = json.loads(heddle("records", "best", "--records", f"sqlite:{tmp_path}/tune.db", "--json").stdout)[0]
+    second = tune(4, 4)
+    assert second["trials"][0]["origin"] == "default"
+    assert origins(second)[0] == f"record {best['id']}" == second["trials"][1]["origin"]
+    # It goes on with the same ones, whatever was recorded meanwhile.
+    tune(5, 12)
+    again = tune(4, 9)
+    assert again["recalled"] == 4 and origins(again) == origins(second) and again["search"] == second["search"]
+    assert [t["point"] for t in again["trials"][:4]] == [t["point"] for t in second["trials"]]
+    # Pruning takes trials away; what is left says how to go on.
+    heddle("records", "prune", "--keep", "2", "--records", f"sqlite:{tmp_path}/tune.db")
+    assert len(tune(4, 9)["trials"]) == 9
+    assert origins(tune(4, 3, "--no-transfer")) == []
+
+
+def test_two_threads(tmp_path):
+    """The schedule has work for both, what is kept says so, and what asks for another number does not get it."""
+    shape, records = "m=96,n=128,k=4", f"sqlite:{tmp_path}/tune.db"
+    report = json.loads(heddle("tune", "matmul", "--shape", shape, "--threads", "2", "--trials", "5", "--no-families", "--json",
+                               "--records", records).stdout)
+    assert report["threads"] == 2 and len(report["trials"]) == 5
+    assert report["trials"][report["best"]]["status"] == "ok" and ".parallel(" in report["schedule"]
+    with sqlite3.connect(tmp_path / "tune.db") as database:
+        assert database.execute("select distinct threads from records").fetchall() == [(2,)]
+        assert database.execute("select count(*) from records where implementation not like '%.parallel(%'").fetchone() == (0,)
+        assert database.execute("select count(*) from records where process_median > 0").fetchone()[0] >= 1
+    chosen = lambda threads: json.loads(heddle("bench", "matmul", "--shape", shape, "--threads", threads, "--records",  # noqa: E731
+                                               records, "--seconds", "0.05", "--json", check=False).stdout)["schedule"]
+    assert "record" in chosen(2) and "record" not in chosen(1)
+
+
 def test_without_trials_nothing_is_measured(tmp_path):
     report = json.loads(heddle(*command(tmp_path, 0)).stdout)
     assert report["trials"] == [] and "median_ms" not in report
