@@ -7,8 +7,7 @@
 #include "schedules/records.hpp"
 
 // What other searches of the same workload have found. Records of workloads that differ in their extents were tried as
-// well, as starts and as rows for the cost model: over convolutions, products and softmax they found nothing that the
-// estimate had not found, and took its trials.
+// well, as starts and as rows for the cost model, and were not shown to help: perf/results/transfer.md.
 namespace heddle::autoscheduler {
 
 /// The point of the space that is nearest to one of an earlier space, as records keep it (Record::point): the sketch of
