@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "autoscheduler/device_sketches.hpp"
+#include "autoscheduler/lowered_estimate.hpp"
 #include "autoscheduler/subject.hpp"
 #include "base/error.hpp"
 
@@ -42,6 +43,15 @@ class PipelineSpace final : public Space {
     if (auto* candidate = std::get_if<Candidate>(&made))
       candidate->features["sketch"] = static_cast<double>(point.sketch);
     return made;
+  }
+
+  void count(Candidate& candidate) const override {
+    if (subject_.machine.gpu) return;
+    const auto balance = candidate.features.find("balance");
+    const double busy = balance == candidate.features.end() ? 1 : balance->second;
+    candidate.estimate =
+        lowered_seconds(subject_.workload, candidate.implementation, subject_.machine, candidate.features) /
+        (subject_.threads * busy);
   }
 
   std::vector<Point> defaults() const override { return defaults_; }

@@ -14,11 +14,15 @@ namespace heddle::autoscheduler {
 namespace {
 
 // Which points are tried follows from these, the seed and the measurements: changing one changes search_version.
-constexpr std::size_t batch = 8;            // trials between two trainings of the cost model
-constexpr std::size_t first_defaults = 5;   // of the first batch, so that estimates get a say too
-constexpr std::size_t enumerable = 4096;    // spaces up to this many points are ranked whole
-constexpr std::size_t seed_points = 1500;   // drawn at random before the first trial
-constexpr std::size_t seed_rounds = 3;      // of improving them by the estimate
+constexpr std::size_t batch = 8;           // trials between two trainings of the cost model
+constexpr std::size_t first_defaults = 4;  // of the first batch, so that estimates get a say too
+constexpr std::size_t enumerable = 4096;   // spaces up to this many points are ranked whole
+constexpr std::size_t seed_points = 1500;  // drawn at random before the first trial
+constexpr std::size_t seed_rounds = 3;     // of improving them by the estimate
+constexpr std::size_t counted_seeds = 24;  // of those, whose instructions are counted before the first trial
+constexpr std::size_t counted_rounds = 2;  // of improving them by the count; as many again without trials
+constexpr std::size_t counted_children = 8;
+constexpr std::size_t counted_batch = 16;   // whose instructions are counted to choose a batch
 constexpr std::size_t elite = 12;           // parents: the best trials so far
 constexpr std::size_t generations = 3;      // of improving a batch's pool by the model
 constexpr double estimate_penalty = 0.7;    // the estimate is wrong by such factors (e^0.7 = 2)
@@ -132,10 +136,35 @@ class Search::Searcher {
     seeds_.cost_by_estimate();
   }
 
-  std::vector<Pool::Member> first_batch() {
+  /// Seeds whose instructions are counted, the best ones' neighbours among them.
+  Pool counted(std::size_t seeds, std::size_t rounds) {
+    Pool pool(emitter_, tried_);
     std::vector<Pool::Member> chosen;
-    for (std::size_t i = 0; i < std::min(given_, first_defaults); ++i) chosen.push_back(seeds_.members()[i]);
-    seeds_.choose(chosen, batch - chosen.size(), estimate_penalty);
+    for (std::size_t i = 0; i < std::min(given_, seeds / 2); ++i) chosen.push_back(seeds_.members()[i]);
+    seeds_.choose(chosen, seeds - chosen.size(), estimate_penalty);
+    for (const Pool::Member& member : chosen) pool.add(member.point, member.origin);
+    improve(pool, rounds, 3, counted_children, [&](Pool& p) {
+      p.count(hooks_.stop);
+      p.cost_by_count();
+    });
+    return pool;
+  }
+
+  /// None if it was told to stop meanwhile.
+  std::vector<Pool::Member> first_batch() {
+    const Random before = random_;
+    const Pool pool = counted(counted_seeds, counted_rounds);
+    const std::size_t given = std::min(given_, first_defaults);
+    std::set<std::string> first;
+    for (std::size_t i = 0; i < given; ++i) first.insert(seeds_.members()[i].emitted->text);
+    std::vector<Pool::Member> chosen;
+    for (const Pool::Member& member : pool.members())
+      if (first.contains(member.emitted->text)) chosen.push_back(member);
+    pool.choose(chosen, batch - chosen.size(), estimate_penalty);
+    if (stopped()) {
+      random_ = before;
+      return {};
+    }
     return chosen;
   }
 
@@ -169,7 +198,7 @@ class Search::Searcher {
   std::vector<Pool::Member> next_batch() {
     const Random before = random_;
     CostModel model;
-    train(model);
+    train(model, false);
     const auto rank = [&](Pool& pool) {
       if (model.trained()) pool.cost_by(model);
       else pool.cost_by_estimate();
@@ -198,8 +227,16 @@ class Search::Searcher {
 
     // Most by the model; one near the best that the model did not have to like, one from anywhere: what the model has
     // never seen it cannot like.
-    std::vector<Pool::Member> chosen;
-    pool.choose(chosen, batch - 2, model.trained() ? prediction_penalty : estimate_penalty);
+    std::vector<Pool::Member> chosen, likely;
+    pool.choose(likely, counted_batch, model.trained() ? prediction_penalty : estimate_penalty);
+    Pool shortlist(emitter_, tried_);
+    for (const Pool::Member& member : likely) shortlist.add(member.point, member.origin);
+    shortlist.count(hooks_.stop);
+    CostModel counting;
+    train(counting, true);
+    if (counting.trained()) shortlist.cost_by_count(counting);
+    else shortlist.cost_by_count();
+    shortlist.choose(chosen, batch - 2, counting.trained() ? prediction_penalty : estimate_penalty);
     if (!parents.empty()) {
       Pool near(emitter_, tried_);
       for (std::size_t i = 0; i < std::min<std::size_t>(2, parents.size()); ++i)
@@ -209,22 +246,25 @@ class Search::Searcher {
       near.choose(chosen, 1, prediction_penalty);
     }
     surprises.choose(chosen, 1, 0);
-    pool.choose(chosen, batch - chosen.size(), prediction_penalty);
+    shortlist.choose(chosen, batch - chosen.size(), prediction_penalty);
+    Pool planned(emitter_, tried_);
+    for (const Pool::Member& member : chosen) planned.add(member.point, member.origin);
+    planned.count(hooks_.stop);
     if (stopped()) {
       random_ = before;
       return {};
     }
-    for (Pool::Member& member : chosen)
-      if (model.trained()) member.cost = model.predict({member.emitted->row})[0];
-    predicted_ = model.trained();
-    return chosen;
+    if (counting.trained()) planned.cost_by_count(counting);
+    predicted_ = counting.trained();
+    return planned.members();
   }
 
-  void train(CostModel& model) {
+  void train(CostModel& model, bool counted) {
     std::vector<CostRow> rows;
     std::vector<double> seconds;
     for (const Trial& trial : trials_) {
-      rows.push_back(emitter_.emit(trial.point)->row);
+      const Emitted& emitted = *emitter_.emit(trial.point);
+      rows.push_back(counted ? emitted.counted.value() : emitted.row);
       seconds.push_back(trial.score);
     }
     model.train(rows, seconds);
@@ -279,9 +319,9 @@ class Search::Searcher {
       trial.point = member.point;
       trial.implementation = std::move(made.implementation);
       trial.requirements = std::move(made.requirements);
-      trial.estimate = made.estimate;
+      trial.estimate = member.emitted->counted->estimate;
       trial.incumbent = incumbent_;
-      if (predicted_) trial.prediction = member.cost;
+      if (predicted_) trial.prediction = std::exp(member.cost);
       trial.origin = member.origin;
       auto known =
           hooks_.recall ? hooks_.recall(trial.number, trial.point, trial.implementation) : std::optional<Measurement>();
@@ -328,11 +368,15 @@ class Search::Searcher {
   }
 
   SearchResult by_estimate() {
+    const Pool pool = counted(2 * counted_seeds, 2 * counted_rounds);
     const Pool::Member* best = nullptr;  // members() starts with the defaults
-    for (const Pool::Member& member : seeds_.members())
+    for (const Pool::Member& member : pool.members())
       if (best == nullptr || member.cost < best->cost - (best->origin == "default" ? near_estimate : 0)) best = &member;
+    if (stopped()) throw Stopped{};
+    if (best == nullptr) throw Error(ErrorCode::unsupported, "no schedule of the search space can be compiled");
     SearchResult result;
     result.candidate = candidate(best->point);
+    result.candidate.estimate = best->emitted->counted->estimate;
     return result;
   }
 

@@ -1,11 +1,15 @@
 #include "autoscheduler/search_pool.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <thread>
 
 #include <fmt/format.h>
+
+#include "base/error.hpp"
 
 namespace heddle::autoscheduler {
 
@@ -17,17 +21,58 @@ const Emitted* Emitter::emit(const Point& point) {
       ++reasons_[pruned->reason];
     } else {
       const auto& candidate = std::get<Candidate>(emitted);
-      CostRow row;
-      row.estimate = candidate.estimate;
-      for (const auto& [name, value] : candidate.features) {
-        const std::size_t column = columns_.try_emplace(name, columns_.size()).first->second;
-        if (row.features.size() <= column) row.features.resize(column + 1, std::numeric_limits<float>::quiet_NaN());
-        row.features[column] = static_cast<float>(value);
-      }
-      at->second = Emitted{candidate.implementation.print(), std::move(row)};
+      at->second = Emitted{candidate.implementation.print(), row(candidate)};
     }
   }
   return at->second ? &*at->second : nullptr;
+}
+
+CostRow Emitter::row(const Candidate& candidate) {
+  CostRow row;
+  row.estimate = candidate.estimate;
+  for (const auto& [name, value] : candidate.features) {
+    const std::size_t column = columns_.try_emplace(name, columns_.size()).first->second;
+    if (row.features.size() <= column) row.features.resize(column + 1, std::numeric_limits<float>::quiet_NaN());
+    row.features[column] = static_cast<float>(value);
+  }
+  return row;
+}
+
+void Emitter::count(const std::vector<Point>& points, const std::function<bool()>& stop) {
+  std::vector<Emitted*> missing;
+  std::vector<Candidate> candidates;
+  for (const Point& point : points) {
+    if (emit(point) == nullptr) continue;
+    Emitted& emitted = *cache_.at(point);
+    if (emitted.counted || std::ranges::find(missing, &emitted) != missing.end()) continue;
+    missing.push_back(&emitted);
+    candidates.push_back(std::get<Candidate>(space_.emit(point)));
+  }
+  std::atomic<std::size_t> next = 0;
+  std::atomic<bool> stopped = false;
+  std::vector<char> done(candidates.size(), 0);
+  const auto work = [&](bool asks) {
+    for (std::size_t i = next++; i < candidates.size() && !stopped; i = next++) {
+      if (asks && stop && stop()) {
+        stopped = true;
+        return;
+      }
+      try {
+        space_.count(candidates[i]);
+      } catch (const Error&) {
+        // What Halide refuses now it would refuse in a trial.
+        candidates[i].estimate = std::numeric_limits<double>::infinity();
+      }
+      done[i] = 1;
+    }
+  };
+  std::vector<std::thread> threads;
+  for (unsigned t = 1; t < std::min<std::size_t>(std::thread::hardware_concurrency(), candidates.size()); ++t)
+    threads.emplace_back(work, false);
+  work(true);
+  for (std::thread& thread : threads) thread.join();
+  for (std::size_t i = 0; i < candidates.size(); ++i)
+    if (done[i] != 0) missing[i]->counted = row(candidates[i]);
 }
 
 std::string Emitter::prune_reasons() const {
@@ -54,6 +99,29 @@ void Pool::cost_by_estimate() {
 void Pool::cost_by(const CostModel& model) {
   std::vector<CostRow> rows;
   for (const Member& member : members_) rows.push_back(member.emitted->row);
+  cost(model, rows);
+}
+
+void Pool::count(const std::function<bool()>& stop) {
+  std::vector<Point> points;
+  for (const Member& member : members_) points.push_back(member.point);
+  emitter_.count(points, stop);
+  std::erase_if(members_, [](const Member& member) {
+    return !member.emitted->counted || !std::isfinite(member.emitted->counted->estimate);
+  });
+}
+
+void Pool::cost_by_count() {
+  for (Member& member : members_) member.cost = std::log(member.emitted->counted->estimate);
+}
+
+void Pool::cost_by_count(const CostModel& model) {
+  std::vector<CostRow> rows;
+  for (const Member& member : members_) rows.push_back(*member.emitted->counted);
+  cost(model, rows);
+}
+
+void Pool::cost(const CostModel& model, const std::vector<CostRow>& rows) {
   const std::vector<double> seconds = model.predict(rows);
   for (std::size_t i = 0; i < members_.size(); ++i) members_[i].cost = std::log(seconds[i]);
 }

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -14,6 +15,7 @@ namespace heddle::autoscheduler {
 struct Emitted {
   std::string text;  ///< of the implementation: equal texts are one candidate
   CostRow row;
+  std::optional<CostRow> counted = std::nullopt;  ///< with the space's better estimate, where it was asked for
 };
 
 /// Emits each point once. Features get a column each, in the order in which they appear.
@@ -22,12 +24,17 @@ class Emitter {
   explicit Emitter(const Space& space) : space_(space) {}
 
   const Emitted* emit(const Point& point);  ///< null if the point is pruned; valid as long as this object
+  /// Asks for better estimates of what can be compiled, on all cores; each point's once. Ends early when `stop` says
+  /// so.
+  void count(const std::vector<Point>& points, const std::function<bool()>& stop);
   const Space& space() const { return space_; }
   /// How many points were pruned for what reason, the most frequent first: "too many registers (12), ..."
   std::string prune_reasons() const;
 
  private:
   const Space& space_;
+  CostRow row(const Candidate& candidate);
+
   std::map<Point, std::optional<Emitted>> cache_;
   std::map<std::string, std::size_t> columns_;
   std::map<std::string, int> reasons_;
@@ -52,6 +59,10 @@ class Pool {
 
   void cost_by_estimate();
   void cost_by(const CostModel& model);
+  /// Counts all members; those that are not worth compiling leave, and those that a stop left uncounted.
+  void count(const std::function<bool()>& stop);
+  void cost_by_count();  ///< of counted members
+  void cost_by_count(const CostModel& model);
   /// Members by cost, the lowest first; at most `most`.
   std::vector<Member> cheapest(std::size_t most) const;
 
@@ -60,6 +71,8 @@ class Pool {
   void choose(std::vector<Member>& chosen, std::size_t count, double penalty) const;
 
  private:
+  void cost(const CostModel& model, const std::vector<CostRow>& rows);
+
   Emitter& emitter_;
   const std::set<std::string>& tried_;
   std::vector<Member> members_;

@@ -54,6 +54,9 @@ class Space {
   virtual ~Space() = default;
   virtual const std::vector<Sketch>& sketches() const = 0;
   virtual std::variant<Candidate, Pruned> emit(const Point& point) const = 0;
+  /// A better estimate that takes longer: replaces the candidate's, which becomes infinite for one that is not worth
+  /// compiling after all, and adds features. May be called from several threads.
+  virtual void count(Candidate& /*candidate*/) const {}
   /// Good points that need no search: analytic rules and default placements, the most promising first.
   virtual std::vector<Point> defaults() const = 0;
 };
