@@ -1,6 +1,7 @@
 #include "autoscheduler/dependence.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <set>
 
@@ -103,6 +104,43 @@ std::optional<std::int64_t> integer(const Expr& e) {
   return value ? std::optional<std::int64_t>(*value) : std::nullopt;
 }
 
+/// The least and the largest value of an index while one loop runs from 0 to `last` and the others stand at 0.
+std::optional<std::pair<double, double>> range(const Expr& e, const std::vector<std::string>& loops,
+                                               const std::string& running, int last) {
+  hi::Scope<hi::Interval> scope;
+  for (const auto& loop : loops) scope.push(loop, {0, loop == running ? last : 0});
+  const hi::Interval bounds = hi::bounds_of_expr_in_scope(e, scope);
+  if (!bounds.is_bounded()) return std::nullopt;
+  const auto least = integer(bounds.min), largest = integer(bounds.max);
+  if (!least || !largest) return std::nullopt;
+  return std::pair(static_cast<double>(*least), static_cast<double>(*largest));
+}
+
+/// Looks for the line near which an index stays.
+void find_line(AffineIndex& index, const Expr& e, const std::vector<std::string>& loops) {
+  constexpr int far = 4096;
+  std::vector<double> slopes;
+  double below = 0, above = 0;
+  for (const auto& loop : loops) {
+    if (!hi::expr_uses_var(e, loop)) {
+      slopes.push_back(0);
+      continue;
+    }
+    const auto near_end = range(e, loops, loop, far), far_end = range(e, loops, loop, 2 * far);
+    if (!near_end || !far_end) return;
+    const double slope = (far_end->second - near_end->second) / far;
+    // A bend, a bound, or something that data decides.
+    if (slope < 0 || far_end->first != near_end->first) return;
+    if (std::abs(near_end->second - slope * far - (far_end->second - slope * 2 * far)) > 1) return;
+    slopes.push_back(slope);
+    below += std::min(0.0, near_end->first - static_cast<double>(index.offset));
+    above += std::max(0.0, near_end->second - slope * far - static_cast<double>(index.offset));
+  }
+  index.slopes = std::move(slopes);
+  index.below = below;
+  index.above = above;
+}
+
 AffineIndex affine(const Expr& index, const std::vector<std::string>& loops) {
   const Expr whole = hi::simplify(index);
   const Expr e = hi::simplify(without_clamps(whole));
@@ -120,6 +158,7 @@ AffineIndex affine(const Expr& index, const std::vector<std::string>& loops) {
   const auto offset = integer(hi::substitute(zeros, e));
   if (!offset) result.affine = false;
   result.offset = offset.value_or(0);
+  if (!result.affine) find_line(result, e, loops);
   return result;
 }
 
@@ -246,6 +285,16 @@ class Analyser {
 
 /// The values that an index takes while the loops run over a box.
 Interval reach(const AffineIndex& index, const Box& loops) {
+  if (!index.affine) {
+    double low = static_cast<double>(index.offset) + index.below,
+           high = static_cast<double>(index.offset) + index.above;
+    for (std::size_t i = 0; i < loops.size() && i < index.slopes.size(); ++i) {
+      low += index.slopes[i] * static_cast<double>(loops[i].min);
+      high += index.slopes[i] * static_cast<double>(loops[i].min + loops[i].extent - 1);
+    }
+    const auto least = static_cast<std::int64_t>(std::floor(low)), most = static_cast<std::int64_t>(std::ceil(high));
+    return {least, most - least + 1};
+  }
   Interval r{index.offset, 1};
   for (std::size_t i = 0; i < loops.size() && i < index.coefficients.size(); ++i) {
     const std::int64_t c = index.coefficients[i];
@@ -320,7 +369,7 @@ std::map<std::string, Box> Dependences::regions(std::string_view consumer, const
     for (const auto& access : stage->accesses) {
       Box read;
       for (std::size_t d = 0; d < access.index.size(); ++d) {
-        if (access.index[d].affine) {
+        if (access.index[d].affine || !access.index[d].slopes.empty()) {
           read.push_back(reach(access.index[d], loops));
         } else if (access.operand) {
           read.push_back({0, operands.at(access.source).extents.at(d)});

@@ -16,6 +16,10 @@ struct AffineIndex {
   std::int64_t offset = 0;
   bool affine = true;    ///< false: anything within the source's extent may be read
   bool clamped = false;  ///< kept within bounds: near them, less is read than the loops reach
+  /// Of an index that is not affine but stays near a line, as x/2 does: the slopes, one a loop, and by how much the
+  /// index lies below and above. Empty: there is no such line.
+  std::vector<double> slopes = {};
+  double below = 0, above = 0;
   /// Loops that the index depends on, affine or not.
   std::vector<bool> depends;
 };

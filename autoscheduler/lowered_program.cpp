@@ -6,6 +6,8 @@
 #include <optional>
 #include <set>
 
+#include "autoscheduler/lowered_scan.hpp"
+
 namespace heddle::autoscheduler {
 namespace {
 
@@ -23,56 +25,18 @@ constexpr double forwarded_store = 3;
 
 /// What is known of a value without running the kernel.
 struct Value {
-  int depth = 0;              ///< the innermost loop that it depends on, counted from outside; 0: none
-  std::optional<double> mid;  ///< of an integer, in the middle of all loops
-  std::vector<double> steps;  ///< of an integer, from one iteration of each loop to the next
-  bool from_memory = false;   ///< depends on what is loaded
-  bool product = false;       ///< an addition to it is free
-  bool in_register = false;   ///< a vector that takes a register while it is needed
-  bool spilled = false;       ///< it had to make room
-  double last_use = 0;        ///< vectors that had been made by then
+  int depth = 0;               ///< the innermost loop that it depends on, counted from outside; 0: none
+  std::optional<double> mid;   ///< of an integer, in the middle of all loops
+  std::vector<double> steps;   ///< of an integer, from one iteration of each loop to the next
+  std::optional<double> odds;  ///< of a condition
+  bool from_memory = false;    ///< depends on what is loaded
+  bool product = false;        ///< an addition to it is free
+  bool in_register = false;    ///< a vector that takes a register while it is needed
+  bool spilled = false;        ///< it had to make room
+  double last_use = 0;         ///< vectors that had been made by then
 };
 
 double step_of(const Value& v, std::size_t loop) { return loop < v.steps.size() ? v.steps[loop] : 0; }
-
-/// Buffers that a statement stores to, and those of which some place depends on a variable.
-class Scan : public hi::IRVisitor {
- public:
-  std::set<std::string> stored, varying, scattered;
-  bool has_loops = false;
-  explicit Scan(std::set<std::string> variables) : tainted_(std::move(variables)) {}
-
- private:
-  using hi::IRVisitor::visit;
-  bool taints(const Expr& e) const {
-    return std::ranges::any_of(tainted_, [&](const std::string& name) { return hi::expr_uses_var(e, name); });
-  }
-  void visit(const hi::LetStmt* let) override {
-    let->value.accept(this);
-    if (taints(let->value)) tainted_.insert(let->name);
-    let->body.accept(this);
-  }
-  void visit(const hi::Let* let) override {
-    let->value.accept(this);
-    if (taints(let->value)) tainted_.insert(let->name);
-    let->body.accept(this);
-  }
-  void visit(const hi::For* loop) override {
-    has_loops = true;
-    tainted_.insert(loop->name);
-    hi::IRVisitor::visit(loop);
-  }
-  void visit(const hi::Load* load) override {
-    if (taints(load->index)) varying.insert(load->name);
-    hi::IRVisitor::visit(load);
-  }
-  void visit(const hi::Store* store) override {
-    stored.insert(store->name);
-    if (taints(store->index)) varying.insert(store->name);
-    hi::IRVisitor::visit(store);
-  }
-  std::set<std::string> tainted_;
-};
 
 class Walker {
  public:
@@ -174,7 +138,10 @@ class Walker {
     if (const auto* f = e.as<hi::FloatImm>()) key.push_back(std::bit_cast<std::int64_t>(f->value));
     else if (const auto* s = e.as<hi::StringImm>()) key.push_back(name_id(s->value));
     else key.push_back(static_cast<std::int64_t>(mid.value_or(0)));
-    return number(std::move(key), {}, [&](Value& v) { v.mid = mid; });
+    return number(std::move(key), {}, [&](Value& v) {
+      v.mid = mid;
+      if (e.type().is_bool()) v.odds = mid;
+    });
   }
 
   template <class Combine>
@@ -267,17 +234,24 @@ class Walker {
       case hi::IRNodeType::Max:
         return binary(e, e.as<hi::Max>()->a, e.as<hi::Max>()->b, 1,
                       [](Value& v, const Value& a, const Value& b) { copy(v, *a.mid >= *b.mid ? a : b); });
-      case hi::IRNodeType::EQ: return compare<hi::EQ>(e, [](double a, double b) { return a == b; });
-      case hi::IRNodeType::NE: return compare<hi::NE>(e, [](double a, double b) { return a != b; });
-      case hi::IRNodeType::LT: return compare<hi::LT>(e, [](double a, double b) { return a < b; });
-      case hi::IRNodeType::LE: return compare<hi::LE>(e, [](double a, double b) { return a <= b; });
-      case hi::IRNodeType::GT: return compare<hi::GT>(e, [](double a, double b) { return a > b; });
-      case hi::IRNodeType::GE: return compare<hi::GE>(e, [](double a, double b) { return a >= b; });
-      case hi::IRNodeType::And: return compare<hi::And>(e, [](double a, double b) { return a != 0 && b != 0; });
-      case hi::IRNodeType::Or: return compare<hi::Or>(e, [](double a, double b) { return a != 0 || b != 0; });
+      case hi::IRNodeType::EQ:
+        return condition<hi::EQ>(e, [](double d, double range) { return range > 0 ? 1 / (2 * range + 1) : d == 0; });
+      case hi::IRNodeType::NE:
+        return condition<hi::NE>(e,
+                                 [](double d, double range) { return range > 0 ? 1 - 1 / (2 * range + 1) : d != 0; });
+      case hi::IRNodeType::LT:
+        return condition<hi::LT>(e, [](double d, double range) { return range > 0 ? below(-d, range) : d < 0; });
+      case hi::IRNodeType::LE:
+        return condition<hi::LE>(e, [](double d, double range) { return range > 0 ? below(1 - d, range) : d <= 0; });
+      case hi::IRNodeType::GT:
+        return condition<hi::GT>(e, [](double d, double range) { return range > 0 ? below(d, range) : d > 0; });
+      case hi::IRNodeType::GE:
+        return condition<hi::GE>(e, [](double d, double range) { return range > 0 ? below(1 + d, range) : d >= 0; });
+      case hi::IRNodeType::And: return junction<hi::And>(e, [](double a, double b) { return a * b; });
+      case hi::IRNodeType::Or: return junction<hi::Or>(e, [](double a, double b) { return 1 - (1 - a) * (1 - b); });
       case hi::IRNodeType::Not:
         return unary(e, e.as<hi::Not>()->a, 1, [](Value& v, const Value& a) {
-          if (a.mid) v.mid = *a.mid == 0;
+          if (a.odds) v.odds = 1 - *a.odds;
         });
       case hi::IRNodeType::Cast: {
         const Type from = e.as<hi::Cast>()->value.type(), to = e.type();
@@ -340,11 +314,29 @@ class Walker {
     });
   }
 
-  template <class Node, class Test>
-  int compare(const Expr& e, const Test& test) {
+  /// Of whole numbers spread evenly over [-range, range], the share below `limit`.
+  static double below(double limit, double range) { return std::clamp((range + limit) / (2 * range + 1), 0.0, 1.0); }
+
+  /// `odds`: that a difference with the given middle, which varies by so much to either side, fulfils the condition.
+  template <class Node, class Odds>
+  int condition(const Expr& e, const Odds& odds) {
     const Node* node = e.as<Node>();
-    return binary(e, node->a, node->b, 1,
-                  [&](Value& v, const Value& a, const Value& b) { v.mid = test(*a.mid, *b.mid) ? 1 : 0; });
+    return binary(e, node->a, node->b, 1, [&](Value& v, const Value& a, const Value& b) {
+      double range = 0;
+      for (std::size_t l = 0; l < std::max(a.steps.size(), b.steps.size()) && l + 1 < frames_.size(); ++l)
+        range += std::abs(step_of(a, l) - step_of(b, l)) * (frames_[l + 1].work.extent - 1) / 2;
+      v.odds = odds(*a.mid - *b.mid, range);
+    });
+  }
+
+  template <class Node, class Combine>
+  int junction(const Expr& e, const Combine& combine) {
+    const Node* node = e.as<Node>();
+    const int x = visit(node->a), y = visit(node->b);
+    return number({static_cast<std::int64_t>(e.node_type()), code(e.type())}, {x, y}, [&](Value& v) {
+      if (value(x).odds && value(y).odds) v.odds = combine(*value(x).odds, *value(y).odds);
+      compute(v, e.type(), 1);
+    });
   }
 
   int variable(const hi::Variable* variable) {
@@ -357,7 +349,7 @@ class Walker {
     const int condition = visit(select->condition), yes = visit(select->true_value), no = visit(select->false_value);
     return number({static_cast<std::int64_t>(hi::IRNodeType::Select), code(select->type)}, {condition, yes, no},
                   [&](Value& v) {
-                    if (value(condition).mid) copy(v, value(*value(condition).mid != 0 ? yes : no));
+                    if (const auto odds = value(condition).odds) copy(v, value(*odds >= 0.5 ? yes : no));
                     compute(v, select->type, 1);
                   });
   }
@@ -444,10 +436,11 @@ class Walker {
       if (call->is_intrinsic({hi::Call::likely, hi::Call::likely_if_innermost, hi::Call::promise_clamped,
                               hi::Call::unsafe_promise_clamped})) {
         copy(v, value(operands[0]));
+        v.odds = value(operands[0]).odds;
         return;
       }
-      if (call->is_intrinsic(hi::Call::if_then_else) && value(operands[0]).mid && operands.size() > 2)
-        copy(v, value(*value(operands[0]).mid != 0 ? operands[1] : operands[2]));
+      if (call->is_intrinsic(hi::Call::if_then_else) && value(operands[0]).odds && operands.size() > 2)
+        copy(v, value(*value(operands[0]).odds >= 0.5 ? operands[1] : operands[2]));
       if (call->is_intrinsic()) {
         compute(v, call->type, 1);
         return;
@@ -505,14 +498,11 @@ class Walker {
   void branch(const hi::IfThenElse* branch) {
     const int condition = visit(branch->condition);
     charge(value(condition).depth, &Instructions::scalar, 1);
-    if (const auto mid = value(condition).mid; mid && branch->condition.type().is_scalar()) {
-      walk(*mid != 0 ? branch->then_case : branch->else_case);
-      return;
-    }
-    const double share = share_;
-    share_ = share / 2;
-    walk(branch->then_case);
-    walk(branch->else_case);
+    const double share = share_, odds = value(condition).odds.value_or(0.5);
+    share_ = share * odds;
+    if (odds > 0) walk(branch->then_case);
+    share_ = share * (1 - odds);
+    if (odds < 1) walk(branch->else_case);
     share_ = share;
   }
 
@@ -530,9 +520,7 @@ class Walker {
       // Registers have no numbers that could be computed.
       std::set<std::string> variables;
       for (const auto& [name, ids] : scope_) variables.insert(name);
-      Scan scan(std::move(variables));
-      allocation->body.accept(&scan);
-      in_registers = !scan.varying.contains(allocation->name);
+      in_registers = !scan(allocation->body, std::move(variables)).varying.contains(allocation->name);
     }
     if (in_registers) resident_.insert(allocation->name);
     walk(allocation->body);
@@ -566,24 +554,6 @@ class Walker {
               ++versions_[store->name], index}] = kept;
   }
 
-  static bool loads_from(const Expr& e, const std::string& name) {
-    class Find : public hi::IRVisitor {
-     public:
-      const std::string& wanted;
-      bool found = false;
-      explicit Find(const std::string& name) : wanted(name) {}
-
-     private:
-      using hi::IRVisitor::visit;
-      void visit(const hi::Load* load) override {
-        found = found || load->name == wanted;
-        if (!found) hi::IRVisitor::visit(load);
-      }
-    } find(name);
-    e.accept(&find);
-    return find.found;
-  }
-
   void loop(const hi::For* loop) {
     const int min = visit(loop->min), extent = visit(loop->extent);
     Frame inner;
@@ -591,8 +561,7 @@ class Walker {
     inner.work.extent = std::max(0.0, value(extent).mid.value_or(8));
     inner.work.share = share_;
     if (inner.work.extent == 0) return;
-    Scan scan({loop->name});
-    loop->body.accept(&scan);
+    const BufferScan scan = autoscheduler::scan(loop->body, {loop->name});
     inner.stored = scan.stored;
     if (!scan.has_loops)
       for (const std::string& name : scan.stored)

@@ -292,7 +292,7 @@ const Staged::Found& Staged::optimum(const Part& part, const std::set<std::strin
     for (int sweep = 0; sweep < 3; ++sweep) {
       const double before = now;
       for (std::size_t k = 0; k < knobs.size(); ++k) {
-        if (is_inlined(knobs[k])) continue;
+        if (is_inlined(knobs[k]) || weighed_ > 2 * most_weighed) continue;
         for (const std::int64_t v : knobs[k].domain) {
           std::vector<std::int64_t> other = values;
           other[k] = v;

@@ -150,10 +150,12 @@ class Emission {
 
   /// What one iteration of a level's loop needs of a stage.
   Box region(const StageNode& node, int level) const {
-    const auto regions =
-        rule_.dependences().regions(rule_.dependences().out().role, nest_->region(static_cast<std::size_t>(level)));
-    const auto found = regions.find(node.role);
-    return found == regions.end() ? Box{} : found->second;
+    const auto [at, fresh] = regions_.try_emplace(level);
+    if (fresh)
+      at->second =
+          rule_.dependences().regions(rule_.dependences().out().role, nest_->region(static_cast<std::size_t>(level)));
+    const auto found = at->second.find(node.role);
+    return found == at->second.end() ? Box{} : found->second;
   }
 
   double region_elements(const StageNode& node, int level) const {
@@ -492,6 +494,7 @@ class Emission {
   const KnobValues& values_;
   std::optional<Nest> nest_;
   std::map<std::string, int> levels_;
+  mutable std::map<int, std::map<std::string, Box>> regions_;  ///< by level, which all stages ask for
   std::vector<PlacedStage> stages_;
   std::vector<std::string> panels_;
   Candidate result_;

@@ -1,3 +1,4 @@
+#include <Halide.h>
 #include <catch2/catch.hpp>
 
 #include "autoscheduler/nest.hpp"
@@ -136,6 +137,25 @@ TEST_CASE("what cannot be good is pruned, and why is said") {
   CHECK(with({}) == "kept");
   CHECK(with({{"vectors", 4}, {"tile_m", 8}, {"unroll_acc", 1}}) == "registers: 37 of 16");
   CHECK_THAT(with({{"vectors", 4}, {"tile_m", 14}, {"unroll_acc", 8}}), Catch::Contains("code size"));
+}
+
+TEST_CASE("an index that halves its loop asks for half as much") {
+  Halide::Var x("x"), y("y");
+  Halide::ImageParam in(Halide::Float(32), 1, "in");
+  in.dim(0).set_bounds(0, 66);
+  Halide::Func half("half"), out("out");
+  half(x) = in(x) * 2.0f;
+  out(x, y) = half(x / 2 + x % 2) + half(y / 16);
+  Pipeline pipeline;
+  pipeline.stages = {{"half", half}, {"out", out}};
+  pipeline.operands["in"] = in;
+  pipeline.outputs = {out};
+  const Dependences d = analyse(pipeline, {128, 64});
+  CHECK(d.stage("half").box[0].min == 0);
+  CHECK(d.stage("half").box[0].extent >= 65);
+  CHECK(d.stage("half").box[0].extent <= 67);
+  const auto tile = d.regions("out", {{32, 16}, {0, 16}});
+  CHECK(tile.at("half")[0].extent <= 27);
 }
 
 }  // namespace

@@ -1,0 +1,142 @@
+#include <catch2/catch.hpp>
+
+#include "autoscheduler/lowered_estimate.hpp"
+#include "autoscheduler/subject.hpp"
+#include "ops/catalog.hpp"
+#include "targets/target.hpp"
+
+namespace heddle::autoscheduler {
+namespace {
+
+using Halide::Func;
+using Halide::ImageParam;
+using Halide::Var;
+
+const Machine machine{.target = "x86-64-linux-avx2"};
+
+LoweredProgram lowered(Func f, const std::vector<int>& extents, const std::vector<Halide::Argument>& arguments) {
+  for (int d = 0; d < f.dimensions(); ++d) f.output_buffer().dim(d).set_bounds(0, extents[static_cast<std::size_t>(d)]);
+  if (f.dimensions() > 1) f.output_buffer().dim(1).set_stride(extents[0]);
+  Halide::Target target = find_target(machine.target).halide;
+  target.set_features({Halide::Target::NoAsserts, Halide::Target::NoBoundsQuery});
+  const Halide::Module module = f.compile_to_module(arguments, "counted", target);
+  for (const auto& function : module.functions())
+    if (function.name == "counted") return analyse_lowered(function.body, machine, {});
+  FAIL("no such function");
+  return {};
+}
+
+Instructions sum(const LoopWork& loop) {
+  Instructions all = loop.instructions;
+  for (const LoopWork& inner : loop.loops) {
+    const Instructions i = sum(inner);
+    all.arithmetic += inner.share * i.arithmetic;
+    all.loads += inner.share * i.loads;
+    all.stores += inner.share * i.stores;
+  }
+  all.arithmetic *= loop.extent, all.loads *= loop.extent, all.stores *= loop.extent;
+  return all;
+}
+
+/// A row of three taps, whose first stage is computed where `place` says.
+struct Taps {
+  Var x{"x"}, y{"y"}, yo{"yo"}, yi{"yi"};
+  ImageParam in{Halide::Float(32), 2, "in"};
+  Func first{"first"}, out{"out"};
+  Taps() {
+    in.dim(0).set_bounds(0, 256).dim(1).set_bounds(0, 66).set_stride(256);
+    first(x, y) = in(x, y) * 2.0f;
+    out(x, y) = first(x, y) + first(x, y + 1) + first(x, y + 2);
+    out.vectorize(x, 8);
+  }
+  Instructions count() { return sum(lowered(out, {256, 64}, {in}).body); }
+};
+
+TEST_CASE("instructions of a stage are counted where it is computed") {
+  constexpr double vectors = 256.0 * 64 / 8;
+  Taps inlined;
+  // Three products of which two are added at once, three loads, a store.
+  CHECK(inlined.count().loads == Approx(3 * vectors).epsilon(0.02));
+  CHECK(inlined.count().stores == Approx(vectors).epsilon(0.02));
+  Taps root;
+  root.first.compute_root().vectorize(root.x, 8);
+  const Instructions apart = root.count();
+  CHECK(apart.loads == Approx((66.0 / 64 + 3) * vectors).epsilon(0.02));
+  CHECK(apart.stores == Approx((66.0 / 64 + 1) * vectors).epsilon(0.02));
+}
+
+TEST_CASE("a window that slides is counted once, one that does not each time") {
+  constexpr double vectors = 256.0 * 64 / 8;
+  Taps sliding;
+  sliding.first.store_root().compute_at(sliding.out, sliding.y).vectorize(sliding.x, 8);
+  CHECK(sliding.count().stores == Approx(2 * vectors).epsilon(0.1));
+  Taps again;
+  again.first.compute_at(again.out, again.y).vectorize(again.x, 8);
+  CHECK(again.count().stores == Approx(4 * vectors).epsilon(0.1));
+}
+
+TEST_CASE("sums in registers are neither loaded nor stored, and wait for each other") {
+  Var x("x");
+  ImageParam in(Halide::Float(32), 2, "in");
+  in.dim(0).set_bounds(0, 8).dim(1).set_bounds(0, 1000).set_stride(8);
+  Halide::RDom r(0, 1000, "r");
+  Func total("total"), out("out");
+  total(x) = 0.0f;
+  total(x) += in(x, r);
+  out(x) = total(x);
+  out.vectorize(x, 8);
+  total.compute_at(out, x).vectorize(x, 8).update().reorder(x, r).vectorize(x, 8);
+  const LoweredProgram program = lowered(out, {8}, {in});
+  CHECK(sum(program.body).stores == Approx(1).margin(2));
+  CHECK(sum(program.body).loads == Approx(1000).epsilon(0.01));
+  CHECK(program.complete);
+  REQUIRE(!program.body.loops.empty());
+  CHECK(program.body.loops.back().extent == 1000);
+  CHECK(program.body.loops.back().latency >= 4);
+}
+
+TEST_CASE("elements that do not lie side by side are loaded one by one") {
+  Var x("x");
+  ImageParam in(Halide::Float(32), 1, "in"), places(Halide::Int(32), 1, "places");
+  in.dim(0).set_bounds(0, 800);
+  places.dim(0).set_bounds(0, 800);
+  Func out("out");
+  out(x) = in(Halide::clamp(places(x), 0, 799));
+  out.vectorize(x, 8);
+  CHECK(sum(lowered(out, {800}, {in, places}).body).loads == Approx(900).epsilon(0.02));
+}
+
+TEST_CASE("an estimate knows memory that is walked across from memory that is walked along") {
+  std::vector<double> seconds;
+  for (const bool across : {false, true}) {
+    Var x("x"), y("y");
+    ImageParam in(Halide::Float(32), 2, "in");
+    in.dim(0).set_bounds(0, 4096).dim(1).set_bounds(0, 4096).set_stride(4096);
+    Func out("out");
+    out(x, y) = in(x, y) + 1.0f;
+    Var xi("xi");
+    out.split(x, x, xi, 8).vectorize(xi);
+    if (across) out.reorder(xi, y, x);
+    std::map<std::string, double> features;
+    seconds.push_back(program_seconds(lowered(out, {4096, 4096}, {in}), machine, features));
+  }
+  CHECK(seconds[1] > 1.5 * seconds[0]);
+}
+
+TEST_CASE("a schedule that does less work is estimated to be faster") {
+  const Workload product = Workload::of(Operators().get("matmul"), Json::object(),
+                                        {TensorType::parse("f32[64,64]"), TensorType::parse("f32[64,64]")}, {}, 1);
+  const auto estimate = [&](const std::string& text) {
+    std::map<std::string, double> features;
+    return lowered_seconds(product, Implementation::parse(text), machine, features);
+  };
+  const double scalar = estimate("variant direct\nacc.compute_at(out, n)\n");
+  const double vectors = estimate(
+      "variant direct\nout.split(n, n_o, n_i, 16).split(m, m_o, m_i, 4).reorder(n_i, m_i, n_o, m_o)."
+      "vectorize(n_i, 8).unroll(n_i).unroll(m_i)\nacc.compute_at(out, n_o).vectorize(n, 8).unroll(n).unroll(m)\n"
+      "acc.update(0).reorder(n, m, k).vectorize(n, 8).unroll(n).unroll(m)\n");
+  CHECK(vectors * 4 < scalar);
+}
+
+}  // namespace
+}  // namespace heddle::autoscheduler
