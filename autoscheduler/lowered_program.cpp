@@ -7,6 +7,7 @@
 #include <set>
 
 #include "autoscheduler/lowered_scan.hpp"
+#include "autoscheduler/lowered_value.hpp"
 
 namespace heddle::autoscheduler {
 namespace {
@@ -23,20 +24,13 @@ constexpr double addition_latency = 4;
 /// A sum whose place in memory depends on data waits for the store before it.
 constexpr double forwarded_store = 3;
 
-/// What is known of a value without running the kernel.
-struct Value {
-  int depth = 0;               ///< the innermost loop that it depends on, counted from outside; 0: none
-  std::optional<double> mid;   ///< of an integer, in the middle of all loops
-  std::vector<double> steps;   ///< of an integer, from one iteration of each loop to the next
-  std::optional<double> odds;  ///< of a condition
-  bool from_memory = false;    ///< depends on what is loaded
-  bool product = false;        ///< an addition to it is free
-  bool in_register = false;    ///< a vector that takes a register while it is needed
-  bool spilled = false;        ///< it had to make room
-  double last_use = 0;         ///< vectors that had been made by then
-};
-
-double step_of(const Value& v, std::size_t loop) { return loop < v.steps.size() ? v.steps[loop] : 0; }
+/// Operations that a division takes, by what is divided by.
+double division_cost(const Type& t, const Expr& by) {
+  if (t.is_float()) return 7;
+  if (const auto c = hi::as_const_int(by); c && (*c & (*c - 1)) == 0) return 1;
+  if (hi::is_const(by)) return 6;
+  return t.lanes() == 1 ? 25 : 12;
+}
 
 class Walker {
  public:
@@ -158,28 +152,6 @@ class Walker {
       if (is_sum && is_address(type) && (hi::is_const(a) || hi::is_const(b))) return;
       compute(v, type, operations);
     });
-  }
-
-  static void sum(Value& v, const Value& a, const Value& b, double sign) {
-    v.mid = *a.mid + sign * *b.mid;
-    v.steps.resize(std::max(a.steps.size(), b.steps.size()));
-    for (std::size_t i = 0; i < v.steps.size(); ++i) v.steps[i] = step_of(a, i) + sign * step_of(b, i);
-  }
-  static void scale(Value& v, const Value& of, double factor) {
-    v.mid = *of.mid * factor;
-    v.steps = of.steps;
-    for (double& s : v.steps) s *= factor;
-  }
-  static void copy(Value& v, const Value& of) {
-    v.mid = of.mid;
-    v.steps = of.steps;
-  }
-
-  static double division_cost(const Type& t, const Expr& by) {
-    if (t.is_float()) return 7;
-    if (const auto c = hi::as_const_int(by); c && (*c & (*c - 1)) == 0) return 1;
-    if (hi::is_const(by)) return 6;
-    return t.lanes() == 1 ? 25 : 12;
   }
 
   int visit(const Expr& e) {
@@ -313,9 +285,6 @@ class Walker {
       compute(v, e.type(), operations);
     });
   }
-
-  /// Of whole numbers spread evenly over [-range, range], the share below `limit`.
-  static double below(double limit, double range) { return std::clamp((range + limit) / (2 * range + 1), 0.0, 1.0); }
 
   /// `odds`: that a difference with the given middle, which varies by so much to either side, fulfils the condition.
   template <class Node, class Odds>

@@ -86,8 +86,8 @@ std::unique_ptr<SketchRule> rows_sketch(const Subject& subject);
 /// One a hand-written family that matches.
 std::vector<std::unique_ptr<SketchRule>> family_sketches(const Subject& subject);
 
-/// Every structure that fits. `families`: those written by hand too. Throws Error{unsupported} for symbolic extents, and
-/// Stopped once `stop` says so.
+/// Every structure that fits. `families`: those written by hand too. Throws Error{unsupported} for symbolic extents,
+/// and Stopped once `stop` says so.
 std::unique_ptr<Space> make_space(const Workload& workload, const Machine& machine, bool families,
                                   std::function<bool()> stop = {});
 

@@ -20,8 +20,8 @@ std::int64_t vector_lanes(DType result);
 void stream_loops(Schedule& schedule, const std::string& role, const std::vector<Loop>& loops, std::int64_t lanes,
                   std::int64_t threads, const Gpu& gpu, const Workload& workload);
 
-/// A stage as launches of its own, one a definition: a thread an element, each update's reduction in its order. `loops`:
-/// of the stage, innermost first; `reductions`: of each update.
+/// A stage as launches of its own, one a definition: a thread an element, each update's reduction in its order.
+/// `loops`: of the stage, innermost first; `reductions`: of each update.
 void launch_stage(Schedule& schedule, const std::string& role, const std::vector<std::string>& loops,
                   const std::vector<std::vector<std::string>>& reductions, std::int64_t threads);
 void launch_stage(Schedule& schedule, const PipelineStage& stage, std::int64_t threads);
