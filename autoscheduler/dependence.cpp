@@ -449,6 +449,21 @@ Dependences isolate(const Dependences& whole, const std::vector<std::string>& an
   return part;
 }
 
+std::set<std::string> exact_stages(const Dependences& dependences) {
+  std::set<std::string> exact = {dependences.out().role};
+  for (auto stage = dependences.stages.rbegin() + 1; stage != dependences.stages.rend(); ++stage) {
+    const auto readers = dependences.consumers(stage->role);
+    const bool all = std::ranges::all_of(readers, [&](const StageNode* reader) {
+      return exact.contains(reader->role) && std::ranges::all_of(reader->accesses, [&](const Access& access) {
+               return access.source != stage->role ||
+                      std::ranges::all_of(access.index, [](const AffineIndex& i) { return i.affine && !i.clamped; });
+             });
+    });
+    if (all) exact.insert(stage->role);
+  }
+  return exact;
+}
+
 Dependences analyse(const Pipeline& pipeline, const std::vector<std::int64_t>& output_extents) {
   if (pipeline.outputs.size() != 1)
     throw Error(ErrorCode::unsupported, fmt::format("a search schedules pipelines with one output, and this one has {}",

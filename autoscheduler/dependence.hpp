@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -96,6 +97,9 @@ Dependences isolate(const Dependences& whole, const std::vector<std::string>& an
                     const Box& box);
 /// The stage that others read of an anchor.
 std::string copy_of(const StageNode& anchor);
+
+/// Stages whose box is just what their readers ask for, wherever those are computed; the output is one.
+std::set<std::string> exact_stages(const Dependences& dependences);
 
 /// Throws Error{unsupported} for a pipeline with several outputs of different shapes or with symbolic extents.
 /// `output_extents`: of `out`, Halide's order.

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "autoscheduler/device_sketches.hpp"
 #include "autoscheduler/device_work.hpp"
 #include "autoscheduler/tiled_emission.hpp"
 
@@ -49,7 +50,6 @@ class BlockStructure {
   std::vector<SpaceKnob> knobs() const;
 
  private:
-  void find_exact();
   std::vector<SharedSource> find_sources(const StageChoice& accumulator) const;
 
   const Subject& subject_;
@@ -58,7 +58,7 @@ class BlockStructure {
   std::map<std::string, std::vector<SharedSource>> sources_;  ///< of each reduction in the tile
   std::set<std::string> exact_, apart_;
   std::vector<std::string> packable_;
-  std::map<std::string, std::vector<std::vector<std::string>>> reductions_;  ///< of each stage's updates
+  UpdateReductions reductions_;
 };
 
 /// One point of the sketch.

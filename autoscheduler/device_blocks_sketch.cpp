@@ -101,7 +101,7 @@ BlockStructure::BlockStructure(const Subject& subject) : subject_(subject), tile
   constexpr std::size_t most_places = 3;  // a block has three dimensions
   for (std::size_t p = 0; p < subject.rank() && places_.size() < most_places; ++p)
     if (subject.extent(p) > 1 || (p == 0 && subject.rank() > 0)) places_.push_back(p);
-  find_exact();
+  exact_ = exact_stages(d());
   for (const StageChoice& c : tiles_.choices())
     if (c.role == TileRole::accumulator) sources_[c.node->role] = find_sources(c);
   for (const auto& [role, operand] : d().operands) {
@@ -111,28 +111,7 @@ BlockStructure::BlockStructure(const Subject& subject) : subject_(subject), tile
     if (!reads_dense_along(subject, others)) apart_.insert(role);
     if (tiles_.packs(role)) packable_.push_back(role);
   }
-  const Pipeline pipeline = subject.workload.instantiate();
-  for (const auto& stage : pipeline.stages) {
-    auto& names = reductions_[stage.role];
-    for (int u = 0; u < stage.func.num_update_definitions(); ++u) {
-      auto& of = names.emplace_back();
-      for (const auto& r : stage.func.rvars(u)) of.push_back(stage.reductions.at(r.name()));
-    }
-  }
-}
-
-void BlockStructure::find_exact() {
-  exact_.insert(d().out().role);
-  for (auto stage = d().stages.rbegin() + 1; stage != d().stages.rend(); ++stage) {
-    const auto readers = d().consumers(stage->role);
-    const bool all = std::ranges::all_of(readers, [&](const StageNode* reader) {
-      return exact_.contains(reader->role) && std::ranges::all_of(reader->accesses, [&](const Access& access) {
-               return access.source != stage->role ||
-                      std::ranges::all_of(access.index, [](const AffineIndex& i) { return i.affine && !i.clamped; });
-             });
-    });
-    if (all) exact_.insert(stage->role);
-  }
+  reductions_ = update_reductions(subject.workload);
 }
 
 std::size_t BlockStructure::step_reduction(const StageNode& accumulator) {

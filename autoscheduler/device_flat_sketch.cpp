@@ -43,14 +43,7 @@ class Flat final : public SketchRule {
       sketch_.knobs.push_back({"place_" + c.node->role, places, false});
     }
     if (!packable_.empty()) sketch_.knobs.push_back({"pack", {0, 1}, false});
-    const Pipeline pipeline = subject.workload.instantiate();
-    for (const auto& stage : pipeline.stages) {
-      auto& names = reductions_[stage.role];
-      for (int u = 0; u < stage.func.num_update_definitions(); ++u) {
-        auto& of = names.emplace_back();
-        for (const auto& r : stage.func.rvars(u)) of.push_back(stage.reductions.at(r.name()));
-      }
-    }
+    reductions_ = update_reductions(subject.workload);
   }
 
   const Sketch& sketch() const override { return sketch_; }
@@ -167,8 +160,8 @@ class Flat final : public SketchRule {
   TiledStructure structure_;
   const Gpu& gpu_;
   Sketch sketch_;
-  std::vector<schedules::Loop> loops_;                                       ///< of the output, by memory
-  std::map<std::string, std::vector<std::vector<std::string>>> reductions_;  ///< of each stage's updates
+  std::vector<schedules::Loop> loops_;  ///< of the output, by memory
+  UpdateReductions reductions_;
   std::vector<std::string> packable_;
   bool dense_ = false, dense_packed_ = false;
 };

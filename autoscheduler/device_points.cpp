@@ -51,6 +51,19 @@ std::vector<std::vector<std::int64_t>> best_by_estimate(const std::vector<SpaceK
   return best;
 }
 
+UpdateReductions update_reductions(const Workload& workload) {
+  UpdateReductions reductions;
+  const Pipeline pipeline = workload.instantiate();
+  for (const auto& stage : pipeline.stages) {
+    auto& names = reductions[stage.role];
+    for (int u = 0; u < stage.func.num_update_definitions(); ++u) {
+      auto& of = names.emplace_back();
+      for (const auto& r : stage.func.rvars(u)) of.push_back(stage.reductions.at(r.name()));
+    }
+  }
+  return reductions;
+}
+
 bool reads_dense_along(const Subject& subject, const std::vector<std::string>& except) {
   if (subject.rank() == 0) return false;
   return schedules::reads_dense(subject.workload, subject.workload.instantiate(), subject.loop(0), except);

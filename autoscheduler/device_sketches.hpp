@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <variant>
@@ -28,5 +29,9 @@ std::vector<std::vector<std::int64_t>> best_by_estimate(const std::vector<SpaceK
 /// Whether neighbours along the output's innermost loop read neighbours, or the same, of every operand but `except`:
 /// what a vector along it needs.
 bool reads_dense_along(const Subject& subject, const std::vector<std::string>& except = {});
+
+/// The reductions of each stage's updates, by the names that schedules give them.
+using UpdateReductions = std::map<std::string, std::vector<std::vector<std::string>>>;
+UpdateReductions update_reductions(const Workload& workload);
 
 }  // namespace heddle::autoscheduler

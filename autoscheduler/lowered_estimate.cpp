@@ -300,7 +300,7 @@ double lowered_seconds(const Workload& workload, const Implementation& implement
     std::erase_if(scheduled.directives, [](const Directive& d) { return d.name == "parallel"; });
   std::erase_if(request.implementation.schedule.lines,
                 [](const ScheduleLine& scheduled) { return scheduled.directives.empty(); });
-  double seconds = std::numeric_limits<double>::infinity();
+  double seconds = 0;
   with_halide(request, [&] {
     const Pipeline pipeline = workload.instantiate(request.implementation);
     std::map<std::string, double> arguments;
@@ -314,9 +314,7 @@ double lowered_seconds(const Workload& workload, const Implementation& implement
     }
     const Halide::Module module =
         Halide::Pipeline(pipeline.outputs).compile_to_module(pipeline.arguments(), "counted", halide_target(request));
-    for (const auto& function : module.functions())
-      if (function.name == "counted")
-        seconds = program_seconds(analyse_lowered(function.body, machine, arguments), machine, features);
+    seconds = program_seconds(analyse_lowered(module, machine, arguments), machine, features);
   });
   return seconds;
 }

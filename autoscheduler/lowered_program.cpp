@@ -6,8 +6,11 @@
 #include <optional>
 #include <set>
 
+#include <fmt/format.h>
+
 #include "autoscheduler/lowered_scan.hpp"
 #include "autoscheduler/lowered_value.hpp"
+#include "base/error.hpp"
 
 namespace heddle::autoscheduler {
 namespace {
@@ -50,7 +53,6 @@ class Walker {
  private:
   struct Frame {
     LoopWork work;
-    int loop_value = -1;
     std::set<std::string> stored;       ///< within this loop
     std::set<std::string> in_register;  ///< buffers whose places do not change in this loop
     std::set<std::pair<std::string, int>> held;
@@ -211,14 +213,10 @@ class Walker {
       case hi::IRNodeType::NE:
         return condition<hi::NE>(e,
                                  [](double d, double range) { return range > 0 ? 1 - 1 / (2 * range + 1) : d != 0; });
-      case hi::IRNodeType::LT:
-        return condition<hi::LT>(e, [](double d, double range) { return range > 0 ? below(-d, range) : d < 0; });
-      case hi::IRNodeType::LE:
-        return condition<hi::LE>(e, [](double d, double range) { return range > 0 ? below(1 - d, range) : d <= 0; });
-      case hi::IRNodeType::GT:
-        return condition<hi::GT>(e, [](double d, double range) { return range > 0 ? below(d, range) : d > 0; });
-      case hi::IRNodeType::GE:
-        return condition<hi::GE>(e, [](double d, double range) { return range > 0 ? below(1 + d, range) : d >= 0; });
+      case hi::IRNodeType::LT: return condition<hi::LT>(e, [](double d, double range) { return below(-d, range); });
+      case hi::IRNodeType::LE: return condition<hi::LE>(e, [](double d, double range) { return below(1 - d, range); });
+      case hi::IRNodeType::GT: return condition<hi::GT>(e, [](double d, double range) { return below(d, range); });
+      case hi::IRNodeType::GE: return condition<hi::GE>(e, [](double d, double range) { return below(1 + d, range); });
       case hi::IRNodeType::And: return junction<hi::And>(e, [](double a, double b) { return a * b; });
       case hi::IRNodeType::Or: return junction<hi::Or>(e, [](double a, double b) { return 1 - (1 - a) * (1 - b); });
       case hi::IRNodeType::Not:
@@ -539,9 +537,8 @@ class Walker {
     Value v;
     v.depth = static_cast<int>(frames_.size());
     if (value(min).mid) v.mid = *value(min).mid + std::floor((inner.work.extent - 1) / 2);
-    v.steps.assign(at + 1, 0);
-    if (value(min).mid)
-      for (std::size_t i = 0; i < value(min).steps.size() && i < at; ++i) v.steps[i] = value(min).steps[i];
+    v.steps = value(min).steps;
+    v.steps.resize(at + 1);
     v.steps[at] = 1;
     values_.push_back(std::move(v));
     bind(loop->name, static_cast<int>(values_.size()) - 1);
@@ -592,9 +589,13 @@ class Walker {
 
 }  // namespace
 
-LoweredProgram analyse_lowered(const hi::Stmt& body, const Machine& machine,
+LoweredProgram analyse_lowered(const Halide::Module& module, const Machine& machine,
                                const std::map<std::string, double>& arguments) {
-  return Walker(machine, arguments).run(body);
+  const auto functions = module.functions();
+  const auto kernel = std::ranges::find(functions, module.name(), &hi::LoweredFunc::name);
+  if (kernel == functions.end())
+    throw Error(ErrorCode::internal, fmt::format("a lowered module has no function '{}'", module.name()));
+  return Walker(machine, arguments).run(kernel->body);
 }
 
 }  // namespace heddle::autoscheduler

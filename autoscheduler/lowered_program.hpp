@@ -55,8 +55,9 @@ struct LoweredProgram {
   bool complete = false;  ///< false: there were more than is worth compiling
 };
 
+/// Of the function that has the module's name, whose loops must not be parallel: those are functions of their own.
 /// `arguments`: bytes of the kernel's buffers, by their names.
-LoweredProgram analyse_lowered(const Halide::Internal::Stmt& body, const Machine& machine,
+LoweredProgram analyse_lowered(const Halide::Module& module, const Machine& machine,
                                const std::map<std::string, double>& arguments);
 
 }  // namespace heddle::autoscheduler

@@ -32,9 +32,9 @@ class Emitter {
   std::string prune_reasons() const;
 
  private:
-  const Space& space_;
   CostRow row(const Candidate& candidate);
 
+  const Space& space_;
   std::map<Point, std::optional<Emitted>> cache_;
   std::map<std::string, std::size_t> columns_;
   std::map<std::string, int> reasons_;

@@ -56,7 +56,7 @@ class Staged final : public SketchRule {
       candidates_.push_back(node.role);
     }
     if (candidates_.empty()) return;
-    exact_ = exact_stages();
+    if (subject_.exact) exact_ = exact_stages(d());
     Cut all;
     for (const auto& role : candidates_) {
       all[role] = before_everything;
@@ -101,22 +101,6 @@ class Staged final : public SketchRule {
     return roles;
   }
 
-  /// Stages whose box is just what their readers ask for, wherever those are.
-  std::set<std::string> exact_stages() const {
-    std::set<std::string> exact;
-    if (subject_.exact) exact.insert(d().out().role);
-    for (auto stage = d().stages.rbegin() + 1; stage != d().stages.rend(); ++stage) {
-      const auto readers = d().consumers(stage->role);
-      const bool all = std::ranges::all_of(readers, [&](const StageNode* reader) {
-        return exact.contains(reader->role) && std::ranges::all_of(reader->accesses, [&](const Access& access) {
-                 return access.source != stage->role ||
-                        std::ranges::all_of(access.index, [](const AffineIndex& i) { return i.affine && !i.clamped; });
-               });
-      });
-      if (all) exact.insert(stage->role);
-    }
-    return exact;
-  }
   bool is_exact(const std::string& role) const { return exact_.contains(role); }
 
   const Part& part(const Cut& cut, const std::string& role, const Box& box, int threads,
