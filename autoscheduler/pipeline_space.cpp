@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <map>
+#include <set>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -9,6 +12,8 @@
 
 namespace heddle::autoscheduler {
 namespace {
+
+constexpr double most_written = 2000;  // operations of one expression: Halide walks it as a tree, in every pass
 
 class PipelineSpace final : public Space {
  public:
@@ -40,8 +45,11 @@ class PipelineSpace final : public Space {
   const std::vector<Sketch>& sketches() const override { return sketches_; }
   std::variant<Candidate, Pruned> emit(const Point& point) const override {
     auto made = rules_.at(point.sketch)->emit(point.values);
-    if (auto* candidate = std::get_if<Candidate>(&made))
+    if (auto* candidate = std::get_if<Candidate>(&made)) {
       candidate->features["sketch"] = static_cast<double>(point.sketch);
+      if (const StageNode* stage = longest(candidate->implementation))
+        return Pruned{fmt::format("{} would be too long an expression", stage->role)};
+    }
     return made;
   }
 
@@ -59,6 +67,21 @@ class PipelineSpace final : public Space {
  private:
   void add(std::unique_ptr<SketchRule> rule) {
     if (rule) rules_.push_back(std::move(rule));
+  }
+
+  /// A stage whose expression, with all that is inlined into it written out, takes Halide minutes to lower.
+  const StageNode* longest(const Implementation& implementation) const {
+    std::set<std::string_view> computed;
+    for (const ScheduleLine& line : implementation.schedule.lines) computed.insert(line.stage);
+    std::map<std::string_view, double> lengths;
+    for (const StageNode& stage : subject_.dependences.stages) {
+      double length = 1 + stage.pure_operations + stage.update_operations;
+      for (const Access& access : stage.accesses)
+        if (const auto inlined = lengths.find(access.source); inlined != lengths.end()) length += inlined->second;
+      if (length > most_written) return &stage;
+      if (!computed.contains(stage.role)) lengths[stage.role] = length;
+    }
+    return nullptr;
   }
 
   std::vector<Point> all_defaults() const {

@@ -15,14 +15,19 @@ namespace {
 
 // Which points are tried follows from these, the seed and the measurements: changing one changes search_version.
 constexpr std::size_t batch = 8;           // trials between two trainings of the cost model
-constexpr std::size_t first_defaults = 4;  // of the first batch, so that estimates get a say too
+constexpr std::size_t first_given = 4;     // of the first batch: the first default and what others have found
 constexpr std::size_t enumerable = 4096;   // spaces up to this many points are ranked whole
 constexpr std::size_t seed_points = 1500;  // drawn at random before the first trial
 constexpr std::size_t seed_rounds = 3;     // of improving them by the estimate
-constexpr std::size_t counted_seeds = 24;  // of those, whose instructions are counted before the first trial
-constexpr std::size_t counted_rounds = 2;  // of improving them by the count; as many again without trials
+constexpr std::size_t counted_seeds = 48;  // of those, whose instructions are counted before the first trial
+constexpr std::size_t counted_rounds = 4;  // of improving them by the count
+constexpr std::size_t counted_parents = 3;
 constexpr std::size_t counted_children = 8;
-constexpr std::size_t counted_batch = 16;   // whose instructions are counted to choose a batch
+constexpr std::size_t counted_batch = 16;  // whose instructions are counted to choose a batch, besides some children
+constexpr std::size_t near_parents = 3;    // the best trials, whose neighbours have a share of a batch
+constexpr std::size_t counted_near = 12;
+constexpr std::size_t batch_near = 3;
+constexpr std::size_t counted_lines = 10;   // of a schedule; the more it has, the fewer can be counted in the same time
 constexpr std::size_t elite = 12;           // parents: the best trials so far
 constexpr std::size_t generations = 3;      // of improving a batch's pool by the model
 constexpr double estimate_penalty = 0.7;    // the estimate is wrong by such factors (e^0.7 = 2)
@@ -83,10 +88,22 @@ class Search::Searcher {
 
   bool ended() { return stopped() || late() || cut_short_; }
 
-  /// Evenly over the sketches, whatever share of each is pruned.
+  /// Evenly over the sketches, whatever share of each is pruned. Where a pipeline has many stages nearly all is: half
+  /// of the tries are steps from one of the pool.
   void add_random(Pool& pool, std::size_t count, const std::string& origin) {
-    for (std::size_t tries = 0, added = 0; added < count && tries < 8 * count && !stopped(); ++tries)
-      if (pool.add(random_point(random_, sketches_, tries % sketches_.size()), origin)) ++added;
+    for (std::size_t tries = 0, added = 0; added < count && tries < 8 * count && !stopped(); ++tries) {
+      const bool step = tries % 2 == 1 && !pool.empty();
+      const Point point = step ? mutate(pool.members()[below(random_, pool.size())].point, random_, sketches_)
+                               : random_point(random_, sketches_, tries / 2 % sketches_.size());
+      if (pool.add(point, origin)) ++added;
+    }
+  }
+
+  /// Of that many candidates, how many to count: lowering takes time with the number of stages.
+  std::size_t countable(std::size_t count) const {
+    const std::string& text = seeds_.members().front().emitted->text;
+    const auto lines = static_cast<std::size_t>(std::ranges::count(text, '\n'));
+    return std::max<std::size_t>(2, count * counted_lines / std::max(counted_lines, lines));
   }
 
   /// Rounds of mutating the cheapest members; `rank` gives all members their costs.
@@ -136,35 +153,48 @@ class Search::Searcher {
     seeds_.cost_by_estimate();
   }
 
-  /// Seeds whose instructions are counted, the best ones' neighbours among them.
-  Pool counted(std::size_t seeds, std::size_t rounds) {
-    Pool pool(emitter_, tried_);
+  /// Seeds whose instructions are counted, the best ones' neighbours among them; the cheapest by that is what a search
+  /// without trials chooses.
+  Pool count_seeds() {
     std::vector<Pool::Member> chosen;
-    for (std::size_t i = 0; i < std::min(given_, seeds / 2); ++i) chosen.push_back(seeds_.members()[i]);
-    seeds_.choose(chosen, seeds - chosen.size(), estimate_penalty);
+    const std::size_t count = countable(counted_seeds);
+    for (std::size_t i = 0; i < std::min(given_, count / 2); ++i) chosen.push_back(seeds_.members()[i]);
+    seeds_.choose(chosen, count - chosen.size(), estimate_penalty);
+    Pool pool(emitter_, tried_);
     for (const Pool::Member& member : chosen) pool.add(member.point, member.origin);
-    improve(pool, rounds, 3, counted_children, [&](Pool& p) {
+    improve(pool, counted_rounds, counted_parents, countable(counted_children), [&](Pool& p) {
       p.count(hooks_.stop);
       p.cost_by_count();
     });
     return pool;
   }
 
-  /// None if it was told to stop meanwhile.
+  static std::optional<Pool::Member> first_choice(const Pool& pool) {
+    std::optional<Pool::Member> best;  // members() starts with the defaults
+    for (const Pool::Member& member : pool.members())
+      if (!best || member.cost < best->cost - (best->origin == "default" ? near_estimate : 0)) best = member;
+    return best;
+  }
+
+  /// What is used without a search, what others have found, what a search without trials chooses, and more unlike
+  /// these. None if it was told to stop meanwhile.
   std::vector<Pool::Member> first_batch() {
     const Random before = random_;
-    const Pool pool = counted(counted_seeds, counted_rounds);
-    const std::size_t given = std::min(given_, first_defaults);
-    std::set<std::string> first;
-    for (std::size_t i = 0; i < given; ++i) first.insert(seeds_.members()[i].emitted->text);
+    const Pool pool = count_seeds();
     std::vector<Pool::Member> chosen;
-    for (const Pool::Member& member : pool.members())
-      if (first.contains(member.emitted->text)) chosen.push_back(member);
+    const auto choice = first_choice(pool);
+    for (const Pool::Member& member : pool.members()) {
+      const bool first_default = given_ > 0 && member.emitted == seeds_.members().front().emitted;
+      const bool start = member.origin != "default" && given_origins_.contains(member.origin);
+      if (first_default || (start && chosen.size() < first_given) || (choice && member.emitted == choice->emitted))
+        chosen.push_back(member);
+    }
     pool.choose(chosen, batch - chosen.size(), estimate_penalty);
     if (stopped()) {
       random_ = before;
       return {};
     }
+    counted_ = pool.members();
     return chosen;
   }
 
@@ -225,36 +255,42 @@ class Search::Searcher {
       rank(pool);
     }
 
-    // Most by the model; one near the best that the model did not have to like, one from anywhere: what the model has
+    // Some near the best so far, most by the model, and in every other batch one from anywhere: what the model has
     // never seen it cannot like.
-    std::vector<Pool::Member> chosen, likely;
-    pool.choose(likely, counted_batch, model.trained() ? prediction_penalty : estimate_penalty);
-    Pool shortlist(emitter_, tried_);
-    for (const Pool::Member& member : likely) shortlist.add(member.point, member.origin);
-    shortlist.count(hooks_.stop);
     CostModel counting;
     train(counting, true);
-    if (counting.trained()) shortlist.cost_by_count(counting);
-    else shortlist.cost_by_count();
-    shortlist.choose(chosen, batch - 2, counting.trained() ? prediction_penalty : estimate_penalty);
-    if (!parents.empty()) {
-      Pool near(emitter_, tried_);
-      for (std::size_t i = 0; i < std::min<std::size_t>(2, parents.size()); ++i)
-        for (const Point& point : neighbours(trials_[parents[i]].point, sketches_))
-          near.add(point, fmt::format("mutation of {}", parents[i]));
-      rank(near);
-      near.choose(chosen, 1, prediction_penalty);
-    }
-    surprises.choose(chosen, 1, 0);
+    const auto rank_counted = [&](Pool& p) {
+      p.count(hooks_.stop);
+      if (counting.trained()) p.cost_by_count(counting);
+      else p.cost_by_count();
+    };
+    std::vector<Pool::Member> chosen, likely, close;
+    pool.choose(likely, countable(counted_batch), model.trained() ? prediction_penalty : estimate_penalty);
+    Pool neighbourhood(emitter_, tried_), near(emitter_, tried_), shortlist(emitter_, tried_);
+    for (std::size_t i = 0; i < std::min(near_parents, parents.size()); ++i)
+      for (const Point& point : neighbours(trials_[parents[i]].point, sketches_))
+        neighbourhood.add(point, fmt::format("mutation of {}", parents[i]));
+    rank(neighbourhood);
+    neighbourhood.choose(close, countable(counted_near), prediction_penalty);
+    for (const Pool::Member& member : close) near.add(member.point, member.origin);
+    rank_counted(near);
+    near.choose(chosen, batch_near, prediction_penalty);
+    for (const auto* members : {&counted_, &likely, &close})
+      for (const Pool::Member& member : *members) shortlist.add(member.point, member.origin);
+    improve(shortlist, 1, counted_parents, countable(counted_children), rank_counted);
+    const bool surprising = trials_.size() / batch % 2 == 0;
+    shortlist.choose(chosen, batch - (surprising ? 1 : 0) - chosen.size(),
+                     counting.trained() ? prediction_penalty : estimate_penalty);
+    if (surprising) surprises.choose(chosen, 1, 0);
     shortlist.choose(chosen, batch - chosen.size(), prediction_penalty);
     Pool planned(emitter_, tried_);
     for (const Pool::Member& member : chosen) planned.add(member.point, member.origin);
-    planned.count(hooks_.stop);
+    rank_counted(planned);
     if (stopped()) {
       random_ = before;
       return {};
     }
-    if (counting.trained()) planned.cost_by_count(counting);
+    counted_ = shortlist.members();
     predicted_ = counting.trained();
     return planned.members();
   }
@@ -368,12 +404,9 @@ class Search::Searcher {
   }
 
   SearchResult by_estimate() {
-    const Pool pool = counted(2 * counted_seeds, 2 * counted_rounds);
-    const Pool::Member* best = nullptr;  // members() starts with the defaults
-    for (const Pool::Member& member : pool.members())
-      if (best == nullptr || member.cost < best->cost - (best->origin == "default" ? near_estimate : 0)) best = &member;
+    const auto best = first_choice(count_seeds());
     if (stopped()) throw Stopped{};
-    if (best == nullptr) throw Error(ErrorCode::unsupported, "no schedule of the search space can be compiled");
+    if (!best) throw Error(ErrorCode::unsupported, "no schedule of the search space can be compiled");
     SearchResult result;
     result.candidate = candidate(best->point);
     result.candidate.estimate = best->emitted->counted->estimate;
@@ -458,6 +491,7 @@ class Search::Searcher {
   std::set<std::string> given_origins_ = {"default"};
   std::size_t given_ = 0;              ///< of the seeds: defaults and starts, which come first
   std::vector<Point> all_;             ///< of a small space; else empty
+  std::vector<Pool::Member> counted_;  ///< whose instructions have been counted, and that were not chosen so far
   std::vector<Pool::Member> planned_;  ///< what is left of the batch
   std::vector<Trial> trials_, pending_;
   std::optional<std::size_t> incumbent_;

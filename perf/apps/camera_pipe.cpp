@@ -7,8 +7,8 @@ namespace {
 
 using namespace Halide;
 
-/// A sensor reads what lies around the picture too, so that no step has to ask for its edges.
-constexpr int margin = 8;
+/// A sensor reads what lies around the picture too, so that no step has to ask for its edges: as far as they look.
+constexpr int margin = 6;
 
 Expr mean(const Expr& a, const Expr& b) { return (a + b + 1) >> 1; }
 

@@ -131,6 +131,8 @@ class AppBuffers final : public KernelBuffers {
     want_ = Array(buffers_.back().dtype, buffers_.back().shape);
   }
 
+  static Shape shape_of(const std::vector<int>& extents) { return {extents.rbegin(), extents.rend()}; }
+
   void fill() override {
     for (std::size_t i = 0; i < inputs_.size(); ++i)
       std::memcpy(memory_.data() + buffers_[i].begin, inputs_[i].data(), inputs_[i].bytes());
@@ -160,8 +162,6 @@ class AppBuffers final : public KernelBuffers {
     std::size_t begin = 0;
     halide_buffer_t raw{};
   };
-
-  static Shape shape_of(const std::vector<int>& extents) { return {extents.rbegin(), extents.rend()}; }
 
   void add(DType dtype, const std::vector<int>& extents) {
     constexpr std::size_t gap = 4096 + 64;  // vectors may be read beyond the end; equal places in pages are slow
@@ -231,6 +231,15 @@ class AppSubject final : public Subject {
       if (at == pipeline.inputs.end())
         throw Error(ErrorCode::internal, fmt::format("{} has no input '{}'", app.name, operand.role));
       order_.push_back(static_cast<std::size_t>(at - pipeline.inputs.begin()));
+      // A workload's operand is what is read of an input, from the first element that is: the buffers are the same only
+      // if the app reads all of it.
+      std::vector<Extent> extents;
+      for (const std::int64_t extent : AppBuffers::shape_of(pipeline.input_shapes[order_.back()]))
+        extents.emplace_back(extent);
+      const TensorType& read = workload_->input_type(operand.role);
+      if (const TensorType all = tensor(dtype_of(at->type()), extents); read != all)
+        throw Error(ErrorCode::internal, fmt::format("{} reads {} of its input '{}', which is {}", app.name, read.str(),
+                                                     operand.role, all.str()));
     }
   }
 
