@@ -74,7 +74,7 @@ class Footprints {
     std::vector<Reach> reached;
     collect(loop, extents, reached);
     double bytes = 0;
-    if (occupied(reached, depth) <= cache_.bytes) {
+    if (next_finds_last(loop, extents)) {
       // Buffers that are allocated within the loop are in the cache when they are used.
       bytes = moved(reached, depth - 1, static_cast<int>(depth));
     } else {
@@ -129,6 +129,16 @@ class Footprints {
   }
 
  private:
+  /// Whether an iteration finds what the one before has left. Then each line that the loop touches comes once: what
+  /// affine accesses use again, they use in the next iteration.
+  bool next_finds_last(const LoopWork& loop, std::vector<double> extents) const {
+    const std::size_t outer = extents.size() - 1;
+    extents.back() = std::min(loop.extent, 2.0);
+    std::vector<Reach> reached;
+    collect(loop, extents, reached);
+    return occupied(reached, outer) <= cache_.bytes;
+  }
+
   static void collect(const LoopWork& loop, std::vector<double>& extents, std::vector<Reach>& reached) {
     for (const MemoryAccess& a : loop.accesses) reached.push_back({&a, extents});
     for (const LoopWork& inner : loop.loops) {

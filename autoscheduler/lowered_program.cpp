@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "autoscheduler/lowered_cost.hpp"
 #include "autoscheduler/lowered_scan.hpp"
 #include "autoscheduler/lowered_value.hpp"
 #include "base/error.hpp"
@@ -26,14 +27,6 @@ constexpr double most_resident = 40;
 constexpr double addition_latency = 4;
 /// A sum whose place in memory depends on data waits for the store before it.
 constexpr double forwarded_store = 3;
-
-/// Operations that a division takes, by what is divided by.
-double division_cost(const Type& t, const Expr& by) {
-  if (t.is_float()) return 7;
-  if (const auto c = hi::as_const_int(by); c && (*c & (*c - 1)) == 0) return 1;
-  if (hi::is_const(by)) return 6;
-  return t.lanes() == 1 ? 25 : 12;
-}
 
 class Walker {
  public:
@@ -241,13 +234,7 @@ class Walker {
           if (inner.as<hi::Load>() != nullptr) take_register(v, inner.type());
         });
       }
-      case hi::IRNodeType::Ramp: {
-        const int base = visit(e.as<hi::Ramp>()->base), stride = visit(e.as<hi::Ramp>()->stride);
-        return number({static_cast<std::int64_t>(hi::IRNodeType::Ramp), code(e.type())}, {base, stride}, [&](Value& v) {
-          if (value(base).mid) copy(v, value(base));
-          compute(v, e.type(), 1);
-        });
-      }
+      case hi::IRNodeType::Ramp: return ramp(e.as<hi::Ramp>(), true);
       case hi::IRNodeType::Select: return select(e.as<hi::Select>());
       case hi::IRNodeType::Load: return load(e.as<hi::Load>());
       case hi::IRNodeType::Call: return call(e.as<hi::Call>());
@@ -376,8 +363,22 @@ class Walker {
     }
   }
 
+  int ramp(const hi::Ramp* ramp, bool as_vector) {
+    const int base = visit(ramp->base), stride = visit(ramp->stride);
+    return number({static_cast<std::int64_t>(hi::IRNodeType::Ramp), code(ramp->type)}, {base, stride}, [&](Value& v) {
+      if (value(base).mid) copy(v, value(base));
+      if (as_vector) compute(v, ramp->type, 1);
+    });
+  }
+
+  /// Where a load or a store begins: its lanes' places need no vector.
+  int place(const Expr& index) {
+    const auto* ramp = index.as<hi::Ramp>();
+    return ramp != nullptr ? this->ramp(ramp, false) : visit(index);
+  }
+
   int load(const hi::Load* load) {
-    const int index = visit(load->index);
+    const int index = place(load->index);
     if (!hi::is_const_one(load->predicate)) visit(load->predicate);
     const Key key = {static_cast<std::int64_t>(hi::IRNodeType::Load), code(load->type), name_id(load->name),
                      versions_[load->name]};
@@ -412,20 +413,10 @@ class Walker {
         compute(v, call->type, 1);
         return;
       }
-      function(v, *call);
+      if (const auto operations = function_cost(*call)) compute(v, call->type, *operations);
+      else if (call->call_type == hi::Call::PureExtern || call->call_type == hi::Call::Extern)
+        charge(v.depth, &Instructions::calls, library_call * call->type.lanes());
     });
-  }
-
-  /// Mathematical functions: as vectors where Halide has them, lane by lane where it calls the C library.
-  void function(Value& v, const hi::Call& call) {
-    const auto is = [&](const char* name) { return call.name.starts_with(name); };
-    if (is("sqrt")) compute(v, call.type, 7);
-    else if (is("fast_inverse")) compute(v, call.type, 1);
-    else if (is("floor") || is("ceil") || is("round") || is("trunc") || is("abs")) compute(v, call.type, 1);
-    else if (is("exp_") || is("log_")) compute(v, call.type, 22);
-    else if (is("pow_")) compute(v, call.type, 50);
-    else if (call.call_type == hi::Call::PureExtern || call.call_type == hi::Call::Extern)
-      charge(v.depth, &Instructions::calls, 35.0 * call.type.lanes());
   }
 
   void bind(const std::string& name, int id) { scope_[name].push_back(id); }
@@ -496,7 +487,7 @@ class Walker {
 
   void store(const hi::Store* store) {
     const int stored = visit(store->value);
-    const int index = visit(store->index);
+    const int index = place(store->index);
     if (!hi::is_const_one(store->predicate)) visit(store->predicate);
     const bool again = loads_from(store->value, store->name);
     if (held(store->name)) {

@@ -63,6 +63,12 @@ TEST_CASE("instructions of a stage are counted where it is computed") {
   CHECK(apart.stores == Approx((66.0 / 64 + 1) * vectors).epsilon(0.02));
 }
 
+TEST_CASE("where a vector lies in memory takes no arithmetic of vectors") {
+  Taps inlined;
+  // The first product is shared by none here: three products, two of them added at once.
+  CHECK(inlined.count().arithmetic == Approx(3 * 256.0 * 64 / 8).epsilon(0.02));
+}
+
 TEST_CASE("a window that slides is counted once, one that does not each time") {
   constexpr double vectors = 256.0 * 64 / 8;
   Taps sliding;
@@ -122,6 +128,22 @@ TEST_CASE("an estimate knows memory that is walked across from memory that is wa
   // Each line is brought in for either half of it.
   CHECK(bytes[1] > 1.5 * bytes[0]);
   CHECK(seconds[1] > seconds[0]);
+}
+
+TEST_CASE("a line that the next iteration reads on comes into the cache once") {
+  constexpr int rows = 8, steps = 1 << 16;
+  Var x("x");
+  ImageParam in(Halide::Float(32), 2, "in");
+  in.dim(0).set_bounds(0, steps).dim(1).set_bounds(0, rows).set_stride(steps + 48);
+  Halide::RDom r(0, steps, "r");
+  Func total("total"), out("out");
+  total(x) = 0.0f;
+  total(x) += in(r, x);
+  out(x) = total(x);
+  total.compute_root().unroll(x).update().reorder(x, r).unroll(x);
+  std::map<std::string, double> features;
+  program_seconds(lowered(out, {rows}, {in}), machine, features);
+  CHECK(std::exp2(features.at("lowered.l1")) == Approx(4.0 * rows * steps).epsilon(0.02));
 }
 
 TEST_CASE("a schedule that does less work is estimated to be faster") {
