@@ -10,6 +10,10 @@ using namespace Halide;
 /// A sensor reads what lies around the picture too, so that no step has to ask for its edges: as far as they look.
 constexpr int margin = 6;
 
+/// Of a sensor's ten bits. Without the limit sums of 16 bits could overflow, and what Halide makes of that depends on
+/// the schedule.
+constexpr int brightest = 1023;
+
 Expr mean(const Expr& a, const Expr& b) { return (a + b + 1) >> 1; }
 
 }  // namespace
@@ -20,7 +24,9 @@ AppPipeline make_camera_pipe(int width, int height) {
 
   // The algorithm. A pixel that outshines all its neighbours of the same colour is broken.
   Func clean("clean");
-  const auto raw = [&](int dx, int dy) { return cast<std::int16_t>(input(x + margin + dx, y + margin + dy)); };
+  const auto raw = [&](int dx, int dy) {
+    return cast<std::int16_t>(min(input(x + margin + dx, y + margin + dy), cast<std::uint16_t>(brightest)));
+  };
   clean(x, y) = min(raw(0, 0), max(max(raw(-2, 0), raw(2, 0)), max(raw(0, -2), raw(0, 2))));
 
   // Pixels come in squares: green and red above, blue and green below.
