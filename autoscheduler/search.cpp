@@ -28,6 +28,7 @@ constexpr std::size_t near_parents = 3;    // the best trials, whose neighbours 
 constexpr std::size_t counted_near = 12;
 constexpr std::size_t batch_near = 3;
 constexpr std::size_t counted_lines = 10;   // of a schedule; the more it has, the fewer can be counted in the same time
+constexpr double counting_share = 0.25;     // of the time that is left, before a batch
 constexpr std::size_t elite = 12;           // parents: the best trials so far
 constexpr std::size_t generations = 3;      // of improving a batch's pool by the model
 constexpr double estimate_penalty = 0.7;    // the estimate is wrong by such factors (e^0.7 = 2)
@@ -76,10 +77,8 @@ class Search::Searcher {
  private:
   std::size_t wanted() const { return static_cast<std::size_t>(options_.trials); }
 
-  bool late() const {
-    return options_.seconds > 0 &&
-           std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count() > options_.seconds;
-  }
+  double elapsed() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  bool late() const { return options_.seconds > 0 && elapsed() > options_.seconds; }
 
   bool stopped() {
     stopped_ = stopped_ || (hooks_.stop && hooks_.stop());
@@ -87,6 +86,12 @@ class Search::Searcher {
   }
 
   bool ended() { return stopped() || late() || cut_short_; }
+
+  /// Whether counting that begins now has to end: trials need most of the time that is left.
+  std::function<bool()> enough_counted() {
+    const double until = elapsed() + counting_share * (options_.seconds - elapsed());
+    return [this, until] { return stopped() || (options_.seconds > 0 && elapsed() > until); };
+  }
 
   /// Evenly over the sketches, whatever share of each is pruned. Where a pipeline has many stages nearly all is: half
   /// of the tries are steps from one of the pool.
@@ -162,8 +167,9 @@ class Search::Searcher {
     seeds_.choose(chosen, count - chosen.size(), estimate_penalty);
     Pool pool(emitter_, tried_);
     for (const Pool::Member& member : chosen) pool.add(member.point, member.origin);
+    const auto enough = enough_counted();
     improve(pool, counted_rounds, counted_parents, countable(counted_children), [&](Pool& p) {
-      p.count(hooks_.stop);
+      p.count(enough);
       p.cost_by_count();
     });
     return pool;
@@ -259,8 +265,9 @@ class Search::Searcher {
     // never seen it cannot like.
     CostModel counting;
     train(counting, true);
+    const auto enough = enough_counted();
     const auto rank_counted = [&](Pool& p) {
-      p.count(hooks_.stop);
+      p.count(enough);
       if (counting.trained()) p.cost_by_count(counting);
       else p.cost_by_count();
     };
