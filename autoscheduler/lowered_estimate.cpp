@@ -71,10 +71,10 @@ class Footprints {
   double traffic(const LoopWork& loop, std::vector<double>& extents) const {
     extents.push_back(loop.extent);
     const std::size_t depth = extents.size();
-    std::vector<Reach> reached;
-    collect(loop, extents, reached);
     double bytes = 0;
     if (next_finds_last(loop, extents)) {
+      std::vector<Reach> reached;
+      collect(loop, extents, reached);
       // Buffers that are allocated within the loop are in the cache when they are used.
       bytes = moved(reached, depth - 1, static_cast<int>(depth));
     } else {

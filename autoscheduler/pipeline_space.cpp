@@ -47,7 +47,7 @@ class PipelineSpace final : public Space {
     auto made = rules_.at(point.sketch)->emit(point.values);
     if (auto* candidate = std::get_if<Candidate>(&made)) {
       candidate->features["sketch"] = static_cast<double>(point.sketch);
-      if (const StageNode* stage = longest(candidate->implementation))
+      if (const StageNode* stage = overlong_stage(candidate->implementation))
         return Pruned{fmt::format("{} would be too long an expression", stage->role)};
     }
     return made;
@@ -70,7 +70,7 @@ class PipelineSpace final : public Space {
   }
 
   /// A stage whose expression, with all that is inlined into it written out, takes Halide minutes to lower.
-  const StageNode* longest(const Implementation& implementation) const {
+  const StageNode* overlong_stage(const Implementation& implementation) const {
     std::set<std::string_view> computed;
     for (const ScheduleLine& line : implementation.schedule.lines) computed.insert(line.stage);
     std::map<std::string_view, double> lengths;

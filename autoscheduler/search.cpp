@@ -230,6 +230,12 @@ class Search::Searcher {
     pool.add(child, fmt::format("crossover of {} and {}", a, b));
   }
 
+  void add_neighbours(Pool& pool, const std::vector<std::size_t>& parents, std::size_t most) {
+    for (std::size_t i = 0; i < std::min(most, parents.size()); ++i)
+      for (const Point& point : neighbours(trials_[parents[i]].point, sketches_))
+        pool.add(point, fmt::format("mutation of {}", parents[i]));
+  }
+
   /// None if it was told to stop meanwhile.
   std::vector<Pool::Member> next_batch() {
     const Random before = random_;
@@ -250,9 +256,7 @@ class Search::Searcher {
       for (const Pool::Member& member : seeds_.cheapest(150)) pool.add(member.point, member.origin);
       add_random(pool, 200, "random");
       if (!parents.empty()) {
-        for (std::size_t i = 0; i < std::min<std::size_t>(2, parents.size()); ++i)
-          for (const Point& point : neighbours(trials_[parents[i]].point, sketches_))
-            pool.add(point, fmt::format("mutation of {}", parents[i]));
+        add_neighbours(pool, parents, 2);
         for (int i = 0; i < 300 && !stopped(); ++i) add_child(pool, parents);
       }
       improve(pool, generations, 40, 150, rank);
@@ -274,9 +278,7 @@ class Search::Searcher {
     std::vector<Pool::Member> chosen, likely, close;
     pool.choose(likely, countable(counted_batch), model.trained() ? prediction_penalty : estimate_penalty);
     Pool neighbourhood(emitter_, tried_), near(emitter_, tried_), shortlist(emitter_, tried_);
-    for (std::size_t i = 0; i < std::min(near_parents, parents.size()); ++i)
-      for (const Point& point : neighbours(trials_[parents[i]].point, sketches_))
-        neighbourhood.add(point, fmt::format("mutation of {}", parents[i]));
+    add_neighbours(neighbourhood, parents, near_parents);
     rank(neighbourhood);
     neighbourhood.choose(close, countable(counted_near), prediction_penalty);
     for (const Pool::Member& member : close) near.add(member.point, member.origin);

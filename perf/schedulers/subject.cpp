@@ -233,11 +233,9 @@ class AppSubject final : public Subject {
       order_.push_back(static_cast<std::size_t>(at - pipeline.inputs.begin()));
       // A workload's operand is what is read of an input, from the first element that is: the buffers are the same only
       // if the app reads all of it.
-      std::vector<Extent> extents;
-      for (const std::int64_t extent : AppBuffers::shape_of(pipeline.input_shapes[order_.back()]))
-        extents.emplace_back(extent);
+      const Shape shape = AppBuffers::shape_of(pipeline.input_shapes[order_.back()]);
       const TensorType& read = workload_->input_type(operand.role);
-      if (const TensorType all = tensor(dtype_of(at->type()), extents); read != all)
+      if (const TensorType all = tensor(dtype_of(at->type()), {shape.begin(), shape.end()}); read != all)
         throw Error(ErrorCode::internal, fmt::format("{} reads {} of its input '{}', which is {}", app.name, read.str(),
                                                      operand.role, all.str()));
     }

@@ -65,7 +65,7 @@ TEST_CASE("instructions of a stage are counted where it is computed") {
 
 TEST_CASE("where a vector lies in memory takes no arithmetic of vectors") {
   Taps inlined;
-  // The first product is shared by none here: three products, two of them added at once.
+  // Three products: two of them are added by the same instruction, and the two sums need no other.
   CHECK(inlined.count().arithmetic == Approx(3 * 256.0 * 64 / 8).epsilon(0.02));
 }
 

@@ -121,6 +121,19 @@ TEST_CASE("what was good elsewhere is tried after the first default, and found s
   CHECK(texts(Search(space, 2, starts).run(&again, options)) == texts(result));
 }
 
+TEST_CASE("what a search without trials chooses is among the first trials of one with trials") {
+  const SyntheticSpace space;
+  for (const std::uint64_t seed : {1, 2, 3}) {
+    SearchOptions options;
+    options.seed = seed;
+    options.trials = 0;
+    const auto chosen = search(space, nullptr, options, {}).candidate.implementation.print();
+    SyntheticMeasurer measurer(space);
+    const auto first = texts(tune(space, measurer, 8, seed));
+    CHECK(std::ranges::count(first, chosen) == 1);
+  }
+}
+
 TEST_CASE("a search that is told to stop before it has points says so, and one between batches keeps its trials") {
   const SyntheticSpace space;
   CHECK_THROWS_AS(Search(space, 1, {}, [] { return true; }), Stopped);

@@ -10,9 +10,11 @@
 #include <fmt/format.h>
 #include <catch2/catch.hpp>
 
+#include "autoscheduler/search_points.hpp"
 #include "autoscheduler/subject.hpp"
 #include "base/error.hpp"
 #include "ops/catalog.hpp"
+#include "ops/halide_pipeline.hpp"
 #include "tests/autoscheduler/stencils.hpp"
 #include "tests/support/inputs.hpp"
 #include "tests/support/run.hpp"
@@ -124,6 +126,32 @@ TEST_CASE("every point of a space computes the reference's result") {
   second.join();
   for (const auto& failure : failures)
     if (!failure.empty()) FAIL_CHECK(failure);
+}
+
+TEST_CASE("a stage that would be written out at great length is not inlined") {
+  const Halide::Var x("x"), y("y");
+  const Halide::ImageParam in(Halide::Float(32), 2, "in");
+  Halide::Func polynomial("polynomial"), out("out");
+  Halide::Expr value = in(x, y);
+  for (int i = 0; i < 200; ++i) value = value * in(x, y) + static_cast<float>(i);
+  polynomial(x, y) = value;
+  Halide::Expr taps = polynomial(x, y);
+  for (int i = 1; i < 9; ++i) taps = taps + polynomial(x + i, y);
+  out(x, y) = taps;
+  out.set_estimates({{0, 64}, {0, 64}});
+  const auto imported = ops::import_pipeline(Halide::Pipeline(out));
+  const auto space = make_space(Workload::of(Operators().get("halide_pipeline"), imported.attributes, imported.inputs),
+                                machine(), false);
+  std::mt19937_64 random(testing::seed());
+  int overlong = 0;
+  for (int tries = 0; tries < 2000; ++tries) {
+    const auto made = space->emit(random_point(random, space->sketches()));
+    if (const auto* pruned = std::get_if<Pruned>(&made))
+      overlong += pruned->reason == "out would be too long an expression" ? 1 : 0;
+    else CHECK(std::get<Candidate>(made).implementation.print().find("polynomial.compute_") != std::string::npos);
+  }
+  CHECK(overlong > 0);
+  CHECK_FALSE(space->defaults().empty());
 }
 
 }  // namespace
