@@ -43,7 +43,8 @@ class ProcessorKernel final : public RunningKernel {
   ProcessorKernel(const Workload& workload, const BuiltKernel& kernel, const SymbolValues& symbols)
       : workload_(workload),
         memory_(workload, kernel.implementation.packings, symbols),
-        kernel_(kernel.module, kernel.symbol) {
+        kernel_(kernel.module, kernel.symbol),
+        variant_(kernel.implementation.variant) {
     auto& pool = runtime::Pool::shared();
     const int threads = std::min(workload.composition().threads, pool.processors());
     pool.reserve(threads);
@@ -64,7 +65,7 @@ class ProcessorKernel final : public RunningKernel {
     call_.settings.flush = true;
     const auto outputs = memory_.outputs();
     std::string found = memory_.damage();
-    return found.empty() ? difference(workload_, outputs, set.want) : found;
+    return found.empty() ? difference(workload_, outputs, set.want, variant_) : found;
   }
 
   double seconds_of(int runs) override {
@@ -81,6 +82,7 @@ class ProcessorKernel final : public RunningKernel {
   runtime::Scratch scratch_;
   runtime::KernelCall call_;
   LoadedKernel kernel_;
+  std::string variant_;
 };
 
 /// Samples of one kernel: each of so many runs that the clock does not matter.

@@ -83,8 +83,9 @@ std::vector<Array> draw_inputs(const Workload& workload, const SymbolValues& sym
   return inputs;
 }
 
-std::string difference(const Workload& workload, std::span<const Array> outputs, const Expectation& expected) {
-  const Tolerance tolerance = workload.tolerance();
+std::string difference(const Workload& workload, std::span<const Array> outputs, const Expectation& expected,
+                       std::string_view variant) {
+  const Tolerance tolerance = workload.tolerance(variant);
   const std::vector<Array>& want = expected.outputs;
   for (std::size_t i = 0; i < want.size(); ++i) {
     std::string found = mismatch(outputs[i], want[i], tolerance, expected.largest[i]);

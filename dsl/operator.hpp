@@ -1,5 +1,6 @@
 #pragma once
 #include <concepts>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -82,12 +83,23 @@ struct Case {
   std::vector<ValueDomain> domains = {};
 };
 
+/// A form other than the plain one in which an operand known at compile time may be stored: values computed from the
+/// operand's own beforehand, such as a convolution's weights in Winograd's domain. `pack w winograd4 co:16` asks for it.
+struct OperandForm {
+  std::string name;
+  std::vector<std::string> dimensions;     ///< as OperandInfo's, of the form
+  std::vector<std::string> packing_order;  ///< as OperandInfo's, of the form
+  std::function<std::vector<Extent>(const std::vector<Extent>& shape)> shape;
+  std::function<Array(const Array&)> compute;  ///< row-major to row-major, of the same dtype
+};
+
 struct OperandInfo {
   std::string role;                          ///< x, w, b...
   std::vector<std::string> dimensions = {};  ///< names, logical order; empty: the default ones
   /// The order of dimensions in a packed operand's memory, innermost first; empty: the operand cannot be packed.
   std::vector<std::string> packing_order = {};
   bool constant = false;  ///< usually known at compile time, so packing costs nothing at run time
+  std::vector<OperandForm> forms = {};
 };
 
 /// An operand as an algorithm sees it.
@@ -188,6 +200,11 @@ class Operator {
   /// In double where the dtype is floating. `in` and `out` are static; out is allocated.
   virtual void reference(const Json& attributes, std::span<const Array> in, std::span<Array> out) const = 0;
   virtual Tolerance tolerance(const Json& attributes, std::span<const TensorType> in) const = 0;
+  /// A variant may round more than another: Winograd's convolution does.
+  virtual Tolerance tolerance_of(std::string_view /*variant*/, const Json& attributes,
+                                 std::span<const TensorType> in) const {
+    return tolerance(attributes, in);
+  }
   virtual std::vector<Case> cases() const = 0;
   /// A multiply and an add count as two; 0 for movement.
   virtual Extent flops(const Json& attributes, std::span<const TensorType> in,
@@ -264,6 +281,12 @@ class Erased final : public Operator {
   }
   Tolerance tolerance(const Json& attributes, std::span<const TensorType> in) const override {
     return T::tolerance(parse(attributes), in);
+  }
+  Tolerance tolerance_of(std::string_view variant, const Json& attributes,
+                         std::span<const TensorType> in) const override {
+    if constexpr (requires(Attributes a) { T::tolerance_of(variant, a, in); })
+      return T::tolerance_of(variant, parse(attributes), in);
+    else return tolerance(attributes, in);
   }
   std::vector<Case> cases() const override { return T::cases(); }
   Extent flops(const Json& attributes, std::span<const TensorType> in, std::span<const TensorType> out) const override {

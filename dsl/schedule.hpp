@@ -63,7 +63,8 @@ class Schedule {
 
 /// One operand's blocked layout in memory, written `pack w co:64`. Each block's remainder (co % 64) becomes an
 /// innermost dimension, in the order given; its quotient (co / 64) stays where the operator declares the dimension.
-/// Extents that the block does not divide are padded with zeros.
+/// Extents that the block does not divide are padded with zeros. A form that the operator offers is named before the
+/// blocks, which are then of the form's dimensions: `pack w winograd4 co:16`.
 struct Packing {
   std::string operand;
   struct Block {
@@ -72,6 +73,7 @@ struct Packing {
     bool operator==(const Block&) const = default;
   };
   std::vector<Block> blocks;
+  std::string form = {};  ///< empty: the operand's own values
   bool operator==(const Packing&) const = default;
 };
 

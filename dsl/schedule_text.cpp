@@ -188,6 +188,10 @@ Packing read_packing(LineReader& in) {
     const SourcePosition position = in.here();
     const std::string word = in.word();
     const std::size_t colon = word.find(':');
+    if (colon == std::string::npos && packing.form.empty() && packing.blocks.empty() && is_name(word)) {
+      packing.form = word;
+      continue;
+    }
     const std::string dimension = word.substr(0, colon);
     if (colon == std::string::npos || !is_name(dimension) || colon + 1 == word.size())
       in.fail(fmt::format("expected a dimension and a block's size such as co:64, not '{}'", word), position);
@@ -196,7 +200,8 @@ Packing read_packing(LineReader& in) {
     const SourcePosition of_size{position.line, position.column + static_cast<int>(colon) + 1};
     packing.blocks.push_back({dimension, read_block_size(in, word.substr(colon + 1), of_size)});
   }
-  if (packing.blocks.empty()) in.fail(fmt::format("pack {} needs at least one block such as co:64", packing.operand));
+  if (packing.blocks.empty() && packing.form.empty())
+    in.fail(fmt::format("pack {} needs at least one block such as co:64", packing.operand));
   return packing;
 }
 
@@ -265,6 +270,7 @@ std::string Implementation::print() const {
   std::string text = "variant " + variant + "\n";
   for (const auto& packing : packings) {
     text += "pack " + packing.operand;
+    if (!packing.form.empty()) text += " " + packing.form;
     for (const auto& block : packing.blocks) text += fmt::format(" {}:{}", block.dimension, block.size);
     text += "\n";
   }

@@ -24,8 +24,33 @@ struct PackedDimension {
   enum class Part { whole, remainder, quotient } part = Part::whole;
 };
 
-/// Innermost first, in the order that Packing documents.
-std::vector<PackedDimension> packed_dimensions(const OperandInfo& operand, const Packing& packing) {
+const OperandForm* form_of(const OperandInfo& operand, const Packing& packing) {
+  if (packing.form.empty()) return nullptr;
+  std::vector<std::string> known;
+  for (const OperandForm& form : operand.forms) {
+    if (form.name == packing.form) return &form;
+    known.push_back(form.name);
+  }
+  throw Error(ErrorCode::invalid_argument,
+              fmt::format("pack {} {}: the operand has no such form{}{}", operand.role, packing.form,
+                          did_you_mean(packing.form, known),
+                          known.empty() ? "" : fmt::format("; it has {}", fmt::join(known, ", "))));
+}
+
+/// The operand as it is stored: itself, or the form that the packing names.
+OperandInfo stored_operand(const OperandInfo& operand, const Packing& packing) {
+  const OperandForm* form = form_of(operand, packing);
+  return form == nullptr ? operand : OperandInfo{operand.role, form->dimensions, form->packing_order, operand.constant};
+}
+
+TensorType stored_type(const OperandInfo& operand, const TensorType& type, const Packing& packing) {
+  const OperandForm* form = form_of(operand, packing);
+  return form == nullptr ? type : TensorType{type.dtype, form->shape(type.shape), {}};
+}
+
+/// Innermost first, in the order that Packing documents; of the operand as it is stored.
+std::vector<PackedDimension> packed_dimensions(const OperandInfo& plain, const Packing& packing) {
+  const OperandInfo operand = stored_operand(plain, packing);
   if (operand.packing_order.empty())
     throw Error(ErrorCode::invalid_argument, fmt::format("operand '{}' cannot be packed", operand.role));
   const auto logical = [&](const std::string& name) {
@@ -85,8 +110,9 @@ BufferView view_of(const std::string& role, const TensorType& type) {
 
 BufferView packed_view(const OperandInfo& operand, const TensorType& type, const Packing& packing) {
   BufferView view{operand.role, type.dtype, {}, 0, 1};
+  const TensorType stored = stored_type(operand, type, packing);
   for (const auto& d : packed_dimensions(operand, packing)) {
-    const Extent extent = packed_extent(d, type.shape);
+    const Extent extent = packed_extent(d, stored.shape);
     view.dimensions.push_back({0, extent, view.elements});
     view.elements = view.elements * extent;
   }
@@ -172,6 +198,7 @@ Workload::Workload(Composition composition) : composition_(std::move(composition
     parts.push_back(fmt::format("{}={}:{}", name, range->second.min, range->second.max));
   }
   parts.push_back(fmt::format("threads={}", composition_.threads));
+  if (composition_.exact) parts.emplace_back("exact");
   text_ = fmt::format("{}", fmt::join(parts, "; "));
 }
 
@@ -258,8 +285,11 @@ Pipeline Workload::instantiate(const std::string& variant, const std::vector<Pac
 
   const auto views = input_views(packings);
   std::vector<Operand> values(types_.size());
+  std::vector<TensorType> stored = types_;
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
-    const OperandInfo& info = inputs_[i];
+    const Packing* own = packing_of(packings, inputs_[i].role);
+    const OperandInfo info = own == nullptr ? inputs_[i] : stored_operand(inputs_[i], *own);
+    if (own != nullptr) stored[i] = stored_type(inputs_[i], types_[i], *own);
     Halide::ImageParam param(halide_type(types_[i].dtype), static_cast<int>(views[i].dimensions.size()), info.role);
     constrain(param, views[i], pipeline.symbols);
     Halide::Func func = param;
@@ -267,7 +297,7 @@ Pipeline Workload::instantiate(const std::string& variant, const std::vector<Pac
       std::vector<Halide::Var> logical;
       for (const auto& dimension : info.dimensions) logical.emplace_back(dimension);
       std::vector<Halide::Expr> index;
-      for (const auto& d : packed_dimensions(info, *packing)) {
+      for (const auto& d : packed_dimensions(inputs_[i], *packing)) {
         const Halide::Expr v = logical[static_cast<std::size_t>(d.logical)];
         const int block = static_cast<int>(d.block);
         index.push_back(d.part == PackedDimension::Part::whole       ? v
@@ -286,8 +316,8 @@ Pipeline Workload::instantiate(const std::string& variant, const std::vector<Pac
       pipeline.operand_dimensions[info.role] = {info.dimensions.rbegin(), info.dimensions.rend()};
   }
   for (std::size_t i = 0; i < types_.size(); ++i) {
-    values[i].type = types_[i];
-    for (const auto& extent : types_[i].shape) values[i].extents.push_back(to_expr(extent, pipeline.symbols));
+    values[i].type = stored[i];
+    for (const auto& extent : stored[i].shape) values[i].extents.push_back(to_expr(extent, pipeline.symbols));
     values[i].readable = values[i].extents;
   }
   for (std::size_t i = 0; i < inputs_.size(); ++i)
@@ -296,7 +326,7 @@ Pipeline Workload::instantiate(const std::string& variant, const std::vector<Pac
         if (d.part == PackedDimension::Part::quotient) {
           const auto logical = static_cast<std::size_t>(d.logical);
           values[i].readable[logical] =
-              to_expr(ceil_div(types_[i].shape[logical], d.block) * Extent(d.block), pipeline.symbols);
+              to_expr(ceil_div(stored[i].shape[logical], d.block) * Extent(d.block), pipeline.symbols);
         }
 
   const std::set<int> results(composition_.outputs.begin(), composition_.outputs.end());
@@ -412,13 +442,13 @@ Expectation Workload::expect(std::span<const Array> inputs, const SymbolValues& 
   return expected;
 }
 
-Tolerance Workload::tolerance() const {
+Tolerance Workload::tolerance(std::string_view variant) const {
   Tolerance sum;
   std::vector<std::string> reasons;
   for (const auto& node : composition_.nodes) {
     std::vector<TensorType> in;
     for (const int operand : node.operands) in.push_back(types_[static_cast<std::size_t>(operand)]);
-    const Tolerance t = node.op->tolerance(node.attributes, in);
+    const Tolerance t = node.op->tolerance_of(&node == &anchor() ? variant : "direct", node.attributes, in);
     sum.relative += t.relative;
     sum.of_largest += t.of_largest;
     if (t.special_values == SpecialValues::ignored) sum.special_values = SpecialValues::ignored;
@@ -477,6 +507,10 @@ void copy_row(const std::byte* from, std::byte* to, std::int64_t count, std::int
 }  // namespace
 
 Array pack(const Array& logical, const OperandInfo& operand, const Packing& packing) {
+  if (const OperandForm* form = form_of(operand, packing)) {
+    const OperandInfo stored = stored_operand(operand, packing);
+    return pack(form->compute(logical), stored, {packing.operand, packing.blocks});
+  }
   const auto dimensions = packed_dimensions(operand, packing);
   std::vector<Extent> shape;
   for (const std::int64_t extent : logical.shape()) shape.emplace_back(extent);

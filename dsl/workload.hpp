@@ -28,6 +28,7 @@ struct Composition {
   std::vector<Layout> output_layouts;
   SymbolRanges symbols;  ///< of every symbol in the types
   int threads = 1;       ///< how many the schedule should feed
+  bool exact = false;    ///< only variants that round no more than the plain sums: not Winograd's
 };
 
 /// A dimension of a kernel's buffer argument, as Halide numbers them.
@@ -93,7 +94,7 @@ class Workload {
   std::vector<Array> reference(std::span<const Array> inputs, const SymbolValues& symbols = {}) const {
     return expect(inputs, symbols).outputs;
   }
-  Tolerance tolerance() const;  ///< the sum over the nodes
+  Tolerance tolerance(std::string_view variant = "direct") const;  ///< the sum over the nodes, the anchor in a variant
   Extent flops() const;
   Extent bytes() const;  ///< each input and output once
 
@@ -105,7 +106,7 @@ class Workload {
   std::string text_;
 };
 
-/// Rearranges a constant operand as its packing says. `logical` is row-major; the result's shape is the packed
+/// Rearranges a constant operand as its packing says, in the form that it names. `logical` is row-major; the result's shape is the packed
 /// buffer's, outermost first.
 Array pack(const Array& logical, const OperandInfo& operand, const Packing& packing);
 

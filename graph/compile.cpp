@@ -35,6 +35,7 @@ std::string provenance(const CompileOptions& options) {
   json["heddle"] = HEDDLE_VERSION;
   json["halide"] = fmt::format("{}.{}.{}", HALIDE_VERSION_MAJOR, HALIDE_VERSION_MINOR, HALIDE_VERSION_PATCH);
   json["threads"] = options.threads;
+  json["exact"] = options.exact;
   for (const Target& target : options.targets) json["targets"].push_back(target.name);
   for (const auto& [name, file] : options.schedules) json["schedules"][name] = file.string();
   if (!options.records.empty()) json["records"] = records_name(options.records);
@@ -132,18 +133,18 @@ Graph run_passes(const Graph& imported, const Progress& progress) {
   return graph;
 }
 
-GroupedGraph grouped_for(const Graph& passed, bool device, int threads) {
+GroupedGraph grouped_for(const Graph& passed, bool device, int threads, bool exact) {
   GroupedGraph result;
   result.graph = assign_layouts(passed, device ? Padding::in_kernel : Padding::in_memory);
   // A device has as many threads as it has: what is compiled for it must not depend on the processor's.
-  result.groups = make_groups(result.graph, device ? 1 : threads);
+  result.groups = make_groups(result.graph, device ? 1 : threads, exact && !device);
   return result;
 }
 
 }  // namespace
 
-GroupedGraph prepare(const Graph& imported, const Target& target, int threads) {
-  return grouped_for(run_passes(imported, {}), target.is_gpu(), threads);
+GroupedGraph prepare(const Graph& imported, const Target& target, int threads, bool exact) {
+  return grouped_for(run_passes(imported, {}), target.is_gpu(), threads, exact);
 }
 
 Compiled compile(const Graph& imported, const CompileOptions& options) {
@@ -159,7 +160,7 @@ Compiled compile(const Graph& imported, const CompileOptions& options) {
     report(options.progress, "schedules", modules.size(), options.targets.size());
     auto& source = sources[target.is_gpu()];
     if (!source) {
-      source = std::make_shared<GroupedGraph>(grouped_for(passed, target.is_gpu(), options.threads));
+      source = std::make_shared<GroupedGraph>(grouped_for(passed, target.is_gpu(), options.threads, options.exact));
       check_schedule_names(*source, options);
     }
     modules.push_back({target, source, choose_kernels(*source, target, options)});

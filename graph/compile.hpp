@@ -50,7 +50,8 @@ struct Group {
   std::vector<int> inputs, outputs;  ///< values of the graph; inputs in the Composition's order
   std::optional<Workload> workload;  ///< kernel groups
 };
-std::vector<Group> make_groups(const Graph& graph, int threads);
+/// `exact`: no variant that rounds more than plain sums, see Composition.
+std::vector<Group> make_groups(const Graph& graph, int threads, bool exact = false);
 std::string print(const std::vector<Group>& groups, const Graph& graph);
 std::string print(const plan::Package& package);  ///< every module's functions: values, then steps
 
@@ -62,11 +63,12 @@ struct GroupedGraph {
 
 /// The imported graph after every pass, laid out and cut for a target. `threads`: that schedules of a processor should
 /// feed; a device's kernels do not depend on it.
-GroupedGraph prepare(const Graph& imported, const Target& target, int threads);
+GroupedGraph prepare(const Graph& imported, const Target& target, int threads, bool exact = false);
 
 struct CompileOptions {
   std::vector<Target> targets;
-  int threads = 2;  ///< that schedules should feed
+  int threads = 2;     ///< that schedules should feed
+  bool exact = false;  ///< no convolution by Winograd's algorithm
   int jobs = 2;     ///< kernels compiled side by side
   std::filesystem::path cache;
   /// `--schedule`, by kernel workload name or anchor operator; "" for every kernel that the file fits (at least one).

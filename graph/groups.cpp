@@ -37,9 +37,10 @@ bool takes_epilogue(const Node& node) {
 
 class Grouper {
  public:
-  Grouper(const Graph& graph, int threads)
+  Grouper(const Graph& graph, int threads, bool exact)
       : g_(graph),
         threads_(threads),
+        exact_(exact),
         producer_(graph.producer()),
         consumers_(graph.consumers()),
         taken_(graph.nodes.size(), false),
@@ -203,6 +204,7 @@ class Grouper {
     }
     for (const auto& name : symbols) c.symbols.emplace(name, g_.symbols.at(name));
     c.threads = threads_;
+    c.exact = exact_;
     try {
       group.workload.emplace(flatten(c));
     } catch (const Error& e) {
@@ -224,6 +226,7 @@ class Grouper {
 
   const Graph& g_;
   int threads_;
+  bool exact_;
   std::vector<int> producer_;
   std::vector<std::vector<int>> consumers_;
   std::vector<bool> taken_, is_output_;
@@ -232,7 +235,9 @@ class Grouper {
 
 }  // namespace
 
-std::vector<Group> make_groups(const Graph& graph, int threads) { return Grouper(graph, threads).run(); }
+std::vector<Group> make_groups(const Graph& graph, int threads, bool exact) {
+  return Grouper(graph, threads, exact).run();
+}
 
 std::string label(const Group& group, const Graph& graph) {
   std::vector<std::string> names;

@@ -133,7 +133,7 @@ class Lowering {
                               value.name));
     if (!is_row_major(value.type))
       throw Error(ErrorCode::internal, fmt::format("constant '{}' to be packed is not row-major", value.name));
-    std::string text;
+    std::string text = packing.form.empty() ? "" : " " + packing.form;
     for (const auto& block : packing.blocks) text += fmt::format(" {}:{}", block.dimension, block.size);
     const auto [found, is_new] = packed_.try_emplace(
         {v, text + " " + type.str() + fmt::format("{}", fmt::join(info.packing_order, ",")), info.role}, -1);

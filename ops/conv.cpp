@@ -1,6 +1,7 @@
 #include "ops/reference.hpp"
 #include "ops/rules.hpp"
 #include "ops/window.hpp"
+#include "ops/winograd.hpp"
 
 namespace heddle::ops {
 namespace {
@@ -19,16 +20,30 @@ struct Conv {
     Attributes() : group(1) {}
   };
   struct Stages {
-    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, padded), (Halide::Func, x_tile), (Halide::Func, w_tile),
-                             (Halide::Func, acc), (Halide::Func, out));
+    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, padded), (Halide::Func, x_rows), (Halide::Func, x_tile),
+                             (Halide::Func, w_tile), (Halide::Func, acc), (Halide::Func, product),
+                             (Halide::Func, out_rows), (Halide::Func, out));
   };
 
   /// tiled: an implicit matrix product. x_tile holds what each output position reads at each tap, zeros for padding,
   /// and w_tile the weights, both in the accumulator's type with positions and output channels innermost; the bias is
   /// added at the end. They can be asked for positions and channels beyond the ends, so that whole tiles of `acc` can
   /// be computed and only `out` needs guards.
-  static std::vector<std::string> variants(const Attributes&, std::span<const TensorType>) {
-    return {"direct", "tiled"};
+  /// winograd2, winograd4: ops/winograd.hpp's F(m x m, 3 x 3) on tiles of results that are counted row by row (t).
+  /// x_rows and x_tile are B^T d and B^T d B, `product` what acc has summed over the channels, out_rows A^T times it.
+  static std::vector<std::string> variants(const Attributes& at, std::span<const TensorType> in) {
+    std::vector<std::string> names = {"direct", "tiled"};
+    if (takes_winograd(at, in))
+      for (const int tile : {2, 4}) names.push_back(winograd_name(tile));
+    return names;
+  }
+
+  static bool takes_winograd(const Attributes& at, std::span<const TensorType> in) {
+    const auto ones = [](const std::vector<std::int64_t>& values) {
+      return std::all_of(values.begin(), values.end(), [](std::int64_t v) { return v == 1; });
+    };
+    return in[0].dtype == DType::f32 && at.group == 1 && in[1].rank() == 4 && in[1].shape[2] == Extent(3) &&
+           in[1].shape[3] == Extent(3) && ones(at.strides) && ones(at.dilations);
   }
 
   static Window window(const Attributes& a, const TensorType& w) {
@@ -43,7 +58,7 @@ struct Conv {
     return names;
   }
 
-  static std::vector<OperandInfo> operands(const Attributes&, std::span<const TensorType> in) {
+  static std::vector<OperandInfo> operands(const Attributes& at, std::span<const TensorType> in) {
     const std::size_t rank = in[0].shape.size() - 2;
     OperandInfo x{"x", {"n", "ci"}};
     OperandInfo w{"w", {"co", "ci"}, {"ci"}, true};
@@ -52,6 +67,7 @@ struct Conv {
     w.dimensions.insert(w.dimensions.end(), taps.begin(), taps.end());
     w.packing_order.insert(w.packing_order.end(), taps.rbegin(), taps.rend());
     w.packing_order.push_back("co");
+    if (takes_winograd(at, in)) w.forms = {winograd_weights(2), winograd_weights(4)};
     return {x, w, {"b", {"co"}, {"co"}, true}};
   }
 
@@ -86,6 +102,8 @@ struct Conv {
 
   static void define(const Attributes& at, Algorithm& a, Stages& s) {
     if (a.variant == "tiled") return define_tiled(at, a, s);
+    for (const int tile : {2, 4})
+      if (a.variant == winograd_name(tile)) return define_winograd(at, a, s, winograd(tile));
     const Operand& w = a.in[1];
     const Window sliding = window(at, w.type);
     const WindowInput x(s.padded, a.in[0], sliding, a.out[0], 0, "ci");
@@ -189,6 +207,59 @@ struct Conv {
     s.out(a.arguments()) = type.is_float() ? Halide::cast(x.func.type(), result) : result;
   }
 
+  static void define_winograd(const Attributes& at, Algorithm& a, Stages& s, const Winograd& matrices) {
+    const Operand& w = a.in[1];
+    require(w.type.shape[2] == Extent(matrices.edge()), "variant {} needs its form of the weights: pack w {}", a.variant,
+            a.variant);
+    TensorType kernel = w.type;
+    kernel.shape[2] = kernel.shape[3] = 3;
+    const Window sliding = window(at, kernel);
+    const WindowInput input(s.padded, a.in[0], sliding, a.out[0], 0, "ci");
+    const Halide::Var n = a.loops[0], co = a.loops[1], y = a.loops[2], x = a.loops[3];
+    const Halide::Var ci("ci"), t("t"), ka("ka"), kb("kb"), j("j"), i("i");
+    const int m = matrices.tile, edge = matrices.edge();
+    const Extent across = ceil_div(a.out[0].shape[3], m);
+    const Expr tiles_x = a.extent(across);
+
+    // The last tiles read on behind what the results need: any element there will do.
+    const auto position = [&](const Expr& tile, const Expr& offset, std::size_t dim) {
+      const Extent& results = a.out[0].shape[dim];
+      const Expr at_offset = tile * m + offset;
+      return mod(results, m) == Extent(0) ? at_offset : Expr(Halide::min(at_offset, a.extent(results + Extent(1))));
+    };
+    const auto element = [&](const Expr& row, const Expr& column) { return input.at(n, ci, {row, column}, {0, 0}); };
+    std::vector<Expr> values;
+    for (int k = 0; k < edge; ++k)
+      values.push_back(combination(matrices.input[static_cast<std::size_t>(k)], [&](int l) {
+        return element(position(t / tiles_x, l, 2), position(t % tiles_x, j, 3));
+      }));
+    s.x_rows(ci, j, ka, t, n) = Halide::mux(ka, values);
+    values.clear();
+    for (int k = 0; k < edge; ++k)
+      values.push_back(combination(matrices.input[static_cast<std::size_t>(k)],
+                                   [&](int l) { return s.x_rows(ci, l, ka, t, n); }));
+    s.x_tile(ci, t, n, kb, ka) = Halide::mux(kb, values);
+
+    const Reduction r = a.reduce({{"ci", w.extents[1]}});
+    s.acc(co, t, n, kb, ka) = 0.0f;
+    s.acc(co, t, n, kb, ka) += w.at({co, r["ci"], ka, kb}) * s.x_tile(r["ci"], t, n, kb, ka);
+    s.product(co, t, n, kb, ka) = s.acc(co, t, n, kb, ka);
+
+    values.clear();
+    for (int k = 0; k < m; ++k)
+      values.push_back(combination(matrices.output[static_cast<std::size_t>(k)],
+                                   [&](int l) { return s.product(co, t, n, kb, l); }));
+    s.out_rows(co, kb, i, t, n) = Halide::mux(i, values);
+    values.clear();
+    for (int k = 0; k < m; ++k)
+      values.push_back(combination(matrices.output[static_cast<std::size_t>(k)], [&](int l) {
+        return s.out_rows(co, l, y % m, y / m * tiles_x + x / m, n);
+      }));
+    Expr result = Halide::mux(x % m, values);
+    if (a.in.size() > 2) result += a.in[2].at({co});
+    s.out(a.arguments()) = result;
+  }
+
   static void reference(const Attributes& a, std::span<const Array> in, Array& out) {
     const Spatial x(in[0]), w(in[1]);
     Spatial y(out.shape());
@@ -214,6 +285,19 @@ struct Conv {
   }
   static Tolerance tolerance(const Attributes&, std::span<const TensorType> in) {
     return sum_tolerance(in[0].dtype, terms(in[1]));
+  }
+  static Tolerance tolerance_of(std::string_view variant, const Attributes& at, std::span<const TensorType> in) {
+    Tolerance t = tolerance(at, in);
+    for (const int tile : {2, 4})
+      if (variant == winograd_name(tile)) {
+        // Blanchard, Higham, Lopez, Mary and Pranesh ("Numerical stability of Winograd convolution") and Barabasz et
+        // al. give growth by the matrices' norms; measured against double, the error is up to 3 (F(2)) and 20 (F(4))
+        // times the direct sum's.
+        t.of_largest *= tile == 2 ? 4 : 24;
+        t.reason += fmt::format("; times {}: what {}'s transforms magnify before they cancel it", tile == 2 ? 4 : 24,
+                                winograd_name(tile));
+      }
+    return t;
   }
   static Extent flops(const Attributes&, std::span<const TensorType> in, std::span<const TensorType> out) {
     return Extent(2) * terms(in[1]) * out[0].element_count();

@@ -91,6 +91,7 @@ Composition read(const Json& json, const Operators& operators) {
   if (c.outputs.empty()) fail("there is no output");
   c.symbols = read_symbols(member(json, "symbols", Json::value_t::object, "the document"));
   c.threads = number_of(json, "threads", 1, 1 << 16, "the document");
+  c.exact = json.value("exact", false);
   return c;
 }
 
@@ -100,6 +101,7 @@ Json workload_to_json(const Workload& workload) {
   const Composition& c = workload.composition();
   Json json = {{"format", format_version}, {"inputs", Json::array()},   {"nodes", Json::array()}, {"anchor", c.anchor},
                {"outputs", Json::array()}, {"symbols", Json::object()}, {"threads", c.threads}};
+  if (c.exact) json["exact"] = true;
   for (const auto& input : c.inputs)
     json["inputs"].push_back({{"type", input.type.str()}, {"constant", input.constant}});
   for (const auto& node : c.nodes)

@@ -5,6 +5,7 @@
 // FMA peak. conv_depthwise: a tile of pixels x rows for one vector of channels, the taps unrolled.
 #include <fmt/format.h>
 
+#include "schedules/conv_support.hpp"
 #include "schedules/families.hpp"
 #include "schedules/support.hpp"
 
@@ -17,17 +18,6 @@ std::vector<std::int64_t> integers(const Json& attributes, const char* name) {
 }
 
 std::int64_t groups(const Workload& w) { return w.anchor().attributes.value("group", std::int64_t{1}); }
-
-bool is_two_dimensional_conv(const Workload& w) {
-  if (w.anchor().op->name() != "conv") return false;
-  const TensorType out = w.output_types()[0];
-  const TensorType in = w.anchor_inputs()[0];
-  if (out.rank() != 4 || out.dtype != DType::f32 || !w.input_type("w").is_static() || !extent_of(w, "co").is_constant())
-    return false;
-  // Vectors run over channels: both sides must have them innermost (or only one pixel, where order means nothing).
-  return (out.innermost() == 1 || loops_by_memory(w)[0].name == "co") &&
-         (in.innermost() == 1 || in.shape[1] == Extent(1) || in.shape[1] == Extent(3));
-}
 
 bool is_depthwise(const Workload& w) {
   const auto& weights = w.input_type("w").shape;
@@ -76,12 +66,6 @@ DirectKnobs direct_rule(const Workload& w, const Machine& m) {
     }
   }
   return best;
-}
-
-/// The padded copy of the input that the algorithm makes where the operand has no border of its own.
-void schedule_padding(Schedule& s, const std::vector<std::string>& roles, const Machine& m) {
-  if (!has_role(roles, "padded")) return;
-  s["padded"].compute_root().vectorize("ci", m.lanes(4), Tail::GuardWithIf).parallel("y");
 }
 
 Implementation direct_make(const Workload& w, const Machine& m, const DirectKnobs& k) {

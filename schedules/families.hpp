@@ -4,6 +4,7 @@
 // The rows of the table in families.cpp: one function a family, each in the file of its kind.
 namespace heddle::schedules {
 
+Family conv_winograd();
 Family conv_direct();
 Family conv_depthwise();
 Family matmul_packed();

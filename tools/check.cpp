@@ -71,6 +71,9 @@ int run(const Options& options) {
     if (group.workload) workloads[group.workload->text()] = &*group.workload;
   std::map<std::string, std::string> kernel_workload;
   for (const auto& kernel : model->module().kernels) kernel_workload[kernel.name] = kernel.workload;
+  std::map<std::string, std::string> variants;
+  for (const auto& kernel : compiled.modules.at(0).kernels)
+    variants[kernel.symbol] = kernel.choice.implementation.variant;
 
   const auto& main = model->main();
   std::vector<Checked> rows;
@@ -114,7 +117,7 @@ int run(const Options& options) {
     const auto expected = as_shape(*want, got);
     const Workload* workload = workloads.at(kernel_workload.at(step.name));
     // The operators' tolerances are against exact results; the reference here has rounded as well.
-    Tolerance tolerance = workload->tolerance();
+    Tolerance tolerance = workload->tolerance(variants.at(step.name));
     tolerance.relative *= 2;
     tolerance.of_largest *= 2;
     const std::string difference =

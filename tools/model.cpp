@@ -62,6 +62,7 @@ void ModelOptions::add_flags(CLI::App& app) {
   app.add_option("--ops", modules, "a shared library of operators of your own");
   app.add_option("--threads", threads, "threads to run on, and that schedules are to feed (default: the cores)")
       ->check(CLI::PositiveNumber);
+  app.add_flag("--exact", exact, "no convolution by Winograd's algorithm, which is faster and rounds more");
   app.add_option("--jobs", jobs, "kernels compiled side by side (default: the cores)")->check(CLI::PositiveNumber);
   app.add_option("--cache", cache, "directory of compiled kernels (default: HEDDLE_CACHE or ~/.cache/heddle)");
 }
@@ -111,6 +112,7 @@ graph::CompileOptions compile_options(const ModelOptions& options) {
   graph::CompileOptions compile;
   compile.targets = options.chosen_targets();
   compile.threads = options.thread_count();
+  compile.exact = options.exact;
   compile.jobs = options.jobs > 0 ? options.jobs : cores();
   compile.cache = options.cache.empty() ? KernelCache::default_directory() : std::filesystem::path(options.cache);
   compile.records = records_url(options.records);

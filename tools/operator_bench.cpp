@@ -218,8 +218,8 @@ OperatorRequest operator_request(const Operators& operators, const std::string& 
   return {&operators.get("halide_pipeline"), std::move(imported.attributes), std::move(imported.inputs)};
 }
 
-Workload operator_workload(const OperatorRequest& request, const Target& target, int threads) {
-  for (const auto& group : graph::prepare(single_operator(request), target, threads).groups)
+Workload operator_workload(const OperatorRequest& request, const Target& target, int threads, bool exact) {
+  for (const auto& group : graph::prepare(single_operator(request), target, threads, exact).groups)
     if (group.workload && group.workload->anchor().op == request.op) return *group.workload;
   throw_no_kernel(*request.op);
 }
@@ -230,7 +230,7 @@ OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions&
   compile.targets.resize(1);
   if (schedule == "hand") compile.records.clear();
   if (schedule != "auto" && schedule != "hand") {
-    const Workload workload = operator_workload(request, compile.targets[0], compile.threads);
+    const Workload workload = operator_workload(request, compile.targets[0], compile.threads, compile.exact);
     if (const auto file = schedule_file(schedule, workload, compile.targets[0], directory_.path()))
       compile.schedules[std::string(request.op->name())] = *file;
   }
@@ -283,7 +283,7 @@ std::string OperatorBench::check() {
   }
   const Array want = workload_->reference(operands)[0];
   return mismatch(session_->read(static_cast<std::size_t>(step.outputs.at(0).value)).reshaped(want.shape()), want,
-                  workload_->tolerance());
+                  workload_->tolerance(choice().implementation.variant));
 }
 
 double OperatorBench::time_once() {

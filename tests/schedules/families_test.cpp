@@ -39,7 +39,8 @@ std::string run(const Case& test, const Workload& workload, const Machine& machi
     if (bindings.empty()) bindings.emplace_back();
     for (const auto& symbols : bindings) {
       const auto inputs = testing::draw_inputs(test, symbols, testing::Extremes::none, random);
-      const std::string difference = testing::compare(workload, inputs, kernel.run(inputs, symbols), symbols);
+      const std::string difference = testing::compare(workload, inputs, kernel.run(inputs, symbols), symbols,
+                                                        choice.implementation.variant);
       if (!difference.empty())
         return fmt::format("{}\n  {}\n{}", difference, choice.source, choice.implementation.print());
     }

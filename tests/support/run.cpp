@@ -190,8 +190,8 @@ void schedule_plainly(Pipeline& pipeline, int vectors) {
 }
 
 std::string compare(const Workload& workload, const std::vector<Array>& inputs, const std::vector<Array>& outputs,
-                    const SymbolValues& symbols) {
-  return difference(workload, outputs, workload.expect(inputs, symbols));
+                    const SymbolValues& symbols, std::string_view variant) {
+  return difference(workload, outputs, workload.expect(inputs, symbols), variant);
 }
 
 }  // namespace heddle::testing

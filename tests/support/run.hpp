@@ -66,6 +66,6 @@ void schedule_plainly(Pipeline& pipeline, int vectors = 1);
 
 /// Empty if every output agrees with the oracle; else which does not and where.
 std::string compare(const Workload& workload, const std::vector<Array>& inputs, const std::vector<Array>& outputs,
-                    const SymbolValues& symbols = {});
+                    const SymbolValues& symbols = {}, std::string_view variant = "direct");
 
 }  // namespace heddle::testing

@@ -1,0 +1,129 @@
+// 3x3 convolutions of stride 1 by Winograd's algorithm on channels-last data: see ops/winograd.hpp.
+//
+// Per block of tile rows: every tile of the input is transformed, (m + 2)^2 small matrix products run over the channels
+// with their accumulators in registers and weights transformed beforehand, and the products are transformed back, a
+// vector of output channels at a time. Wide images take few rows at once, so that what lies between the passes stays
+// in the second-level cache; small ones take all of their tiles, so that weights come from memory once.
+#include <fmt/format.h>
+
+#include "ops/winograd.hpp"
+#include "schedules/conv_support.hpp"
+#include "schedules/families.hpp"
+#include "schedules/support.hpp"
+
+namespace heddle::schedules {
+namespace {
+
+struct WinogradKnobs {
+  BOOST_HANA_DEFINE_STRUCT(WinogradKnobs, (std::int64_t, tile), (std::int64_t, vectors), (std::int64_t, tiles),
+                           (std::int64_t, rows), (std::int64_t, channels));
+};
+
+/// What the rules reckon with.
+struct Problem {
+  std::int64_t ci, co, width, height;
+
+  std::int64_t across(std::int64_t tile) const { return chunk(width, tile); }
+  std::int64_t down(std::int64_t tile) const { return chunk(height, tile); }
+};
+
+Problem problem(const Workload& w) {
+  return {w.input_type("w").shape[1].value(), extent_of(w, "co").value(), extent_of(w, "x").value(),
+          extent_of(w, "y").value()};
+}
+
+bool winograd_matches(const Workload& w, const Machine& m) {
+  if (w.composition().exact || !is_two_dimensional_conv(w)) return false;
+  const auto variants = w.anchor().op->variants(w.anchor().attributes, w.anchor_inputs());
+  if (std::ranges::find(variants, ops::winograd_name(4)) == variants.end()) return false;
+  if (!extent_of(w, "x").is_constant() || !extent_of(w, "y").is_constant()) return false;
+  for (std::size_t i = 0; i < w.inputs().size(); ++i)
+    if (w.inputs()[i].role == "w" && !w.composition().inputs[i].constant) return false;
+  return problem(w).ci % m.lanes(4) == 0;
+}
+
+std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine& m) {
+  const Problem p = problem(w);
+  const std::int64_t lanes = m.lanes(4);
+  std::vector<WinogradKnobs> all;
+  for (const std::int64_t tile : {4, 2})
+    for (const std::int64_t vectors : {2, 3, 4, 1}) {
+      if (vectors > 1 && (vectors - 1) * lanes >= p.co) continue;
+      const std::int64_t block = vectors * lanes;
+      for (std::int64_t rows = 1; rows <= p.down(tile); ++rows) {
+        if (p.down(tile) % rows != 0) continue;
+        for (std::int64_t blocks = 1; blocks <= chunk(p.co, block); blocks *= 2) {
+          const std::int64_t channels = std::min(blocks, chunk(p.co, block)) * block;
+          for (std::int64_t tiles = 14; tiles >= 1; --tiles)
+            if (fits_registers(vectors, tiles, m) && tiles <= rows * p.across(tile))
+              all.push_back({tile, vectors, tiles, rows, channels});
+        }
+      }
+    }
+  return all;
+}
+
+WinogradKnobs winograd_rule(const Workload& w, const Machine& m) {
+  const auto all = winograd_candidates(w, m);
+  return all.front();
+}
+
+Implementation winograd_make(const Workload& w, const Machine& m, const WinogradKnobs& k) {
+  const std::int64_t lanes = m.lanes(4);
+  const std::int64_t block = k.vectors * lanes;
+  const std::int64_t edge = k.tile + 2;
+  const Problem p = problem(w);
+  const std::int64_t tiles = k.rows * p.across(k.tile);
+  const bool whole = k.rows == p.down(k.tile);
+  const bool parallel = w.composition().threads > 1;
+  const Tail co_tail = p.co % lanes == 0 ? Tail::RoundUp : Tail::GuardWithIf;
+  const auto tail = [](std::int64_t extent, std::int64_t tile) {
+    return extent % tile == 0 ? Tail::RoundUp : Tail::GuardWithIf;
+  };
+  const auto roles = stage_roles(w);
+
+  Implementation implementation;
+  const std::string variant = ops::winograd_name(static_cast<int>(k.tile));
+  implementation.variant = variant;
+  implementation.packings = {{"w", {{"co", block}}, variant}};
+  if (w.has_input("b")) implementation.packings.push_back({"b", {{"co", lanes}}});
+
+  Schedule& s = implementation.schedule;
+  Stage out = s["out"];
+  out.split("co", "chunk", "co", k.channels, tail(p.co, k.channels)).split("co", "coo", "coi", lanes, co_tail);
+  out.split("x", "tx", "i", k.tile, tail(p.width, k.tile)).split("y", "ty", "j", k.tile, tail(p.height, k.tile));
+  out.split("ty", "rows", "ty", k.rows);
+  out.reorder("coi", "i", "j", "coo", "tx", "ty", "chunk", "rows", "n").vectorize("coi").unroll("i").unroll("j");
+  if (parallel) out.parallel(whole ? "chunk" : "rows");
+
+  s["out_rows"].compute_at("out", "coo").vectorize("co", lanes).unroll("kb").unroll("i");
+  Stage product = s["product"];
+  product.compute_at("out", "chunk").bound_extent("co", k.channels).bound_extent("t", tiles);
+  product.split("co", "co", "coi", block).split("t", "t", "ti", k.tiles, tiles % k.tiles == 0 ? Tail::RoundUp : Tail::ShiftInwards);
+  product.reorder("coi", "ti", "t", "co", "n", "kb", "ka").vectorize("coi", lanes).unroll("coi").unroll("ti");
+  s["acc"].compute_at("product", "t").bound_extent("co", block).vectorize("co", lanes).unroll("co").unroll("t");
+  Stage update = s["acc"].update(0);
+  update.reorder("co", "t", "ci").vectorize("co", lanes).unroll("co").unroll("t");
+  if (p.ci % 2 == 0) update.unroll("ci", 2);
+
+  Stage transformed = s["x_tile"];
+  if (whole && parallel) transformed.compute_root().parallel("t");
+  else transformed.compute_at("out", "rows");
+  transformed.bound_extent("ci", p.ci).bound_extent("t", tiles).bound_extent("ka", edge).bound_extent("kb", edge);
+  transformed.split("ci", "ci", "cii", lanes).reorder("cii", "kb", "ka", "ci", "t", "n").vectorize("cii").unroll("kb").unroll("ka");
+  s["x_rows"].compute_at("x_tile", "ci").vectorize("ci", lanes).unroll("j").unroll("ka");
+  schedule_padding(s, roles, m);
+  return implementation;
+}
+
+}  // namespace
+
+Family conv_winograd() {
+  return TypedFamily<WinogradKnobs>{
+      "conv_winograd",     "Winograd's F(m x m, 3 x 3): tiles transformed, a product per element, transformed back",
+      winograd_matches,    winograd_rule,
+      winograd_candidates, winograd_make}
+      .erase();
+}
+
+}  // namespace heddle::schedules
