@@ -31,8 +31,8 @@ Shape shape_of(const TensorType& type, const SymbolValues& symbols);
 std::vector<Array> draw_inputs(const Workload& workload, const SymbolValues& symbols, Extremes extremes,
                                std::mt19937_64& random);
 
-/// Empty if every output agrees with the oracle's within the workload's tolerance for that variant; else which does not,
-/// and where.
+/// Empty if every output agrees with the oracle's within the workload's tolerance for that variant; else which does
+/// not, and where.
 std::string difference(const Workload& workload, std::span<const Array> outputs, const Expectation& want,
                        std::string_view variant = "direct");
 

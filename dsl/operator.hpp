@@ -84,7 +84,8 @@ struct Case {
 };
 
 /// A form other than the plain one in which an operand known at compile time may be stored: values computed from the
-/// operand's own beforehand, such as a convolution's weights in Winograd's domain. `pack w winograd4 co:16` asks for it.
+/// operand's own beforehand, such as a convolution's weights in Winograd's domain. `pack w winograd4 co:16` asks for
+/// it.
 struct OperandForm {
   std::string name;
   std::vector<std::string> dimensions;     ///< as OperandInfo's, of the form

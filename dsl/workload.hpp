@@ -106,8 +106,8 @@ class Workload {
   std::string text_;
 };
 
-/// Rearranges a constant operand as its packing says, in the form that it names. `logical` is row-major; the result's shape is the packed
-/// buffer's, outermost first.
+/// Rearranges a constant operand as its packing says, in the form that it names. `logical` is row-major; the result's
+/// shape is the packed buffer's, outermost first.
 Array pack(const Array& logical, const OperandInfo& operand, const Packing& packing);
 
 /// Binds symbols by matching symbolic types against actual shapes, beside those known already; throws

@@ -209,8 +209,8 @@ struct Conv {
 
   static void define_winograd(const Attributes& at, Algorithm& a, Stages& s, const Winograd& matrices) {
     const Operand& w = a.in[1];
-    require(w.type.shape[2] == Extent(matrices.edge()), "variant {} needs its form of the weights: pack w {}", a.variant,
-            a.variant);
+    require(w.type.shape[2] == Extent(matrices.edge()), "variant {} needs its form of the weights: pack w {}",
+            a.variant, a.variant);
     TensorType kernel = w.type;
     kernel.shape[2] = kernel.shape[3] = 3;
     const Window sliding = window(at, kernel);
@@ -236,8 +236,8 @@ struct Conv {
     s.x_rows(ci, j, ka, t, n) = Halide::mux(ka, values);
     values.clear();
     for (int k = 0; k < edge; ++k)
-      values.push_back(combination(matrices.input[static_cast<std::size_t>(k)],
-                                   [&](int l) { return s.x_rows(ci, l, ka, t, n); }));
+      values.push_back(
+          combination(matrices.input[static_cast<std::size_t>(k)], [&](int l) { return s.x_rows(ci, l, ka, t, n); }));
     s.x_tile(ci, t, n, kb, ka) = Halide::mux(kb, values);
 
     const Reduction r = a.reduce({{"ci", w.extents[1]}});
@@ -247,14 +247,13 @@ struct Conv {
 
     values.clear();
     for (int k = 0; k < m; ++k)
-      values.push_back(combination(matrices.output[static_cast<std::size_t>(k)],
-                                   [&](int l) { return s.product(co, t, n, kb, l); }));
+      values.push_back(
+          combination(matrices.output[static_cast<std::size_t>(k)], [&](int l) { return s.product(co, t, n, kb, l); }));
     s.out_rows(co, kb, i, t, n) = Halide::mux(i, values);
     values.clear();
     for (int k = 0; k < m; ++k)
-      values.push_back(combination(matrices.output[static_cast<std::size_t>(k)], [&](int l) {
-        return s.out_rows(co, l, y % m, y / m * tiles_x + x / m, n);
-      }));
+      values.push_back(combination(matrices.output[static_cast<std::size_t>(k)],
+                                   [&](int l) { return s.out_rows(co, l, y % m, y / m * tiles_x + x / m, n); }));
     Expr result = Halide::mux(x % m, values);
     if (a.in.size() > 2) result += a.in[2].at({co});
     s.out(a.arguments()) = result;

@@ -65,7 +65,8 @@ OperandForm winograd_weights(int tile) {
         for (std::size_t b = 0; b < edge; ++b) {
           double sum = 0;
           for (std::size_t x = 0; x < 3; ++x) sum += rows[a * 3 + x] * g[b][x];
-          transformed.set(filter * static_cast<std::int64_t>(edge * edge) + static_cast<std::int64_t>(a * edge + b), sum);
+          transformed.set(filter * static_cast<std::int64_t>(edge * edge) + static_cast<std::int64_t>(a * edge + b),
+                          sum);
         }
     }
     return transformed;

@@ -1,8 +1,8 @@
 // Convolutions on channels-last data with prepacked weights.
 //
-// conv_direct: a register tile of `vectors` x `pixels` accumulators for one block of output channels; the block's
-// weights stream from L2 in exactly the order of the loops, each input element is broadcast. Measured at 98-100 % of
-// FMA peak. conv_depthwise: a tile of pixels x rows for one vector of channels, the taps unrolled.
+// conv_direct: a register tile of `vectors` x (`pixels` x `rows`) accumulators for one block of output channels; the
+// block's weights stream from L2 in exactly the order of the loops, each input element is broadcast. Measured at
+// 98-100 % of FMA peak where a tile of the 32 registers divides the row; 16 registers need tiles of several rows. conv_depthwise: a tile of pixels x rows for one vector of channels, the taps unrolled.
 #include <fmt/format.h>
 
 #include "schedules/conv_support.hpp"
@@ -24,10 +24,25 @@ bool is_depthwise(const Workload& w) {
   return groups(w) > 1 && weights[1] == Extent(1) && weights[0] == Extent(groups(w));
 }
 
+/// Schedules `out` in tiles where the extents allow them, pixel by pixel where they do not.
+template <class Loops>
+void tiled_where_it_fits(Stage out, const Tiling& across, const Tiling& down, const Loops& loops) {
+  std::vector<std::string> conditions;
+  for (const Tiling* t : {&across, &down})
+    if (t->condition) conditions.push_back(*t->condition);
+  if (!conditions.empty()) {
+    loops(out.specialize(fmt::format("{}", fmt::join(conditions, " && "))), across, down);
+    loops(out, Tiling{}, Tiling{});
+  } else {
+    loops(out, across, down);
+  }
+}
+
 // --- conv_direct ---
 
 struct DirectKnobs {
-  BOOST_HANA_DEFINE_STRUCT(DirectKnobs, (std::int64_t, vectors), (std::int64_t, pixels), (std::int64_t, tasks));
+  BOOST_HANA_DEFINE_STRUCT(DirectKnobs, (std::int64_t, vectors), (std::int64_t, pixels), (std::int64_t, rows),
+                           (std::int64_t, tasks));
 };
 
 bool direct_matches(const Workload& w, const Machine& m) {
@@ -40,13 +55,15 @@ std::vector<DirectKnobs> direct_candidates(const Workload& w, const Machine& m) 
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t co = extent_of(w, "co").value();
   const std::int64_t per_group = co / groups(w);
-  const std::int64_t width = typical(extent_of(w, "x"), w);
+  const std::int64_t width = typical(extent_of(w, "x"), w), height = typical(extent_of(w, "y"), w);
   std::vector<DirectKnobs> all;
   for (const std::int64_t vectors : {4, 3, 2, 1}) {
     if (vectors > 1 && (vectors - 1) * lanes >= co) continue;
     if (groups(w) > 1 && per_group % (vectors * lanes) != 0) continue;
-    for (std::int64_t pixels = std::min<std::int64_t>(width, 28); pixels >= 1; --pixels)
-      if (fits_registers(vectors, pixels, m)) all.push_back({vectors, pixels, task_count(w.composition().threads)});
+    for (std::int64_t rows = 1; rows <= std::min<std::int64_t>(height, 8); ++rows)
+      for (std::int64_t pixels = std::min<std::int64_t>(width, 28); pixels >= 1; --pixels)
+        if (fits_registers(vectors, pixels * rows, m))
+          all.push_back({vectors, pixels, rows, task_count(w.composition().threads)});
   }
   return all;
 }
@@ -54,12 +71,15 @@ std::vector<DirectKnobs> direct_candidates(const Workload& w, const Machine& m) 
 DirectKnobs direct_rule(const Workload& w, const Machine& m) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t co = extent_of(w, "co").value();
-  const std::int64_t width = typical(extent_of(w, "x"), w);
-  DirectKnobs best{1, 1, task_count(w.composition().threads)};
+  const std::int64_t width = typical(extent_of(w, "x"), w), height = typical(extent_of(w, "y"), w);
+  DirectKnobs best{1, 1, 1, task_count(w.composition().threads)};
   double best_score = -1;
   for (const DirectKnobs& k : direct_candidates(w, m)) {
-    const double useful = tile_efficiency(co, k.vectors * lanes) * tile_efficiency(width, k.pixels);
-    const double score = useful * register_tile_rate(k.vectors, k.pixels);
+    // Tiles of several rows need as many tests of symbolic extents: they are for sizes that are known.
+    if (k.rows > 1 && !(extent_of(w, "x").is_constant() && extent_of(w, "y").is_constant())) continue;
+    const double useful = tile_efficiency(co, k.vectors * lanes) * tile_efficiency(width, k.pixels) *
+                          tile_efficiency(height, k.rows);
+    const double score = useful * register_tile_rate(k.vectors, k.pixels * k.rows);
     if (score > best_score + 1e-9) {
       best_score = score;
       best = k;
@@ -79,7 +99,7 @@ Implementation direct_make(const Workload& w, const Machine& m, const DirectKnob
   const Extent co = extent_of(w, "co");
   const Extent width = extent_of(w, "x");
   const Extent height = extent_of(w, "y");
-  const Tiling tiling = tile_loop(width, k.pixels, w);
+  const Tiling across = tile_loop(width, k.pixels, w), down = tile_loop(height, k.rows, w);
   const Tail co_tail = co.value() % block == 0 ? Tail::RoundUp : Tail::GuardWithIf;
   // One row (pixels flattened by a 1x1 convolution): tasks are runs of tiles. Otherwise they are runs of rows.
   const bool flat = height == Extent(1);
@@ -87,28 +107,24 @@ Implementation direct_make(const Workload& w, const Machine& m, const DirectKnob
       1, k.tasks / std::max<std::int64_t>(1, (co.value() + block - 1) / block) + (k.tasks > 1 ? 1 : 0));
 
   Schedule& s = implementation.schedule;
-  const auto loops = [&](Stage out, std::int64_t pixels, Tail tail) {
-    out.split("co", "coo", "coi", block, co_tail).split("x", "xo", "xi", pixels, tail);
+  const auto loops = [&](Stage out, const Tiling& x, const Tiling& y) {
+    out.split("co", "coo", "coi", block, co_tail).split("x", "xo", "xi", x.tile, x.tail);
     if (flat) {
-      const std::int64_t tiles = chunk(typical(width, w), pixels);
+      const std::int64_t tiles = chunk(typical(width, w), x.tile);
       out.split("xo", "task_x", "xo", chunk(tiles, pieces), Tail::GuardWithIf);
       out.reorder("coi", "xi", "xo", "y", "task_x", "coo", "n").fuse("task_x", "coo", "task");
     } else {
-      out.split("y", "task_y", "y", chunk(typical(height, w), pieces), Tail::GuardWithIf);
-      out.reorder("coi", "xi", "xo", "y", "task_y", "coo", "n").fuse("task_y", "coo", "task");
+      out.split("y", "yo", "yi", y.tile, y.tail);
+      out.split("yo", "task_y", "yo", chunk(chunk(typical(height, w), y.tile), pieces), Tail::GuardWithIf);
+      out.reorder("coi", "xi", "yi", "xo", "yo", "task_y", "coo", "n").fuse("task_y", "coo", "task");
+      out.unroll("yi");
     }
     out.vectorize("coi", lanes).unroll("coi").unroll("xi").parallel("task");
   };
-  Stage out = s["out"];
-  if (tiling.condition) {
-    loops(out.specialize(*tiling.condition), tiling.tile, tiling.tail);
-    loops(s["out"], 1, Tail::RoundUp);
-  } else {
-    loops(out, tiling.tile, tiling.tail);
-  }
-  s["acc"].compute_at("out", "xo").bound_extent("co", block).vectorize("co", lanes).unroll("co").unroll("x");
+  tiled_where_it_fits(s["out"], across, down, loops);
+  s["acc"].compute_at("out", "xo").bound_extent("co", block).vectorize("co", lanes).unroll("co").unroll("x").unroll("y");
   Stage update = s["acc"].update(0);
-  update.reorder("co", "x", "ci", "kx", "ky").vectorize("co", lanes).unroll("co").unroll("x");
+  update.reorder("co", "x", "y", "ci", "kx", "ky").vectorize("co", lanes).unroll("co").unroll("x").unroll("y");
   const std::int64_t ci = w.input_type("w").shape[1].value();
   if (ci <= 4) update.unroll("ci");
   else if (ci % 2 == 0) update.unroll("ci", 2);
@@ -170,25 +186,16 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
   const Tail co_tail = co % lanes == 0 ? Tail::RoundUp : Tail::GuardWithIf;
 
   Schedule& s = implementation.schedule;
-  const auto loops = [&](Stage out, std::int64_t pixels, Tail x_tail, std::int64_t rows, Tail y_tail) {
-    const std::int64_t tiles = chunk(typical(extent_of(w, "y"), w), rows);
+  const auto loops = [&](Stage out, const Tiling& x, const Tiling& y) {
+    const std::int64_t tiles = chunk(typical(extent_of(w, "y"), w), y.tile);
     out.split("co", "coo", "coi", lanes, co_tail)
-        .split("x", "xo", "xi", pixels, x_tail)
-        .split("y", "yo", "yi", rows, y_tail);
+        .split("x", "xo", "xi", x.tile, x.tail)
+        .split("y", "yo", "yi", y.tile, y.tail);
     out.split("yo", "task_y", "yo", chunk(tiles, pieces), Tail::GuardWithIf);
     out.reorder("coi", "xi", "yi", "xo", "yo", "task_y", "coo", "n").fuse("task_y", "coo", "task");
     out.vectorize("coi").unroll("xi").unroll("yi").parallel("task");
   };
-  std::vector<std::string> conditions;
-  for (const Tiling* t : {&across, &down})
-    if (t->condition) conditions.push_back(*t->condition);
-  if (!conditions.empty()) {
-    loops(s["out"].specialize(fmt::format("{}", fmt::join(conditions, " && "))), across.tile, across.tail, down.tile,
-          down.tail);
-    loops(s["out"], 1, Tail::RoundUp, 1, Tail::RoundUp);
-  } else {
-    loops(s["out"], across.tile, across.tail, down.tile, down.tail);
-  }
+  tiled_where_it_fits(s["out"], across, down, loops);
   // The input has no channels beyond the last: where the vector does not divide them, loads are predicated.
   const bool whole = co % lanes == 0;
   const auto vectors = [&](Stage stage) {

@@ -4,6 +4,9 @@
 // with their accumulators in registers and weights transformed beforehand, and the products are transformed back, a
 // vector of output channels at a time. Wide images take few rows at once, so that what lies between the passes stays
 // in the second-level cache; small ones take all of their tiles, so that weights come from memory once.
+#include <algorithm>
+#include <limits>
+
 #include <fmt/format.h>
 
 #include "ops/winograd.hpp"
@@ -32,16 +35,6 @@ Problem problem(const Workload& w) {
           extent_of(w, "y").value()};
 }
 
-bool winograd_matches(const Workload& w, const Machine& m) {
-  if (w.composition().exact || !is_two_dimensional_conv(w)) return false;
-  const auto variants = w.anchor().op->variants(w.anchor().attributes, w.anchor_inputs());
-  if (std::ranges::find(variants, ops::winograd_name(4)) == variants.end()) return false;
-  if (!extent_of(w, "x").is_constant() || !extent_of(w, "y").is_constant()) return false;
-  for (std::size_t i = 0; i < w.inputs().size(); ++i)
-    if (w.inputs()[i].role == "w" && !w.composition().inputs[i].constant) return false;
-  return problem(w).ci % m.lanes(4) == 0;
-}
-
 std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine& m) {
   const Problem p = problem(w);
   const std::int64_t lanes = m.lanes(4);
@@ -52,8 +45,9 @@ std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine&
       const std::int64_t block = vectors * lanes;
       for (std::int64_t rows = 1; rows <= p.down(tile); ++rows) {
         if (p.down(tile) % rows != 0) continue;
-        for (std::int64_t blocks = 1; blocks <= chunk(p.co, block); blocks *= 2) {
-          const std::int64_t channels = std::min(blocks, chunk(p.co, block)) * block;
+        for (std::int64_t blocks = 1; blocks <= chunk(p.co, block); ++blocks) {
+          if (chunk(p.co, block) % blocks != 0) continue;
+          const std::int64_t channels = blocks * block;
           for (std::int64_t tiles = 14; tiles >= 1; --tiles)
             if (fits_registers(vectors, tiles, m) && tiles <= rows * p.across(tile))
               all.push_back({tile, vectors, tiles, rows, channels});
@@ -63,9 +57,85 @@ std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine&
   return all;
 }
 
+/// Cycles of one core, for choosing among forms: FMAs at the register tile's rate, a vector's transformations (counted
+/// from the matrices and measured at 150 and 60 cycles with their loads and stores), weights at what a core reads from
+/// beyond its second-level cache.
+constexpr double fmas_a_cycle = 2, weight_bytes_a_cycle = 8;
+
+double winograd_cycles(const Problem& p, const WinogradKnobs& k, const Machine& m) {
+  const auto lanes = static_cast<double>(m.lanes(4));
+  const auto tiles = static_cast<double>(p.across(k.tile) * p.down(k.tile));
+  const auto elements = static_cast<double>((k.tile + 2) * (k.tile + 2));
+  const auto weights = static_cast<double>(p.ci * p.co);
+  const double useful = tile_efficiency(p.co, k.vectors * m.lanes(4)) *
+                        tile_efficiency(k.rows * p.across(k.tile), k.tiles) * register_tile_rate(k.vectors, k.tiles);
+  const double products = elements * tiles * weights / lanes / fmas_a_cycle / useful;
+  const double transforms = tiles * static_cast<double>(p.ci + p.co) / lanes * (k.tile == 4 ? 150 : 60);
+  return products + transforms + elements * weights * 4 / weight_bytes_a_cycle;
+}
+
+double direct_cycles(const Problem& p, const Machine& m) {
+  const auto weights = static_cast<double>(9 * p.ci * p.co);
+  constexpr double usual_rate = 0.88;
+  return weights * static_cast<double>(p.width * p.height) / m.lanes(4) / fmas_a_cycle / usual_rate +
+         weights * 4 / weight_bytes_a_cycle;
+}
+
+/// The rows of tiles and the channels that are worked on at once. As many rows as leave the transformed input and the
+/// products a quarter of the last-level cache, since each block of rows reads all weights again.
+void block(WinogradKnobs& k, const Problem& p, const Workload& w, const Machine& m) {
+  const std::int64_t row_bytes = (k.tile + 2) * (k.tile + 2) * p.across(k.tile) * (p.ci + p.co) * 4;
+  const int threads = w.composition().threads;
+  k.rows = 1;
+  for (std::int64_t rows = 1; rows <= p.down(k.tile); ++rows)
+    if (p.down(k.tile) % rows == 0 && rows * row_bytes <= m.l3_bytes / 4) k.rows = rows;
+  // Threads take blocks of rows where there are enough for all, else channels.
+  if (threads > 1 && p.down(k.tile) / k.rows < 2 * threads) k.rows = p.down(k.tile);
+  const std::int64_t blocks = chunk(p.co, k.vectors * m.lanes(4));
+  const std::int64_t chunks = threads > 1 && k.rows == p.down(k.tile) ? task_count(threads) : 1;
+  std::int64_t most = 1;
+  for (std::int64_t each = 1; each <= chunk(blocks, chunks); ++each)
+    if (blocks % each == 0) most = each;
+  k.channels = most * k.vectors * m.lanes(4);
+}
+
 WinogradKnobs winograd_rule(const Workload& w, const Machine& m) {
-  const auto all = winograd_candidates(w, m);
-  return all.front();
+  const Problem p = problem(w);
+  WinogradKnobs best;
+  double least = std::numeric_limits<double>::infinity();
+  for (const std::int64_t tile : {4, 2})
+    for (const std::int64_t vectors : {2, 3, 4, 1})
+      for (std::int64_t tiles = 14; tiles >= 1; --tiles) {
+        WinogradKnobs k{tile, vectors, tiles, 1, 1};
+        block(k, p, w, m);
+        if (!fits_registers(vectors, tiles, m) || tiles > k.rows * p.across(tile)) continue;
+        if (const double cycles = winograd_cycles(p, k, m); cycles < least) {
+          least = cycles;
+          best = k;
+        }
+      }
+  return best;
+}
+
+bool winograd_matches(const Workload& w, const Machine& m) {
+  if (w.composition().exact || !is_two_dimensional_conv(w)) return false;
+  const auto variants = w.anchor().op->variants(w.anchor().attributes, w.anchor_inputs());
+  if (std::ranges::find(variants, ops::winograd_name(4)) == variants.end()) return false;
+  if (!extent_of(w, "x").is_constant() || !extent_of(w, "y").is_constant()) return false;
+  for (std::size_t i = 0; i < w.inputs().size(); ++i)
+    if (w.inputs()[i].role == "w" && !w.composition().inputs[i].constant) return false;
+  const Problem p = problem(w);
+  if (p.ci % m.lanes(4) != 0) return false;
+  return winograd_cycles(p, winograd_rule(w, m), m) < direct_cycles(p, m);
+}
+
+/// Storage whose planes, one an element of the transformed tiles, start an odd number of cache lines apart: a
+/// transformation reads or writes one line of each plane, and lines a power of two apart would evict one another.
+void spread_planes(Stage stage, const char* channel, std::int64_t channels, std::int64_t tiles) {
+  constexpr std::int64_t line = 16;  // floats
+  const std::int64_t lines = (channels + line - 1) / line;
+  stage.align_storage(channel, (lines % 2 == 0 ? lines + 1 : lines) * line);
+  if (tiles % 2 == 0) stage.align_storage("t", tiles + 1);
 }
 
 Implementation winograd_make(const Workload& w, const Machine& m, const WinogradKnobs& k) {
@@ -74,6 +144,13 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
   const std::int64_t edge = k.tile + 2;
   const Problem p = problem(w);
   const std::int64_t tiles = k.rows * p.across(k.tile);
+  // Weights are stored in whole blocks, and no further.
+  if (k.channels % block != 0 || chunk(p.co, block) % (k.channels / block) != 0 || p.down(k.tile) % k.rows != 0)
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("conv_winograd: channels={} and rows={} must divide the {} blocks of {} channels and the {} "
+                    "rows of tiles",
+                    k.channels, k.rows, chunk(p.co, block), block, p.down(k.tile)));
   const bool whole = k.rows == p.down(k.tile);
   const bool parallel = w.composition().threads > 1;
   const Tail co_tail = p.co % lanes == 0 ? Tail::RoundUp : Tail::GuardWithIf;
@@ -99,18 +176,28 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
   s["out_rows"].compute_at("out", "coo").vectorize("co", lanes).unroll("kb").unroll("i");
   Stage product = s["product"];
   product.compute_at("out", "chunk").bound_extent("co", k.channels).bound_extent("t", tiles);
-  product.split("co", "co", "coi", block).split("t", "t", "ti", k.tiles, tiles % k.tiles == 0 ? Tail::RoundUp : Tail::ShiftInwards);
+  product.split("co", "co", "coi", block)
+      .split("t", "t", "ti", k.tiles, tiles % k.tiles == 0 ? Tail::RoundUp : Tail::ShiftInwards);
   product.reorder("coi", "ti", "t", "co", "n", "kb", "ka").vectorize("coi", lanes).unroll("coi").unroll("ti");
+  spread_planes(product, "co", k.channels, tiles);
   s["acc"].compute_at("product", "t").bound_extent("co", block).vectorize("co", lanes).unroll("co").unroll("t");
   Stage update = s["acc"].update(0);
   update.reorder("co", "t", "ci").vectorize("co", lanes).unroll("co").unroll("t");
   if (p.ci % 2 == 0) update.unroll("ci", 2);
 
   Stage transformed = s["x_tile"];
-  if (whole && parallel) transformed.compute_root().parallel("t");
+  if (whole && parallel) transformed.compute_root();
   else transformed.compute_at("out", "rows");
   transformed.bound_extent("ci", p.ci).bound_extent("t", tiles).bound_extent("ka", edge).bound_extent("kb", edge);
-  transformed.split("ci", "ci", "cii", lanes).reorder("cii", "kb", "ka", "ci", "t", "n").vectorize("cii").unroll("kb").unroll("ka");
+  transformed.split("ci", "ci", "cii", lanes)
+      .reorder("cii", "kb", "ka", "ci", "t", "n")
+      .vectorize("cii")
+      .unroll("kb")
+      .unroll("ka");
+  if (whole && parallel)
+    transformed.split("t", "task", "t", chunk(tiles, task_count(w.composition().threads)), Tail::GuardWithIf)
+        .parallel("task");
+  spread_planes(transformed, "ci", p.ci, tiles);
   s["x_rows"].compute_at("x_tile", "ci").vectorize("ci", lanes).unroll("j").unroll("ka");
   schedule_padding(s, roles, m);
   return implementation;

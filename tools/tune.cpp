@@ -344,8 +344,8 @@ int run(const Options& given) {
     tuning.device = options.device;
     tuning.device_machine = machine_or_none(target, options);
   }
-  const Workload workload =
-      request ? operator_workload(*request, target, options.thread_count(), options.exact) : read_document(options, operators);
+  const Workload workload = request ? operator_workload(*request, target, options.thread_count(), options.exact)
+                                    : read_document(options, operators);
   tuning.workload = &workload;
   tuning.modules = options.modules;
   tuning.families = !options.no_families;
