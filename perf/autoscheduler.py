@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests/models"), str(ROOT / "perf/peers")]
 from autoscheduler_cases import CASES  # noqa: E402
 from client import Peer, require_peers  # noqa: E402
-from measuring import RESULTS, about, geometric_mean, spread, timing_lock, write_results  # noqa: E402
+from measuring import RESULTS, about, geometric_mean, keep_rows, spread, timing_lock, write_results  # noqa: E402
 from models import HEDDLE  # noqa: E402
 
 SCHEDULERS = pathlib.Path(HEDDLE).parent / "perf_schedulers"
@@ -221,12 +221,7 @@ def main():
     document = about("autoscheduler.py", sys.argv[1:], trials=sorted(arguments.trials), seeds=arguments.seeds, families=arguments.families, note=arguments.note,
                      onnxruntime="", rows=[])
     arguments.trials = document["trials"]
-    if arguments.go_on and arguments.output.with_suffix(".json").exists():
-        before = json.loads(arguments.output.with_suffix(".json").read_text())
-        for key in ("trials", "seeds", "families", "processor"):
-            if before[key] != document[key]:
-                parser.error(f"{arguments.output}.json was measured with {key} {before[key]}, not {document[key]}: another --output")
-        document["rows"] = before["rows"]
+    keep_rows(document, arguments, parser, ("trials", "seeds", "families", "processor"))
     known = {(r["case"], r["threads"]) for r in document["rows"]}
     for threads in arguments.threads:
         for case in CASES:

@@ -19,14 +19,13 @@ import numpy
 import onnx
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "peers"))
-from client import KERNEL_PEERS, OPERATORS, Peer, PeerError, require_peers  # noqa: E402
-from measuring import RESULTS, ROOT, SHAPES, about, best_peer, geometric_mean, markdown_table, read_shapes, spread, timing_lock, write_results  # noqa: E402
+from client import KERNEL_PEERS, OPERATORS, TOLERANCE, Peer, PeerError, load_peers, require_peers  # noqa: E402
+from measuring import RESULTS, ROOT, SHAPES, about, best_peer, geometric_mean, keep_rows, markdown_table, read_shapes, spread, timing_lock, write_results  # noqa: E402
 from onnx_models import kernel_models  # noqa: E402
 from plot import draw  # noqa: E402
 
 PROGRAM = ROOT / "build/release/bin/perf_heddle"
 LISTS = [SHAPES / f"{name}.txt" for name in ("resnet50", "mobilenet_v2", "mobilenet_v3", "efficientnet_b0", "bert", "vit", "gpt2", "llama", "deepbench")]
-TOLERANCE = 1e-2  # of a peer's result, relative to the largest: what is further off computes something else
 
 
 class Ours:
@@ -75,36 +74,6 @@ def subject_of(kernel, scratch):
     return {"models": paths, "inputs": str(scratch / "inputs.npz"), "kernel": list(kernel[:3])}
 
 
-def differs(path, reference):
-    """What is wrong with a peer's outputs, or nothing. Peers without a batch dimension leave it out."""
-    got = numpy.load(path)
-    for name, want in reference.items():
-        array = got[name] if name in got.files else numpy.zeros(0)
-        if array.size != want.size:
-            return f"its output {name} has {array.size} elements, not {want.size}"
-        difference = abs(array.reshape(-1).astype(float) - want.reshape(-1)).max() / max(abs(want).max(), 1e-30)
-        if not difference <= TOLERANCE:
-            return f"its output {name} differs by {difference:.2g} of the largest"
-    return ""
-
-
-def load_peers(peers, subject, scratch, timeout):
-    """Those that computed the same as the first, and why the others did not."""
-    ready, fails, reference = [], {}, None
-    for peer in peers:
-        outputs = scratch / f"{peer.name}.npz"
-        try:
-            peer.load({**subject, "outputs": str(outputs)}, timeout)
-            if reference is None:
-                reference = dict(numpy.load(outputs))
-            elif reason := differs(outputs, reference):
-                raise PeerError(reason)
-            ready.append(peer)
-        except PeerError as error:
-            fails[peer.name] = {"fails": str(error)}
-    return ready, fails
-
-
 def measure(kernel, threads, peers, arguments, scratch):
     row = {"kernel": str(kernel), "count": kernel.count, "threads": threads, "peers": {}}
     subject = subject_of(kernel, scratch)
@@ -116,7 +85,9 @@ def measure(kernel, threads, peers, arguments, scratch):
             if peer.cpus != ours.cpus:
                 peer.close()
                 peer.cpus = ours.cpus
-        ready, row["peers"] = load_peers(peers, subject, scratch, arguments.limit)
+        loaded, row["peers"], _ = load_peers(peers, subject, scratch, arguments.limit)
+        row["peers"].update({peer.name: {"fails": f"its output differs by {off:.2g} of the largest"} for peer, off in loaded.items() if not off <= TOLERANCE})
+        ready = [peer for peer, off in loaded.items() if off <= TOLERANCE]
         samples = {peer.name: [] for peer in ready}
         for _ in range(arguments.rounds):
             with timing_lock():
@@ -221,11 +192,7 @@ def main():
     arguments = parser.parse_args()
     require_peers()
     document = about("kernels.py", sys.argv[1:], rounds=arguments.rounds, peers={name: "" for name in arguments.peers}, rows=[])
-    if arguments.go_on and arguments.output.with_suffix(".json").exists():
-        before = json.loads(arguments.output.with_suffix(".json").read_text())
-        if before["processor"] != document["processor"]:
-            parser.error(f"{arguments.output}.json was measured on {before['processor']}: another --output")
-        document["rows"], document["peers"] = before["rows"], {**before["peers"], **document["peers"]}
+    keep_rows(document, arguments, parser)
     known = {(r["list"], r["kernel"], r["threads"]) for r in document["rows"]}
     for threads in arguments.threads:
         peers = [Peer(name, threads) for name in arguments.peers]

@@ -70,6 +70,20 @@ def about(program, words, **more):
     return {"command": " ".join([f"perf/{program}", *words]), "processor": processor(), "cores": os.cpu_count(), "date": time.strftime("%Y-%m-%d"), **more}
 
 
+def keep_rows(document, arguments, parser, same=("processor",)):
+    """--continue: the rows of the output are the document's, if they were measured in the same way."""
+    path = arguments.output.with_suffix(".json")
+    if not arguments.go_on or not path.exists():
+        return
+    before = json.loads(path.read_text())
+    for key in same:
+        if before[key] != document[key]:
+            parser.error(f"{path} was measured with {key} {before[key]}, not {document[key]}: another --output")
+    document["rows"] = before["rows"]
+    if "peers" in document:
+        document["peers"] = {**before["peers"], **document["peers"]}
+
+
 def geometric_mean(values):
     return math.exp(statistics.mean(math.log(v) for v in values))
 

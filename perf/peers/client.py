@@ -9,6 +9,8 @@ import sys
 import tempfile
 import time
 
+import numpy
+
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 from measuring import ROOT  # noqa: E402
 
@@ -17,6 +19,8 @@ WORKER = pathlib.Path(__file__).with_name("worker.py")
 GRAPH_PEERS = ["onnxruntime", "openvino", "ncnn"]      # they take ONNX models
 KERNEL_PEERS = [*GRAPH_PEERS, "onednn", "openblas"]    # and these, single operators:
 OPERATORS = {"onednn": ["conv", "matmul"], "openblas": ["matmul"]}
+
+TOLERANCE = 1e-2  # of a result, relative to the largest: what is further off computes something else
 
 
 class PeerError(RuntimeError):
@@ -108,3 +112,32 @@ class Peer:
             return f"no answer within {timeout:.0f} s"
         how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         return f"{how}: {said}" if said else how
+
+
+def off_by(path, wanted):
+    """The largest difference of outputs in an .npz from the wanted arrays, relative to the largest of these. Peers without a
+    batch dimension leave it out. Raises PeerError where outputs do not fit."""
+    got = numpy.load(path)
+    worst = 0.0
+    for name, want in wanted.items():
+        array = got[name] if name in got.files else numpy.zeros(0)
+        if array.size != want.size:
+            raise PeerError(f"its output {name} has {array.size} elements, not {want.size}")
+        difference = abs(array.reshape(-1).astype(float) - want.reshape(-1)).max() / max(abs(want).max(), 1e-30)
+        worst = max(worst, float(difference)) if difference == difference else float("inf")
+    return worst
+
+
+def load_peers(peers, subject, scratch, timeout):
+    """Those that loaded it, with how far off their outputs are from the first's, {name: {"fails": reason}} of the others, and
+    the first's outputs."""
+    ready, fails, wanted = {}, {}, None
+    for peer in peers:
+        outputs = scratch / f"{peer.name}.npz"
+        try:
+            peer.load({**subject, "outputs": str(outputs)}, timeout)
+            wanted = wanted or dict(numpy.load(outputs))
+            ready[peer] = off_by(outputs, wanted)
+        except PeerError as error:
+            fails[peer.name] = {"fails": str(error)}
+    return ready, fails, wanted

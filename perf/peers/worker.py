@@ -79,9 +79,17 @@ class Ncnn:
 
     def load(self, model, inputs):
         import onnx
-        graph = onnx.load(model, load_external_data=False).graph
-        names = [i.name for i in graph.input if i.name not in {c.name for c in graph.initializer}]
-        with tempfile.TemporaryDirectory(dir=pathlib.Path(model).parent) as scratch:
+        proto = onnx.load(model)
+        constants = {c.name for c in proto.graph.initializer}
+        ports = [i for i in proto.graph.input if i.name not in constants]
+        names = [i.name for i in ports]
+        with tempfile.TemporaryDirectory() as scratch:
+            if len(ports) < len(proto.graph.input):  # old models list constants as inputs, and pnnx believes them
+                del proto.graph.input[:]
+                proto.graph.input.extend(ports)
+                model = f"{scratch}/inputs.onnx"
+                onnx.save(proto, model)
+            del proto
             stem = self._convert(model, pathlib.Path(scratch), [inputs[n] for n in names])
             script = (stem.parent / f"{stem.name}_ncnn.py").read_text()
             net = self.module.Net()
