@@ -8,10 +8,7 @@ of trials are kept. Then one process times all of a case's schedules in turns, a
 What is measured is written after each case. Nothing else may run meanwhile.
 """
 import argparse
-import fcntl
 import json
-import math
-import os
 import pathlib
 import re
 import statistics
@@ -20,20 +17,19 @@ import sys
 import tempfile
 import time
 
-import numpy
 import onnx
-import onnxruntime
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/models"))
+sys.path[:0] = [str(ROOT / "tests/models"), str(ROOT / "perf/peers")]
 from autoscheduler_cases import CASES  # noqa: E402
+from client import Peer, require_peers  # noqa: E402
+from measuring import RESULTS, about, geometric_mean, keep_rows, spread, timing_lock, write_results  # noqa: E402
 from models import HEDDLE  # noqa: E402
 
 SCHEDULERS = pathlib.Path(HEDDLE).parent / "perf_schedulers"
 HALIDE = ["Mullapudi2016", "Adams2019", "Li2018", "Anderson2021"]
 PEER = "onnxruntime"
 TURNS = 10
-TIMING_LOCK = "/tmp/heddle-timing.lock"  # held by whoever times a kernel on this machine
 
 
 def output_of(program, *words):
@@ -42,43 +38,6 @@ def output_of(program, *words):
     if done.returncode != 0 and "invalid run" not in done.stderr:
         raise RuntimeError(f"{program} {' '.join(map(str, words))}: {done.stderr.strip()[-600:]}")
     return done.stdout
-
-
-class Peer:
-    """onnxruntime on a case's model, buffers placed beforehand."""
-
-    def __init__(self, model, threads):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        random = numpy.random.default_rng(0)
-        self.binding = session.io_binding()
-        for value in session.get_inputs():
-            array = random.standard_normal(value.shape).astype(numpy.float32)
-            self.binding.bind_ortvalue_input(value.name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
-        session.run_with_iobinding(self._with_outputs(session))
-        self.session = session
-        self.samples = []
-
-    def _with_outputs(self, session):
-        names = [o.name for o in session.get_outputs()]
-        values = session.run(names, {i.name: numpy.zeros(i.shape, numpy.float32) for i in session.get_inputs()})
-        for name, value in zip(names, values):
-            self.binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(value))
-        return self.binding
-
-    def turn(self, seconds):
-        run = self.session.run_with_iobinding
-        run(self.binding)
-        end = time.perf_counter() + seconds
-        while True:
-            start = time.perf_counter()
-            run(self.binding)
-            now = time.perf_counter()
-            self.samples.append(now - start)
-            if now >= end:
-                break
-        time.sleep(0.02)  # its threads spin for a while
 
 
 def what(case, threads, scratch):
@@ -112,12 +71,11 @@ def search(case, tune, threads, seed, arguments, scratch):
     return found, seconds, failures
 
 
-def compare(case, subject, found, threads, arguments, peer_model):
+def compare(subject, found, threads, arguments, peer_model, scratch):
     words = [str(SCHEDULERS), *map(str, subject), "--threads", str(threads), "--seconds", str(arguments.seconds), "--limit", str(arguments.limit),
              "--turns-on-request", "--autoschedulers", *(arguments.halide or [""])]
     if found:
         words += ["--schedules", *(f"{name}={file}" for name, file in found.items())]
-    mask = os.sched_getaffinity(0)
     with tempfile.TemporaryFile("w+") as log, subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         def answer():
             line = process.stdout.readline()
@@ -126,26 +84,26 @@ def compare(case, subject, found, threads, arguments, peer_model):
                 raise RuntimeError(f"{' '.join(words)}: {log.read().strip()[-600:]}")
             return json.loads(line)
 
-        cpus = answer()["cpus"]
-        peer = None
+        peer = Peer(PEER, threads, answer()["cpus"])
+        samples = []
         try:
-            os.sched_setaffinity(0, cpus)
             if peer_model is not None:
-                peer = Peer(peer_model.SerializeToString(), threads)
+                onnx.save(peer_model, scratch / "peer.onnx")
+                peer.load({"models": [str(scratch / "peer.onnx")]})
             for _ in range(TURNS):
                 process.stdin.write("\n")
                 process.stdin.flush()
                 answer()
-                if peer:
-                    with open(TIMING_LOCK) as lock:
-                        fcntl.flock(lock, fcntl.LOCK_EX)
-                        peer.turn(arguments.seconds / TURNS)
+                if peer_model is not None:
+                    with timing_lock():
+                        samples += peer.turn(arguments.seconds / TURNS)
         finally:
-            os.sched_setaffinity(0, mask)
+            peer.close()
         process.stdin.close()
         report = answer()
-    if peer:
-        report["contenders"].append({"name": PEER, "status": "ok", "median_ms": statistics.median(peer.samples) * 1e3, "samples": len(peer.samples)})
+    if samples:
+        report["onnxruntime"] = peer.version
+        report["contenders"].append({"name": PEER, "status": "ok", **spread(samples)})
     return report
 
 
@@ -163,8 +121,8 @@ def measure(case, threads, arguments, scratch):
         row["failures"] += failures
         for trials, value in seconds.items():
             row["search_s"].setdefault(str(trials), []).append(value)
-    report = compare(case, subject, found, threads, arguments, case.model() if case.model else None)
-    row.update({key: report[key] for key in ("peak_gflops", "flops", "machine", "target")})
+    report = compare(subject, found, threads, arguments, case.model() if case.model else None, scratch)
+    row.update({key: report[key] for key in ("peak_gflops", "flops", "machine", "target", "onnxruntime") if key in report})
     row["ms"] = {c["name"]: c["median_ms"] for c in report["contenders"] if c["status"] == "ok"}
     row["without_result"] = {c["name"]: f"{c['status']}: {c['message']}" for c in report["contenders"] if c["status"] != "ok"}
     for name in row["without_result"]:
@@ -176,10 +134,6 @@ def measure(case, threads, arguments, scratch):
         if len(times) == arguments.seeds:
             row["ms"][f"{trials} trials"] = statistics.median(times)
     return row
-
-
-def geometric_mean(values):
-    return math.exp(statistics.mean(math.log(v) for v in values))
 
 
 def best_known(row):
@@ -210,13 +164,13 @@ def against(rows, found, others):
     return lines
 
 
-def table(about):
-    rows, trials = about["rows"], about["trials"]
+def table(document):
+    rows, trials = document["rows"], document["trials"]
     columns = [*(f"{t} trials" for t in trials), "hand", PEER, *HALIDE[:3]]
-    lines = [f"# Schedules found by search, {about['processor']}", "", f"`{about['command']}`, {about['date']}, {about['cores']} cores, "
-             f"{rows[0]['machine'] if rows else ''}, onnxruntime {onnxruntime.__version__}, Halide 21." + (f" {about['note']}" if about["note"] else ""), "",
-             f"Columns are % of the best known: the fastest of all that was timed for the case, in turns in one run. Found: the median of {about['seeds']} "
-             f"seed{'s' if about['seeds'] > 1 else ''}, " + ("hand-written families included." if about["families"] else "without the hand-written families (`--no-families`)."),
+    lines = [f"# Schedules found by search, {document['processor']}", "", f"`{document['command']}`, {document['date']}, {document['cores']} cores, "
+             f"{rows[0]['machine'] if rows else ''}, onnxruntime {document['onnxruntime']}, Halide 21." + (f" {document['note']}" if document["note"] else ""), "",
+             f"Columns are % of the best known: the fastest of all that was timed for the case, in turns in one run. Found: the median of {document['seeds']} "
+             f"seed{'s' if document['seeds'] > 1 else ''}, " + ("hand-written families included." if document["families"] else "without the hand-written families (`--no-families`)."),
              "Constants are packed outside of the timing for found and hand schedules; Halide's autoschedulers get the bare algorithm, in the same layout.",
              "onnxruntime runs the case as a model of its own, rearranging of its inputs and outputs included. Seconds are of one whole search of that",
              "many trials.", ""]
@@ -246,13 +200,7 @@ def table(about):
         if reasons:
             lines += ["Without a result:", "", *reasons, ""]
     lines += ["Anderson2021, the fourth of Halide's autoschedulers, schedules for GPUs alone."]
-    return "\n".join(lines)
-
-
-def write(about, output):
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
-    output.with_suffix(".md").write_text(table(about) + "\n")
+    return lines
 
 
 def main():
@@ -267,19 +215,14 @@ def main():
     parser.add_argument("--families", action="store_true", help="the search knows the hand-written families too")
     parser.add_argument("--continue", dest="go_on", action="store_true", help="keep the output's rows; measure the cases that are missing")
     parser.add_argument("--note", default="", help="a sentence about the run for the table: what else the machine did")
-    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "perf/results/autoscheduler")
+    parser.add_argument("--output", type=pathlib.Path, default=RESULTS / "autoscheduler")
     arguments = parser.parse_args()
-    processor = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
-    about = {"command": " ".join(["perf/autoscheduler.py", *sys.argv[1:]]), "processor": processor, "cores": os.cpu_count(), "date": time.strftime("%Y-%m-%d"),
-             "trials": sorted(arguments.trials), "seeds": arguments.seeds, "families": arguments.families, "note": arguments.note, "rows": []}
-    arguments.trials = about["trials"]
-    if arguments.go_on and arguments.output.with_suffix(".json").exists():
-        before = json.loads(arguments.output.with_suffix(".json").read_text())
-        for key in ("trials", "seeds", "families", "processor"):
-            if before[key] != about[key]:
-                parser.error(f"{arguments.output}.json was measured with {key} {before[key]}, not {about[key]}: another --output")
-        about["rows"] = before["rows"]
-    known = {(r["case"], r["threads"]) for r in about["rows"]}
+    require_peers()
+    document = about("autoscheduler.py", sys.argv[1:], trials=sorted(arguments.trials), seeds=arguments.seeds, families=arguments.families, note=arguments.note,
+                     onnxruntime="", rows=[])
+    arguments.trials = document["trials"]
+    keep_rows(document, arguments, parser, ("trials", "seeds", "families", "processor"))
+    known = {(r["case"], r["threads"]) for r in document["rows"]}
     for threads in arguments.threads:
         for case in CASES:
             if not re.search(arguments.cases, f"{case.family}: {case.name}") or (case.name, threads) in known:
@@ -291,12 +234,13 @@ def main():
                 except RuntimeError as error:
                     print(f"{case.name}, {threads} threads: {error}", file=sys.stderr, flush=True)
                     continue
-            about["rows"].append(row)
-            write(about, arguments.output)  # what is measured so far survives the end of this process
+            document["rows"].append(row)
+            document["onnxruntime"] = row.pop("onnxruntime", document["onnxruntime"])
+            write_results(arguments.output, document, table(document))  # what is measured so far survives the end of this process
             name, best = best_known(row)
             shares = ", ".join(f"{c} {100 * best / row['ms'][c]:.0f} %" for c in (*(f"{t} trials" for t in arguments.trials), "hand", PEER, *HALIDE) if c in row["ms"])
             print(f"{case.name}, {threads} threads: best {best:.3f} ms by {name}; {shares} ({time.perf_counter() - start:.0f} s)", flush=True)
-    print(table(about))
+    print("\n".join(table(document)))
 
 
 if __name__ == "__main__":

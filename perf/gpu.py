@@ -14,7 +14,6 @@ import json
 import lzma
 import os
 import pathlib
-import platform
 import re
 import shutil
 import statistics
@@ -24,32 +23,14 @@ import tarfile
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from measuring import RESULTS, ROOT, SHAPES, processor, read_shapes, write_results
+
 APIS = ["opencl", "vulkan"]
 LOADERS = ["ocl-icd-libopencl1", "libvulkan1", "libegl1", "libglvnd0", "libopengl0", "libgl1", "libglx0", "libgles2", "libx11-6",
            "libxext6", "libxcb1", "libxau6", "libxdmcp6", "libbsd0", "libmd0"]
 # Present wherever the program can start at all.
 BASE_LIBRARIES = re.compile(r"^(linux-vdso|ld-linux|libc\.|libm\.|libdl\.|librt\.|libpthread\.|libstdc|libgcc_s|libcrypto|libHalide)")
 MODELS = ["resnet50", "mobilenet_v2", "efficientnet_b0", "bert_base_s128", "gpt2_s64"]
-
-# (operator, --shape, how often it occurs): the layers that decide, one line each.
-KERNELS = [
-    ("matmul", "m=1024,n=1024,k=1024", 1), ("matmul", "m=2048,n=2048,k=2048", 1), ("matmul", "m=4096,n=4096,k=4096", 1),
-    ("matmul", "m=128,n=768,k=768", 48), ("matmul", "m=128,n=3072,k=768", 12), ("matmul", "m=128,n=768,k=3072", 12),
-    ("matmul", "m=64,n=2304,k=768", 12), ("matmul", "m=64,n=50257,k=768", 1),
-    ("matmul", "b=12,m=128,n=128,k=64", 12), ("matmul", "b=12,m=128,n=64,k=128", 12),
-    ("conv", "ci=3,h=224,co=64,k=7,s=2,p=3", 1), ("conv", "ci=64,h=56,co=64,k=1", 1), ("conv", "ci=64,h=56,co=256,k=1", 4),
-    ("conv", "ci=256,h=56,co=64,k=1", 2), ("conv", "ci=64,h=56,co=64,k=3,p=1", 3), ("conv", "ci=128,h=28,co=128,k=3,p=1", 3),
-    ("conv", "ci=512,h=28,co=128,k=1", 3), ("conv", "ci=128,h=28,co=512,k=1", 4), ("conv", "ci=256,h=14,co=256,k=3,p=1", 5),
-    ("conv", "ci=1024,h=14,co=256,k=1", 5), ("conv", "ci=256,h=14,co=1024,k=1", 6), ("conv", "ci=512,h=7,co=512,k=3,p=1", 2),
-    ("conv", "ci=2048,h=7,co=512,k=1", 2), ("conv", "ci=512,h=7,co=2048,k=1", 3),
-    ("conv", "ci=32,h=112,co=32,k=3,p=1,groups=32", 1), ("conv", "ci=144,h=56,co=144,k=3,s=2,p=1,groups=144", 1),
-    ("conv", "ci=192,h=28,co=192,k=3,p=1,groups=192", 2), ("conv", "ci=384,h=14,co=384,k=3,p=1,groups=384", 4),
-    ("conv", "ci=960,h=7,co=960,k=3,p=1,groups=960", 2),
-    ("relu", "x=f32[64,1024,1024]", 1), ("softmax", "x=f32[12,128,128]", 12), ("layer_norm", "x=f32[1,128,768],scale=f32[768]", 25),
-    ("max_pool", "x=f32[1,64,112,112]", 1), ("transpose", "x=f32[4096,4096]", 1),
-]
-ATTRIBUTES = {"max_pool": "kernel_shape=[3,3],strides=[2,2],pads=[1,1,1,1]", "transpose": "perm=[1,0]"}
 
 
 def say(text):
@@ -163,17 +144,17 @@ def fill_models(kit, names):
 
 def measure_kernels(kit, api, device, chosen, seconds):
     rows = []
-    for op, shape, count in chosen:
-        words = ["bench", op, "--shape", shape, "--target", api, "--seconds", str(seconds)]
-        if op in ATTRIBUTES:
-            words += ["--attribute", ATTRIBUTES[op]]
+    for kernel in chosen:
+        words = ["bench", kernel.op, "--shape", kernel.shape, "--target", api, "--seconds", str(seconds)]
+        if kernel.attributes:
+            words += ["--attribute", kernel.attributes]
         if device:
             words += ["--device", device]
         row = kit.json(*words, timeout=60)
-        row.update({"op": op, "shape": shape, "count": count, "api": api})
+        row.update({"op": kernel.op, "shape": kernel.shape, "count": kernel.count, "api": api})
         rows.append(row)
         result = row["error"].splitlines()[0][:90] if "error" in row else f"{row['median_ms'] * 1e3:9.1f} us {row['gflops']:9.0f} GF/s {row['bandwidth_gbs']:7.0f} GB/s"
-        say(f"{api} {op} {shape}: {result}")
+        say(f"{api} {kernel.op} {kernel.shape}: {result}")
     return rows
 
 
@@ -343,7 +324,7 @@ def table(report):
         lines.append("")
     if report["peers"]:
         lines += ["```", json.dumps(report["peers"], indent=1), "```", ""]
-    return "\n".join(lines)
+    return lines
 
 
 def run(arguments):
@@ -351,10 +332,10 @@ def run(arguments):
         kit = Kit(arguments.kit.resolve(), pathlib.Path(scratch))
         listed = kit.json("targets")
         say(json.dumps(listed.get("devices", listed), indent=1))
-        report = {"command": " ".join(sys.argv[1:]), "date": time.strftime("%Y-%m-%d"), "processor": platform.processor() or platform.machine(),
+        report = {"command": " ".join(sys.argv[1:]), "date": time.strftime("%Y-%m-%d"), "processor": processor(),
                   "devices": [d for d in listed.get("devices", []) if d.get("kind") != "cpu"] or listed.get("devices", []),
                   "kernels": [], "models": [], "peers": {}, "launches": []}
-        kernels = [k for k in KERNELS if re.search(arguments.kernels, f"{k[0]} {k[1]}")] if arguments.kernels else []
+        kernels = [k for k in read_shapes(SHAPES / "gpu.txt") if re.search(arguments.kernels, str(k))] if arguments.kernels else []
         filled = fill_models(kit, arguments.models)
         report["launches"] = measure_launches(kit)
         for api in arguments.apis:
@@ -363,11 +344,9 @@ def run(arguments):
         if arguments.peers:
             report["peers"] = measure_peers()
         name = re.sub(r"[^a-z0-9]+", "-", report["devices"][0]["name"].lower()).strip("-") if report["devices"] else "none"
-        output = arguments.output or ROOT / f"perf/results/gpu-{name}"
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
-        output.with_suffix(".md").write_text(table(report) + "\n")
-        say(table(report))
+        lines = table(report)
+        write_results(arguments.output or RESULTS / f"gpu-{name}", report, lines)
+        say("\n".join(lines))
 
 
 def main():

@@ -1,12 +1,16 @@
-"""Whole models beside onnxruntime, in turns within one run. Writes a table and the samples to perf/results.
+"""Whole models beside onnxruntime, OpenVINO and ncnn, in turns within one run: a table, a plot and all figures in perf/results.
 
-usage: models.py [--models resnet50 ...] [--threads 1 2] [--rounds 5] [--output perf/results/models]
+usage: models.py [--models resnet50 ...] [--threads 1 2] [--rounds 5] [--seconds 1] [--peers onnxruntime ...] [--continue]
+                 [--output perf/results/models]
+
+A round times ours, in a process of its own, and then each peer; what is told is the median over rounds of a round's median,
+p10 and p90. Results are compared with onnxruntime's. A model's limit is the larger of its arithmetic at the FMA peak, 3x3
+convolutions of stride 1 counted at 2.8 times the peak, and its weights at the speed at which memory is read.
 """
 import argparse
 import json
 import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
@@ -14,84 +18,198 @@ import tempfile
 import time
 
 import numpy
-import onnx
-import onnxruntime
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/models"))
-from models import HEDDLE, MODELS, random_inputs  # noqa: E402
+sys.path[:0] = [str(ROOT / "tests/models"), str(ROOT / "perf/peers")]
+from models import HEDDLE, MODELS, graph_inputs, random_inputs, reference  # noqa: E402
+from client import GRAPH_PEERS, TOLERANCE, Peer, PeerError, load_peers, off_by, require_peers  # noqa: E402
+from measuring import RESULTS, about, best_peer, geometric_mean, keep_rows, markdown_table, spread, timing_lock, write_results  # noqa: E402
+from model_limits import count  # noqa: E402
+from plot import draw  # noqa: E402
+
+EXTENTS = {"ocr_det": {"x": (1, 3, 640, 640)}}  # where tests run a smaller input than people do
 
 
-def time_onnxruntime(session, inputs, seconds):
-    session.run(None, inputs)
-    samples, end = [], time.perf_counter() + seconds
-    while time.perf_counter() < end or len(samples) < 10:
-        start = time.perf_counter()
-        session.run(None, inputs)
-        samples.append(time.perf_counter() - start)
-    return samples
+def heddle(*words, cpus=None):
+    pin = (lambda: os.sched_setaffinity(0, cpus)) if cpus else None
+    done = subprocess.run([HEDDLE, *map(str, words)], capture_output=True, text=True, preexec_fn=pin)
+    # A share of the peak above 1 is possible with Winograd.
+    if done.returncode != 0 and "invalid run" not in done.stderr:
+        raise RuntimeError(f"heddle {' '.join(map(str, words))}: {done.stderr.strip()[-400:]}")
+    return done.stdout
 
 
-def processor():
-    for line in open("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
+def fixed_dims(model, inputs):
+    """--dim words that give symbolic extents the inputs'."""
+    words = []
+    for value in graph_inputs(model):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value"):
+                words += ["--dim", f"{value.name}:{axis}={inputs[value.name].shape[axis]}"]
+    return words
 
 
-def measure(name, threads, rounds, seconds, scratch):
+def prepare(name, scratch):
+    """The model's work, and what ours and peers are told of it."""
     entry = MODELS[name]
-    model = onnx.load(entry.path)
+    if name in EXTENTS:
+        entry.shapes = {key: [extents] for key, extents in EXTENTS[name].items()}
+    model = entry.load()
     inputs = random_inputs(entry, model)
     numpy.savez(scratch / "inputs.npz", **inputs)
+    measured = lambda: {key: list(array.shape) for key, array in reference(model, inputs, True).items()}  # noqa: E731
+    work = count(model, {key: list(array.shape) for key, array in inputs.items()}, measured)
+    outputs = [o.name for o in model.graph.output]
+    return {"path": str(entry.path), "dims": fixed_dims(model, inputs), "work": work, "outputs": outputs,
+            "subject": {"models": [str(entry.path)], "inputs": str(scratch / "inputs.npz")}}
+
+
+def off_by_ours(package, told, scratch, wanted):
+    """The largest difference of ours, relative to the largest of what onnxruntime gives."""
+    folder = scratch / "outputs"
+    heddle("run", package, "--input", scratch / "inputs.npz", "--output", folder)
+    arrays = [numpy.load(folder / f"{output.replace('/', '_')}.npy") for output in told["outputs"]]
+    numpy.savez(scratch / "heddle.npz", *arrays)
+    return off_by(scratch / "heddle.npz", wanted)
+
+
+def over_rounds(rounds):
+    return {key: statistics.median(r[key] for r in rounds) for key in ("median_ms", "p10_ms", "p90_ms")}
+
+
+def measure(name, told, threads, peers, arguments, scratch):
+    row = {"model": name, "threads": threads}
     package = scratch / f"{name}-{threads}"
-    dims = [word for dim in entry.dims for word in ("--dim", dim)]
     start = time.perf_counter()
-    subprocess.run([HEDDLE, "compile", entry.path, "-o", package, "--threads", str(threads), *dims], check=True, capture_output=True)
-    compiled = time.perf_counter() - start
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(entry.path), options, providers=["CPUExecutionProvider"])
-    ours, theirs, shares = [], [], []
-    for _ in range(rounds):
-        theirs.append(statistics.median(time_onnxruntime(session, inputs, seconds)))
-        done = subprocess.run([HEDDLE, "bench", package, "--input", scratch / "inputs.npz", "--threads", str(threads), "--seconds", str(seconds), "--json"],
-                              capture_output=True, text=True)
-        report = json.loads(done.stdout)
-        ours.append(report["median_ms"] / 1e3)
-        shares.append(report["share_of_peak"])
-    return {"model": name, "threads": threads, "heddle_ms": statistics.median(ours) * 1e3, "onnxruntime_ms": statistics.median(theirs) * 1e3,
-            "ratio": statistics.median(theirs) / statistics.median(ours), "share_of_peak": statistics.median(shares), "compile_s": compiled,
-            "heddle_rounds_ms": [t * 1e3 for t in ours], "onnxruntime_rounds_ms": [t * 1e3 for t in theirs]}
+    heddle("compile", told["path"], "-o", package, "--threads", threads, *told["dims"])
+    row["compile_s"] = time.perf_counter() - start
+    loaded, fails, wanted = load_peers(peers, told["subject"], scratch, arguments.limit)
+    ready = list(loaded)
+    if wanted is not None:
+        row["off_by"] = off_by_ours(package, told, scratch, wanted)
+    reports, rounds = [], {peer.name: [] for peer in ready}
+    for _ in range(arguments.rounds):
+        with timing_lock():
+            words = ["bench", package, "--input", scratch / "inputs.npz", "--threads", threads, "--seconds", arguments.seconds, "--json"]
+            reports.append(json.loads(heddle(*words, cpus=peers[0].cpus if peers else None)))
+            for peer in list(ready):
+                try:
+                    rounds[peer.name].append(spread(peer.turn(arguments.seconds)))
+                except PeerError as error:
+                    ready.remove(peer)
+                    fails[peer.name] = {"fails": str(error)}
+    row.update(over_rounds(reports))
+    row["peers"] = {**fails, **{peer.name: {**over_rounds(rounds[peer.name]), "off_by": loaded[peer],
+                                                     "rounds_ms": [r["median_ms"] for r in rounds[peer.name]]} for peer in ready}}
+    row["rounds_ms"] = [r["median_ms"] for r in reports]
+    # Measured before and after each of ours.
+    peak, read = (max(r[key] for r in reports) for key in ("peak_gflops", "peak_read_gbs"))
+    work = told["work"]
+    row.update({"flops": work.flops, "winograd_flops": work.winograd_flops, "weight_bytes": work.weight_bytes, "peak_gflops": peak, "read_gbs": read,
+                "limit_ms": work.limit_seconds(peak, read) * 1e3})
+    row["share_of_limit"] = row["limit_ms"] / row["median_ms"]
+    if best := best_peer(row["peers"]):
+        row["best_peer"], row["ratio"] = best[0], best[1] / row["median_ms"]
+    return row
+
+
+def cell(entry):
+    """A star where a peer computes something else: its time still counts, since little of a model explains such a difference."""
+    if "median_ms" not in entry:
+        return "fails" if entry else "-"
+    return f"{entry['median_ms']:.2f}" + ("" if entry["off_by"] <= TOLERANCE else "*")
+
+
+def summary(rows):
+    shares, ratios = [r["share_of_limit"] for r in rows], [r["ratio"] for r in rows if "ratio" in r]
+    lines = [f"- share of the limit: {100 * geometric_mean(shares):.0f} % in the geometric mean of {len(shares)} models, {100 * min(shares):.0f} % at worst"]
+    if ratios:
+        lines.append(f"- best peer's time over ours: {geometric_mean(ratios):.2f} in the geometric mean, {min(ratios):.2f} at worst")
+    return lines
+
+
+def table(document):
+    peers = document["peers"]
+    lines = ["# Models beside peers", "", f"{document['date']}, {document['processor']}, {document['cores']} cores; `{document['command']}`.",
+             "Peers: " + ", ".join(f"{name} {version}" for name, version in peers.items()) + "; all in f32.", "",
+             f"Medians over {document['rounds']} interleaved rounds, ms (p10 and p90 are in the JSON). Limit: the larger of arithmetic at the FMA peak, 3x3 convolutions of",
+             "stride 1 at 2.8 times the peak, and weights at the speed at which memory is read. Off by: the largest difference from onnxruntime's output,", "relative to the largest output.", ""]
+    for threads in sorted({r["threads"] for r in document["rows"]}):
+        mine = [r for r in document["rows"] if r["threads"] == threads]
+        done = [r for r in mine if "failed" not in r]
+        lines += [f"## {threads} thread{'s' if threads > 1 else ''}", ""]
+        if done:
+            lines += [f"FMA peak {statistics.median(r['peak_gflops'] for r in done):.1f} GFLOP/s, reading {statistics.median(r['read_gbs'] for r in done):.1f} GB/s.", ""]
+        header = ["model", "GFLOP", "3x3 part", "weights, MB", "limit", "heddle", "% of limit", *peers, "best peer / heddle", "off by", "compile, s"]
+        body = [[r["model"], f"{r['flops'] * 1e-9:.2f}", f"{r['winograd_flops'] * 1e-9:.2f}", f"{r['weight_bytes'] * 1e-6:.1f}", f"{r['limit_ms']:.2f}",
+                 f"{r['median_ms']:.2f}", f"{100 * r['share_of_limit']:.0f}", *[cell(r["peers"].get(p, {})) for p in peers],
+                 f"{r['ratio']:.2f}" if "ratio" in r else "-", f"{r['off_by']:.1e}" if "off_by" in r else "-", f"{r['compile_s']:.1f}"] for r in done]
+        body += [[r["model"], *[""] * 4, "fails", *[""] * (len(header) - 6)] for r in mine if "failed" in r]
+        lines += [*markdown_table(header, body), "", *(summary(done) if done else []), ""]
+    reasons = [f"- {r['model']}, {r['threads']} threads: {r['failed']}" for r in document["rows"] if "failed" in r]
+    reasons += list(dict.fromkeys(f"- {r['model']}, {peer}: {entry['fails'][:200]}" for r in document["rows"] for peer, entry in r.get("peers", {}).items() if "fails" in entry))
+    starred = list(dict.fromkeys(f"- {r['model']}, {peer}: off by {entry['off_by']:.2g} of the largest" for r in document["rows"]
+                                 for peer, entry in r.get("peers", {}).items() if not entry.get("off_by", 0) <= TOLERANCE))
+    if starred:
+        lines += ["With another result than onnxruntime's (*):", "", *starred, ""]
+    if reasons:
+        lines += ["Without a result:", "", *reasons, ""]
+    return lines
+
+
+def bars(document):
+    groups = {}
+    for r in document["rows"]:
+        if "failed" not in r:
+            best = r["share_of_limit"] / r["ratio"] if "ratio" in r else None
+            groups.setdefault(f"{r['threads']} thread{'s' if r['threads'] > 1 else ''}", []).append(
+                {"name": r["model"], "ours": r["share_of_limit"], "best": best, "peer": r.get("best_peer", "")})
+    return {"title": f"Models on {document['processor']}, {document['date']}", "label": "% of the limit", "groups": groups}
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--models", nargs="+", default=["resnet50", "mobilenet_v2", "bert_base_s128"], choices=list(MODELS))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "perf/results/models")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of a turn of each")
+    parser.add_argument("--limit", type=float, default=300, help="seconds in which a peer loads a model")
+    parser.add_argument("--peers", nargs="*", default=GRAPH_PEERS, choices=GRAPH_PEERS)
+    parser.add_argument("--continue", dest="go_on", action="store_true", help="keep the output's rows; measure those that are missing")
+    parser.add_argument("--output", type=pathlib.Path, default=RESULTS / "models")
     arguments = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as scratch:
+    if arguments.peers:
+        require_peers()
+    document = about("models.py", sys.argv[1:], rounds=arguments.rounds, peers={name: "" for name in arguments.peers}, rows=[])
+    keep_rows(document, arguments, parser)
+    known = {(r["model"], r["threads"]) for r in document["rows"]}
+    groups = {threads: [Peer(name, threads, sorted(os.sched_getaffinity(0))[-threads:]) for name in arguments.peers] for threads in arguments.threads}
+    try:
         for name in arguments.models:
-            for threads in arguments.threads:
-                rows.append(measure(name, threads, arguments.rounds, arguments.seconds, pathlib.Path(scratch)))
-                r = rows[-1]
-                print(f"{name:20} {threads} threads  heddle {r['heddle_ms']:8.2f} ms  onnxruntime {r['onnxruntime_ms']:8.2f} ms  "
-                      f"{r['ratio']:.2f}x  {100 * r['share_of_peak']:.0f} % of peak", flush=True)
-    command = "perf/models.py " + " ".join(sys.argv[1:])
-    about = {"command": command.strip(), "processor": processor(), "cores": os.cpu_count(), "onnxruntime": onnxruntime.__version__,
-             "date": time.strftime("%Y-%m-%d"), "rows": rows}
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
-    table = [f"# Models beside onnxruntime {onnxruntime.__version__}", "",
-             f"{about['date']}, {about['processor']}, {about['cores']} cores; `{about['command']}`; medians of {arguments.rounds} interleaved rounds.", "",
-             "| model | threads | heddle, ms | onnxruntime, ms | onnxruntime / heddle | share of FMA peak |", "|---|---|---|---|---|---|"]
-    table += [f"| {r['model']} | {r['threads']} | {r['heddle_ms']:.2f} | {r['onnxruntime_ms']:.2f} | {r['ratio']:.2f} | {100 * r['share_of_peak']:.0f} % |" for r in rows]
-    arguments.output.with_suffix(".md").write_text("\n".join(table) + "\n")
+            with tempfile.TemporaryDirectory() as folder:
+                scratch, told = pathlib.Path(folder), None
+                for threads, peers in groups.items():
+                    if (name, threads) in known:
+                        continue
+                    try:
+                        told = told or prepare(name, scratch)
+                        row = measure(name, told, threads, peers, arguments, scratch)
+                        print(f"{name}, {threads} threads: {row['median_ms']:.2f} ms, {100 * row['share_of_limit']:.0f} % of the limit"
+                              + (f", {row['ratio']:.2f} times as fast as {row['best_peer']}" if "ratio" in row else ""), flush=True)
+                    except (RuntimeError, ValueError) as error:
+                        row = {"model": name, "threads": threads, "failed": " ".join(str(error).split())}
+                        print(f"{name}, {threads} threads: {error}", file=sys.stderr, flush=True)
+                    document["rows"].append(row)
+                    document["peers"].update({peer.name: peer.version for peer in peers if peer.version})
+                    write_results(arguments.output, document, table(document))  # what is measured so far survives the end of this process
+    finally:
+        for peers in groups.values():
+            for peer in peers:
+                peer.close()
+    if any("failed" not in r for r in document["rows"]) and arguments.peers:
+        draw(bars(document), arguments.output.with_suffix(".svg"))
+    return 1 if any("failed" in r for r in document["rows"]) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 
 namespace heddle::tools {
 
@@ -8,6 +9,15 @@ struct Peak {
   double read_gbps = 0;  ///< reading memory that no cache holds
   double copy_gbps = 0;  ///< copying it: bytes read plus bytes written
 };
+
+/// The same of `bytes` in all, passed over again and again: what of them fits comes from the caches.
+struct Bandwidth {
+  double read_gbps = 0;
+  double copy_gbps = 0;  ///< from one half of the bytes to the other: bytes read plus bytes written
+};
+
+/// On `threads` threads at once, each pinned and with its own part of the bytes. A few milliseconds, or three passes.
+Bandwidth measure_bandwidth(int threads, std::size_t bytes);
 
 /// Runs the microkernels on `threads` threads at once, each pinned to its own processor of the affinity mask. About 0.1
 /// s without bandwidth, 0.4 s with.

@@ -77,6 +77,23 @@ def test_missing_python_package_is_named(checkout):
     assert not (checkout / ".venv" / ".stamp").exists()  # the next call tries again
 
 
+def test_peers_are_installed_when_asked_for_alone(checkout):
+    requirements = checkout / "perf" / "peers" / "requirements.txt"
+    requirements.parent.mkdir(parents=True)
+    requirements.write_text("")
+    assert run(checkout, "setup").returncode == 0
+    assert not (checkout / ".venv-peers").exists()
+    first = run(checkout, "peers")
+    assert first.returncode == 0, first.stderr
+    assert "making the virtual environment .venv-peers" in first.stderr
+    second = run(checkout, "peers")
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    requirements.write_text("heddle-no-such-package==1.0\n")
+    third = run(checkout, "peers")
+    assert third.returncode == 1
+    assert "pip could not install perf/peers/requirements.txt" in third.stderr
+
+
 def test_models_are_filled_once(checkout):
     stripped = checkout.parent / "stripped"
     stripped.mkdir()

@@ -1,0 +1,98 @@
+"""What bounds a model's time: its arithmetic and the weights that are read, counted from its graph."""
+import dataclasses
+import math
+
+import onnx
+
+WINOGRAD = 2.8  # times the FMA peak at which 3x3 convolutions of stride 1 are counted
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    flops: float           # of convolutions and products, a multiply-add being two
+    winograd_flops: float  # the part of them that is dense 3x3 convolutions of stride 1
+    weight_bytes: float    # of their constant operands, in f32
+
+    def limit_seconds(self, peak_gflops, read_gbs):
+        """No shorter: the arithmetic at the peak, or the weights at the speed at which memory is read."""
+        arithmetic = self.flops - self.winograd_flops + self.winograd_flops / WINOGRAD
+        return max(arithmetic / peak_gflops, self.weight_bytes / read_gbs) * 1e-9
+
+
+def _attribute(node, name, default):
+    return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
+
+
+def _is_winograd(node, weight):
+    spatial = weight[2:]
+    ones = [1] * len(spatial)
+    return (spatial == [3, 3] and list(_attribute(node, "strides", ones)) == ones and list(_attribute(node, "dilations", ones)) == ones
+            and _attribute(node, "group", 1) == 1)
+
+
+def _flops(node, operands, result):
+    """Of a convolution or product; 0 of anything else, which is bound by memory or hidden."""
+    kind = node.op_type
+    if kind == "Conv":
+        return 2 * math.prod(result) * math.prod(operands[1][1:])
+    if kind == "ConvTranspose":
+        return 2 * math.prod(operands[0]) * math.prod(operands[1][1:])
+    if kind == "MatMul":
+        return 2 * math.prod(result) * operands[0][-1]
+    if kind == "Gemm":
+        return 2 * math.prod(result) * operands[0][0 if _attribute(node, "transA", 0) else 1]
+    return 0
+
+
+def _shapes(model, inputs):
+    """Extents of every tensor whose extents are known, with the inputs' extents as given."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for value in fixed.graph.input:
+        if value.name in inputs:
+            del value.type.tensor_type.shape.dim[:]
+            for extent in inputs[value.name]:
+                value.type.tensor_type.shape.dim.add().dim_value = extent
+    # What a file claims of its intermediates may be symbolic; it is inferred anew.
+    del fixed.graph.value_info[:]
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    graph = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
+    shapes = {}
+    for value in [*graph.input, *graph.value_info, *graph.output]:
+        dims = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in dims):
+            shapes[value.name] = [d.dim_value for d in dims]
+    shapes.update({c.name: list(c.dims) for c in graph.initializer})
+    return shapes
+
+
+def count(model, inputs, measured=None):
+    """inputs: {name: extents}. measured: () -> {name: extents} of intermediates, asked where inference does not get through.
+    Raises ValueError naming a node whose extents nobody knows. Subgraphs are not counted."""
+    shapes, asked = _shapes(model, inputs), measured is None
+    varying = set(inputs)
+    flops = winograd = weights = 0
+    counted = set()
+    for node in model.graph.node:
+        varies = bool(varying.intersection(node.input))
+        if varies:
+            varying.update(node.output)
+        if node.op_type not in ("Conv", "ConvTranspose", "MatMul", "Gemm") or not varies:
+            continue
+        names = [*node.input[:2], node.output[0]]
+        if not asked and any(name not in shapes for name in names):
+            shapes.update(measured())
+            asked = True
+        for name in names:
+            if name not in shapes:
+                raise ValueError(f"the extents of {name}, at {node.op_type} {node.name}, are not known")
+        operation = _flops(node, [shapes[name] for name in names[:2]], shapes[names[2]])
+        flops += operation
+        if node.op_type == "Conv" and _is_winograd(node, shapes[names[1]]):
+            winograd += operation
+        for name in names[:2]:
+            if name not in varying and name not in counted:
+                counted.add(name)
+                weights += 4 * math.prod(shapes[name])
+    return Work(flops, winograd, weights)
