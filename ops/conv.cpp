@@ -33,9 +33,16 @@ struct Conv {
   /// x_rows and x_tile are B^T d and B^T d B, `product` what acc has summed over the channels, out_rows A^T times it.
   static std::vector<std::string> variants(const Attributes& at, std::span<const TensorType> in) {
     std::vector<std::string> names = {"direct", "tiled"};
+    if (has_groups(at, in)) names.emplace_back("grouped");
     if (takes_winograd(at, in))
       for (const int tile : {2, 4}) names.push_back(winograd_name(tile));
     return names;
+  }
+
+  /// A few channels a group: neither one filter for everything nor one for each channel.
+  static bool has_groups(const Attributes& at, std::span<const TensorType> in) {
+    return at.group > 1 && in[0].dtype == DType::f32 && in[1].rank() == 4 && in[1].is_static() &&
+           in[1].shape[1] != Extent(1);
   }
 
   static bool takes_winograd(const Attributes& at, std::span<const TensorType> in) {
@@ -67,6 +74,7 @@ struct Conv {
     w.dimensions.insert(w.dimensions.end(), taps.begin(), taps.end());
     w.packing_order.insert(w.packing_order.end(), taps.rbegin(), taps.rend());
     w.packing_order.push_back("co");
+    if (has_groups(at, in)) w.forms = {weights_by_group(at.group)};
     if (takes_winograd(at, in)) w.forms = {winograd_weights(2), winograd_weights(4)};
     return {x, w, {"b", {"co"}, {"co"}, true}};
   }
@@ -102,6 +110,7 @@ struct Conv {
 
   static void define(const Attributes& at, Algorithm& a, Stages& s) {
     if (a.variant == "tiled") return define_tiled(at, a, s);
+    if (a.variant == "grouped") return define_grouped(at, a, s);
     for (const int tile : {2, 4})
       if (a.variant == winograd_name(tile)) return define_winograd(at, a, s, winograd(tile));
     const Operand& w = a.in[1];
@@ -205,6 +214,36 @@ struct Conv {
     Expr result = s.acc(arguments);
     if (a.in.size() > 2) result += Halide::cast(type, a.in[2].at({co}));
     s.out(a.arguments()) = type.is_float() ? Halide::cast(x.func.type(), result) : result;
+  }
+
+  /// [co, ci, ky, kx] as [g, co of the group, ci, ky, kx]: the same elements in the same order.
+  static OperandForm weights_by_group(std::int64_t groups) {
+    const auto shape = [groups](const std::vector<Extent>& plain) {
+      return std::vector<Extent>{groups, floor_div(plain[0], groups), plain[1], plain[2], plain[3]};
+    };
+    const auto compute = [groups](const Array& plain) {
+      const Shape& s = plain.shape();
+      return plain.reshaped({groups, s[0] / groups, s[1], s[2], s[3]});
+    };
+    return {"grouped", {"g", "co", "ci", "ky", "kx"}, {"ci", "kx", "ky", "co", "g"}, shape, compute};
+  }
+
+  static void define_grouped(const Attributes& at, Algorithm& a, Stages& s) {
+    const Operand& w = a.in[1];
+    require(w.type.rank() == 5, "variant grouped needs its form of the weights: pack w grouped");
+    TensorType kernel = w.type;
+    kernel.shape.erase(kernel.shape.begin());
+    const Window sliding = window(at, kernel);
+    const WindowInput x(s.padded, a.in[0], sliding, a.out[0], 0, "ci");
+    const Halide::Var n = a.loops[0], out_channel = a.loops[1], vy = a.loops[2], vx = a.loops[3], co("co"), g("g");
+    const Reduction r = a.reduce({{"ci", w.extents[2]}, {"kx", w.extents[4]}, {"ky", w.extents[3]}});
+    s.acc(co, vx, vy, g, n) = 0.0f;
+    s.acc(co, vx, vy, g, n) +=
+        w.at({g, co, r["ci"], r["ky"], r["kx"]}) * x.at(n, g * w.extents[2] + r["ci"], {vy, vx}, {r["ky"], r["kx"]});
+    s.product(co, vx, vy, g, n) = s.acc(co, vx, vy, g, n);
+    Expr result = s.product(out_channel % w.extents[1], vx, vy, out_channel / w.extents[1], n);
+    if (a.in.size() > 2) result += a.in[2].at({out_channel});
+    s.out(a.arguments()) = result;
   }
 
   static void define_winograd(const Attributes& at, Algorithm& a, Stages& s, const Winograd& matrices) {

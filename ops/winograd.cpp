@@ -44,6 +44,8 @@ Expr combination(const std::vector<double>& row, const std::function<Expr(int)>&
 
 std::string winograd_name(int tile) { return fmt::format("winograd{}", tile); }
 
+bool saves_operations(std::string_view variant) { return variant == winograd_name(2) || variant == winograd_name(4); }
+
 OperandForm winograd_weights(int tile) {
   const Winograd& w = winograd(tile);
   const auto shape = [edge = w.edge()](const std::vector<Extent>& plain) {

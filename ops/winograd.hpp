@@ -1,5 +1,7 @@
 #pragma once
 #include <functional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <Halide.h>
@@ -13,7 +15,7 @@
 namespace heddle::ops {
 
 struct Winograd {
-  int tile;  ///< m: results along an edge
+  int tile;                                                 ///< m: results along an edge
   std::vector<std::vector<double>> input, weights, output;  ///< B^T, G and A^T, by rows
 
   int edge() const { return tile + 2; }  ///< elements that a tile reads along an edge
@@ -30,5 +32,8 @@ OperandForm winograd_weights(int tile);
 
 /// "winograd4": the variant and the form of its weights.
 std::string winograd_name(int tile);
+
+/// Whether a variant needs fewer operations than its operator's flops() counts, so that its rate may pass the peak.
+bool saves_operations(std::string_view variant);
 
 }  // namespace heddle::ops

@@ -2,7 +2,8 @@
 //
 // conv_direct: a register tile of `vectors` x (`pixels` x `rows`) accumulators for one block of output channels; the
 // block's weights stream from L2 in exactly the order of the loops, each input element is broadcast. Measured at
-// 98-100 % of FMA peak where a tile of the 32 registers divides the row; 16 registers need tiles of several rows. conv_depthwise: a tile of pixels x rows for one vector of channels, the taps unrolled.
+// 98-100 % of FMA peak where a tile of the 32 registers divides the row; 16 registers need tiles of several rows.
+// conv_depthwise: a tile of pixels x rows for one vector of channels, the taps unrolled.
 #include <fmt/format.h>
 
 #include "schedules/conv_support.hpp"
@@ -22,20 +23,6 @@ std::int64_t groups(const Workload& w) { return w.anchor().attributes.value("gro
 bool is_depthwise(const Workload& w) {
   const auto& weights = w.input_type("w").shape;
   return groups(w) > 1 && weights[1] == Extent(1) && weights[0] == Extent(groups(w));
-}
-
-/// Schedules `out` in tiles where the extents allow them, pixel by pixel where they do not.
-template <class Loops>
-void tiled_where_it_fits(Stage out, const Tiling& across, const Tiling& down, const Loops& loops) {
-  std::vector<std::string> conditions;
-  for (const Tiling* t : {&across, &down})
-    if (t->condition) conditions.push_back(*t->condition);
-  if (!conditions.empty()) {
-    loops(out.specialize(fmt::format("{}", fmt::join(conditions, " && "))), across, down);
-    loops(out, Tiling{}, Tiling{});
-  } else {
-    loops(out, across, down);
-  }
 }
 
 // --- conv_direct ---
@@ -72,14 +59,21 @@ DirectKnobs direct_rule(const Workload& w, const Machine& m) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t co = extent_of(w, "co").value();
   const std::int64_t width = typical(extent_of(w, "x"), w), height = typical(extent_of(w, "y"), w);
+  const auto& weights = w.input_type("w").shape;
+  const std::int64_t taps = weights[1].value() * weights[2].value() * weights[3].value();
   DirectKnobs best{1, 1, 1, task_count(w.composition().threads)};
   double best_score = -1;
   for (const DirectKnobs& k : direct_candidates(w, m)) {
     // Tiles of several rows need as many tests of symbolic extents: they are for sizes that are known.
     if (k.rows > 1 && !(extent_of(w, "x").is_constant() && extent_of(w, "y").is_constant())) continue;
-    const double useful = tile_efficiency(co, k.vectors * lanes) * tile_efficiency(width, k.pixels) *
-                          tile_efficiency(height, k.rows);
-    const double score = useful * register_tile_rate(k.vectors, k.pixels * k.rows);
+    const double useful =
+        tile_efficiency(co, k.vectors * lanes) * tile_efficiency(width, k.pixels) * tile_efficiency(height, k.rows);
+    double rate = register_tile_rate(k.vectors, k.pixels * k.rows);
+    // A block's weights that do not stay in the second-level cache come from the third for every tile anew, at about
+    // 16 bytes a cycle (Zen 3: 9.4 MB of weights at 4 vectors x 2 pixels run at half the speed of 3 x 4).
+    if (k.vectors * m.vector_bytes * taps > m.l2_bytes / 2)
+      rate = std::min(rate, static_cast<double>(k.pixels * k.rows) / 2 / (m.vector_bytes / 16.0));
+    const double score = useful * rate;
     if (score > best_score + 1e-9) {
       best_score = score;
       best = k;
@@ -122,7 +116,13 @@ Implementation direct_make(const Workload& w, const Machine& m, const DirectKnob
     out.vectorize("coi", lanes).unroll("coi").unroll("xi").parallel("task");
   };
   tiled_where_it_fits(s["out"], across, down, loops);
-  s["acc"].compute_at("out", "xo").bound_extent("co", block).vectorize("co", lanes).unroll("co").unroll("x").unroll("y");
+  s["acc"]
+      .compute_at("out", "xo")
+      .bound_extent("co", block)
+      .vectorize("co", lanes)
+      .unroll("co")
+      .unroll("x")
+      .unroll("y");
   Stage update = s["acc"].update(0);
   update.reorder("co", "x", "y", "ci", "kx", "ky").vectorize("co", lanes).unroll("co").unroll("x").unroll("y");
   const std::int64_t ci = w.input_type("w").shape[1].value();

@@ -13,6 +13,12 @@ bool is_two_dimensional_conv(const Workload& w) {
          (in.innermost() == 1 || in.shape[1] == Extent(1) || in.shape[1] == Extent(3));
 }
 
+bool weights_are_constant(const Workload& w) {
+  for (std::size_t i = 0; i < w.inputs().size(); ++i)
+    if (w.inputs()[i].role == "w" && !w.composition().inputs[i].constant) return false;
+  return true;
+}
+
 void schedule_padding(Schedule& s, const std::vector<std::string>& roles, const Machine& m) {
   if (!has_role(roles, "padded")) return;
   s["padded"].compute_root().vectorize("ci", m.lanes(4), Tail::GuardWithIf).parallel("y");

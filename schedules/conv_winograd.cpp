@@ -118,12 +118,10 @@ WinogradKnobs winograd_rule(const Workload& w, const Machine& m) {
 }
 
 bool winograd_matches(const Workload& w, const Machine& m) {
-  if (w.composition().exact || !is_two_dimensional_conv(w)) return false;
+  if (w.composition().exact || !is_two_dimensional_conv(w) || !weights_are_constant(w)) return false;
   const auto variants = w.anchor().op->variants(w.anchor().attributes, w.anchor_inputs());
   if (std::ranges::find(variants, ops::winograd_name(4)) == variants.end()) return false;
   if (!extent_of(w, "x").is_constant() || !extent_of(w, "y").is_constant()) return false;
-  for (std::size_t i = 0; i < w.inputs().size(); ++i)
-    if (w.inputs()[i].role == "w" && !w.composition().inputs[i].constant) return false;
   const Problem p = problem(w);
   if (p.ci % m.lanes(4) != 0) return false;
   return winograd_cycles(p, winograd_rule(w, m), m) < direct_cycles(p, m);

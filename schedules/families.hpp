@@ -7,6 +7,7 @@ namespace heddle::schedules {
 Family conv_winograd();
 Family conv_direct();
 Family conv_depthwise();
+Family conv_grouped();
 Family matmul_packed();
 Family matmul_plain();
 Family rows();

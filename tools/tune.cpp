@@ -10,6 +10,7 @@
 #include "base/file.hpp"
 #include "dsl/schedule_cpp.hpp"
 #include "ops/halide_rebuild.hpp"
+#include "ops/winograd.hpp"
 #include "ops/workload_json.hpp"
 #include "tools/command.hpp"
 #include "tools/operator_bench.hpp"
@@ -143,6 +144,9 @@ struct Report {
   double seconds() const { return result.seconds(); }
   double gflops() const { return seconds() > 0 ? flops / seconds() * 1e-9 : 0; }
   double share() const { return peak.gflops > 0 ? gflops() / peak.gflops : 0; }
+  bool valid() const {
+    return ops::saves_operations(result.search.candidate.implementation.variant) || share() <= largest_valid_share;
+  }
 };
 
 Json to_json(const Trial& trial, const std::vector<autoscheduler::Sketch>& sketches) {
@@ -186,7 +190,7 @@ Json to_json(const Report& report) {
       json["peak_gflops"] = report.peak.gflops;
       json["share_of_peak"] = report.share();
     }
-    json["valid"] = report.share() <= largest_valid_share;
+    json["valid"] = report.valid();
   }
   for (const Trial& trial : search.trials) json["trials"].push_back(to_json(trial, report.result.sketches));
   return json;
@@ -388,7 +392,7 @@ int run(const Options& given) {
   }
   if (!options.output.empty())
     write_file(options.output, is_header(options.output) ? header_text(report, workload) : schedule_file_text(report));
-  if (report.share() > largest_valid_share) {
+  if (!report.valid()) {
     fmt::print(stderr,
                "heddle: invalid run: {:.1f} % of the measured peak is impossible; the clock changed or the machine is "
                "busy. The trials are kept; repeat it to measure the peak again\n",

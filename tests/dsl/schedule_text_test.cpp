@@ -230,6 +230,10 @@ TEST_CASE("an implementation's text", "[schedule]") {
   two.variant = "dot-int8";
   two.packings = {{"w", {{"co", 16}, {"ci", 4}}}, {"qk.w", {{"co", 8}}}};
   two.schedule = Schedule::parse("variant.split(pack, a, b, 4)");
+  const Implementation formed = Implementation::parse("pack w winograd4 co:16\npack b grouped");
+  CHECK(formed.packings[0].form == "winograd4");
+  CHECK(formed.packings[1].blocks.empty());
+  CHECK(Implementation::parse(formed.print()) == formed);
   CHECK(two.print() == "variant dot-int8\npack w co:16 ci:4\npack qk.w co:8\nvariant.split(pack, a, b, 4)\n");
   CHECK(Implementation::parse(two.print()) == two);
   CHECK(Implementation::parse("# nothing\n\n") == Implementation{});
@@ -341,7 +345,9 @@ TEST_CASE("malformed implementations", "[schedule]") {
   CHECK(message("variant a\nvariant b") == "i:2:1: a second variant: an implementation has one");
   CHECK(message("out.compute_root()\nvariant b") == "i:2:1: variant and pack stand before the schedule's first line");
   CHECK(message("pack w") == "i:1:7: pack w needs at least one block such as co:64");
-  CHECK(message("pack w co") == "i:1:8: expected a dimension and a block's size such as co:64, not 'co'");
+  CHECK(message("pack w co:8 winograd4") ==
+        "i:1:13: expected a dimension and a block's size such as co:64, not 'winograd4'");
+  CHECK(message("pack w winograd4 co") == "i:1:18: expected a dimension and a block's size such as co:64, not 'co'");
   CHECK(message("pack w co:0") == "i:1:11: a block's size must be at least 1");
   CHECK(message("pack w co:6x") == "i:1:11: '6x' is not a block's size");
   CHECK(message("pack w co:8 co:4") == "i:1:13: 'co' is blocked twice");

@@ -1,0 +1,111 @@
+// Convolutions in groups whose channels do not fill whole vectors (ShuffleNet, ResNeXt): conv_direct's register tile
+// within a group. Weights are stored by group, so that a block of channels never reaches into the next one; a tile's
+// results for all channels of a group wait in the first-level cache until `out` writes them as they lie together.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "schedules/conv_support.hpp"
+#include "schedules/families.hpp"
+#include "schedules/support.hpp"
+
+namespace heddle::schedules {
+namespace {
+
+struct GroupedKnobs {
+  BOOST_HANA_DEFINE_STRUCT(GroupedKnobs, (std::int64_t, vectors), (std::int64_t, pixels), (std::int64_t, tasks));
+};
+
+std::int64_t channels_of_group(const Workload& w) {
+  return extent_of(w, "co").value() / w.anchor().attributes.value("group", std::int64_t{1});
+}
+
+bool grouped_matches(const Workload& w, const Machine&) {
+  if (!is_two_dimensional_conv(w) || !weights_are_constant(w)) return false;
+  const auto variants = w.anchor().op->variants(w.anchor().attributes, w.anchor_inputs());
+  return std::ranges::find(variants, "grouped") != variants.end();
+}
+
+std::vector<GroupedKnobs> grouped_candidates(const Workload& w, const Machine& m) {
+  const std::int64_t lanes = m.lanes(4);
+  const std::int64_t width = typical(extent_of(w, "x"), w);
+  std::vector<GroupedKnobs> all;
+  for (const std::int64_t vectors : {4, 3, 2, 1}) {
+    if (vectors > 1 && (vectors - 1) * lanes >= channels_of_group(w)) continue;
+    for (std::int64_t pixels = std::min<std::int64_t>(width, 28); pixels >= 1; --pixels)
+      if (fits_registers(vectors, pixels, m)) all.push_back({vectors, pixels, task_count(w.composition().threads)});
+  }
+  return all;
+}
+
+GroupedKnobs grouped_rule(const Workload& w, const Machine& m) {
+  GroupedKnobs best{1, 1, task_count(w.composition().threads)};
+  double best_score = -1;
+  for (const GroupedKnobs& k : grouped_candidates(w, m)) {
+    const double score = tile_efficiency(channels_of_group(w), k.vectors * m.lanes(4)) *
+                         tile_efficiency(typical(extent_of(w, "x"), w), k.pixels) *
+                         register_tile_rate(k.vectors, k.pixels);
+    if (score > best_score + 1e-9) {
+      best_score = score;
+      best = k;
+    }
+  }
+  return best;
+}
+
+Implementation grouped_make(const Workload& w, const Machine& m, const GroupedKnobs& k) {
+  const std::int64_t lanes = m.lanes(4);
+  const std::int64_t block = k.vectors * lanes;
+  const std::int64_t channels = channels_of_group(w);
+  const std::int64_t padded = (channels + block - 1) / block * block;
+  const std::int64_t groups = extent_of(w, "co").value() / channels;
+  const Extent width = extent_of(w, "x"), height = extent_of(w, "y");
+  Implementation implementation;
+  implementation.variant = "grouped";
+  implementation.packings = {{"w", {{"co", block}}, "grouped"}};
+  const bool flat = height == Extent(1);
+  const std::int64_t pieces = std::max<std::int64_t>(1, k.tasks / groups + (k.tasks > 1 ? 1 : 0));
+
+  Schedule& s = implementation.schedule;
+  const auto loops = [&](Stage out, const Tiling& x, const Tiling& /*y*/) {
+    out.split("co", "group", "co", channels, Tail::RoundUp).split("x", "xo", "xi", x.tile, x.tail);
+    // Never beyond the group: the vector before it writes the same values again.
+    if (channels >= lanes)
+      out.split("co", "co", "coi", lanes, channels % lanes == 0 ? Tail::RoundUp : Tail::ShiftInwards);
+    else out.split("co", "co", "coi", channels, Tail::RoundUp);
+    if (flat) {
+      out.split("xo", "task_x", "xo", chunk(chunk(typical(width, w), x.tile), pieces), Tail::GuardWithIf);
+      out.reorder("coi", "co", "xi", "xo", "y", "task_x", "group", "n").fuse("task_x", "group", "task");
+    } else {
+      out.split("y", "task_y", "y", chunk(typical(height, w), pieces), Tail::GuardWithIf);
+      out.reorder("coi", "co", "xi", "xo", "y", "task_y", "group", "n").fuse("task_y", "group", "task");
+    }
+    out.vectorize("coi").unroll("xi").parallel("task");
+  };
+  tiled_where_it_fits(s["out"], tile_loop(width, k.pixels, w), Tiling{}, loops);
+  s["product"].compute_at("out", "xo").bound_extent("co", padded).bound_extent("g", 1);
+  s["product"]
+      .split("co", "co", "coi", block)
+      .reorder("coi", "x", "co")
+      .vectorize("coi", lanes)
+      .unroll("coi")
+      .unroll("x");
+  s["acc"].compute_at("product", "co").bound_extent("co", block).vectorize("co", lanes).unroll("co").unroll("x");
+  Stage update = s["acc"].update(0);
+  update.reorder("co", "x", "ci", "kx", "ky").vectorize("co", lanes).unroll("co").unroll("x");
+  if (w.input_type("w").shape[1].value() % 2 == 0) update.unroll("ci", 2);
+  schedule_padding(s, stage_roles(w), m);
+  return implementation;
+}
+
+}  // namespace
+
+Family conv_grouped() {
+  return TypedFamily<GroupedKnobs>{
+      "conv_grouped",     "register tile of channel vectors x pixels within a group, weights packed by group",
+      grouped_matches,    grouped_rule,
+      grouped_candidates, grouped_make}
+      .erase();
+}
+
+}  // namespace heddle::schedules
