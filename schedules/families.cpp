@@ -12,10 +12,9 @@ namespace heddle {
 std::span<const Family> families() {
   using namespace schedules;
   static const std::array all = {
-      conv_direct(), conv_depthwise(),  matmul_packed(),   matmul_plain(),
-      rows(),        window_channels(), elementwise(),     any(),
-      gpu_matmul(),  gpu_conv(),        gpu_depthwise(),   gpu_rows(),
-      gpu_window(),  gpu_transpose(),   gpu_elementwise(), gpu_any(),
+      conv_direct(),     conv_depthwise(), matmul_packed(), matmul_plain(),    attention_fused(), rows(),
+      window_channels(), elementwise(),    any(),           gpu_matmul(),      gpu_conv(),        gpu_depthwise(),
+      gpu_rows(),        gpu_window(),     gpu_transpose(), gpu_elementwise(), gpu_any(),
   };
   return all;
 }

@@ -8,6 +8,7 @@ Family conv_direct();
 Family conv_depthwise();
 Family matmul_packed();
 Family matmul_plain();
+Family attention_fused();
 Family rows();
 Family window_channels();
 Family elementwise();
