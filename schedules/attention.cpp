@@ -5,6 +5,10 @@
 // Both products run in register tiles: `query_vectors` vectors of rows x `keys` for the scores, `value_vectors` vectors
 // of columns x `value_rows` rows for the weighted values. Where a block's exponentials and the columns of v beside them
 // exceed the first cache, the second product goes over `chunk` keys at a time.
+//
+// One Zen 3 core (AVX2), 12 heads of 64: 75 % of FMA peak at 128 tokens, 71 % at 512, 70 % at 1500. At 128 the time
+// goes to the scores (36 %), the weighted values (43 %: 8 accumulators just cover the latency), exponentials, maxima
+// and sums (8 %), the transposes (6 %) and the copies (4 %).
 #include <fmt/format.h>
 
 #include "schedules/families.hpp"
