@@ -43,6 +43,21 @@ bool reads_any_order(const Node& node, const Graph& graph) {
   return channels && (*channels == 1 || *channels == 3);
 }
 
+std::optional<int> vector_dimension(const Node& node, std::size_t operand, const Graph& graph) {
+  const Value& value = graph.value(node.inputs[operand]);
+  const auto& shape = value.type.shape;
+  const int last = value.type.rank() - 1;
+  if (node.op->name() == "attention") {
+    // Vectors of a mask run along the query rows. The keys are read element by element.
+    const bool varies = last >= 1 && shape[static_cast<std::size_t>(last - 1)] != Extent(1) &&
+                        shape[static_cast<std::size_t>(last)] != Extent(1);
+    if (operand == 3) return varies ? std::optional(last - 1) : std::nullopt;
+    return operand == 1 ? std::nullopt : std::optional(last);
+  }
+  if (operand != 1 || value.constant) return std::nullopt;
+  return node.attributes.value("transpose_b", false) ? last - 1 : last;
+}
+
 std::optional<std::set<int>> removed_dimensions(const Node& node, const Graph& graph) {
   if (node.op->kind() != OperatorKind::reduction || !node.attributes.contains("axes")) return std::nullopt;
   const int rank = graph.value(node.inputs[0]).type.rank();

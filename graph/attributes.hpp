@@ -23,6 +23,10 @@ std::optional<std::vector<Border>> wanted_border(const Node& node);
 /// broadcasts every element it reads, so bringing them next to one another gains nothing.
 bool reads_any_order(const Node& node, const Graph& graph);
 
+/// The dimension that a contraction's vectors run along in an operand: it has to lie innermost. Nothing where any order
+/// will do, and for constants that are packed anyway.
+std::optional<int> vector_dimension(const Node& node, std::size_t operand, const Graph& graph);
+
 /// The dimensions of the first operand that a reduction without keep_dims drops; nothing for other operators.
 std::optional<std::set<int>> removed_dimensions(const Node& node, const Graph& graph);
 

@@ -118,11 +118,12 @@ void add_module(Compiled& compiled, Compiled::Module built, std::span<const Comp
   compiled.modules.push_back(std::move(built));
 }
 
-Graph run_passes(const Graph& imported, const Progress& progress) {
+Graph run_passes(const Graph& imported, bool device, const Progress& progress) {
   Graph graph = imported;
   std::size_t done = 0;
   for (const Pass& pass : passes()) {
     report(progress, "passes", done++, passes().size());
+    if (device && pass.processors_only) continue;
     try {
       graph = pass.run(graph);
     } catch (const Error& e) {
@@ -144,13 +145,12 @@ GroupedGraph grouped_for(const Graph& passed, bool device, int threads, bool exa
 }  // namespace
 
 GroupedGraph prepare(const Graph& imported, const Target& target, int threads, bool exact) {
-  return grouped_for(run_passes(imported, {}), target.is_gpu(), threads, exact);
+  return grouped_for(run_passes(imported, target.is_gpu(), {}), target.is_gpu(), threads, exact);
 }
 
 Compiled compile(const Graph& imported, const CompileOptions& options) {
   if (options.targets.empty()) throw Error(ErrorCode::invalid_argument, "no target to compile for: name at least one");
   Compiled compiled;
-  const Graph passed = run_passes(imported, options.progress);
   std::map<bool, std::shared_ptr<const GroupedGraph>> sources;  // by whether they are for devices
   std::vector<Compiled::Module> modules;
   std::vector<KernelRequest> requests;
@@ -160,6 +160,7 @@ Compiled compile(const Graph& imported, const CompileOptions& options) {
     report(options.progress, "schedules", modules.size(), options.targets.size());
     auto& source = sources[target.is_gpu()];
     if (!source) {
+      const Graph passed = run_passes(imported, target.is_gpu(), options.progress);
       source = std::make_shared<GroupedGraph>(grouped_for(passed, target.is_gpu(), options.threads, options.exact));
       check_schedule_names(*source, options);
     }
@@ -174,8 +175,8 @@ Compiled compile(const Graph& imported, const CompileOptions& options) {
   });
 
   plan::Package& package = compiled.package;
-  package.model = passed.name;
-  for (const auto& [name, range] : passed.symbols) package.symbols.push_back({name, range.min, range.max});
+  package.model = imported.name;
+  for (const auto& [name, range] : imported.symbols) package.symbols.push_back({name, range.min, range.max});
   package.provenance = provenance(options);
   std::span<const CompiledKernel> left = objects;
   for (std::size_t m = 0; m < modules.size(); ++m) {

@@ -37,8 +37,9 @@ struct Pass {
   std::string name;
   std::string summary;  ///< before -> after
   std::function<Graph(const Graph&)> run;
+  bool processors_only = false;  ///< devices have no better kernel for what it makes than for what it replaces
 };
-/// In the order they run: what is the same for every target. Layouts come after, see layout.hpp.
+/// In the order they run. Layouts come after, see layout.hpp.
 const std::vector<Pass>& passes();
 
 /// What becomes one step: a kernel's nodes, or a view or host step of one node.

@@ -46,7 +46,7 @@ bool is_innermost(const TensorType& type, const Order& order, int d) {
   return type.shape[static_cast<std::size_t>(d)] == Extent(1) || significant.empty() || significant.back() == d;
 }
 
-/// Matrix products take strided operands, so that transposes around them cost nothing.
+/// Matrix products and attention take strided operands, so that transposes around them cost nothing.
 bool takes_strides(const Node& node) {
   return node.op->kind() == OperatorKind::contraction && node.op->layout() != LayoutPreference::row_major;
 }
@@ -155,7 +155,9 @@ class Orders {
     }
     const auto at = std::find(node.inputs.begin(), node.inputs.end(), v) - node.inputs.begin();
     if (const auto order = demand(from_, node, static_cast<std::size_t>(at))) return order;
-    if (takes_strides(node) && at == 1) return columns_innermost(node, in.rank());
+    if (takes_strides(node))
+      if (const auto vectors = vector_dimension(node, static_cast<std::size_t>(at), from_))
+        return with_innermost(in.rank(), *vectors);
     if (node.op->kind() == OperatorKind::elementwise && in.shape == out.shape) return wanted(node.outputs[0]);
     return std::nullopt;
   }
@@ -244,19 +246,19 @@ class Orders {
     }
   }
 
-  /// The order of a product's second operand that lets vectors run along the product's columns.
-  static Order columns_innermost(const Node& node, int rank) {
+  static Order with_innermost(int rank, int d) {
     Order order = row_major(rank);
-    const auto transposed = node.attributes.find("transpose_b");
-    if (transposed != node.attributes.end() && transposed->get<bool>())
-      std::swap(order[order.size() - 1], order[order.size() - 2]);
+    order.erase(order.begin() + d);
+    order.push_back(d);
     return order;
   }
 
   void place_contraction(const Node& node, Node& placed, std::vector<Order>& results) {
-    if (const int b = node.inputs[1]; !from_.value(b).constant) {
-      const Order order = columns_innermost(node, type(b).rank());
-      if (!is_innermost(type(b), type(b).order(), order.back())) placed.inputs[1] = in_order(b, order);
+    for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+      const int v = node.inputs[i];
+      const auto vectors = vector_dimension(node, i, from_);
+      if (vectors && !is_innermost(type(v), type(v).order(), *vectors))
+        placed.inputs[i] = in_order(v, with_innermost(type(v).rank(), *vectors));
     }
     const TensorType& out = from_.value(node.outputs[0]).type;
     const auto order = wanted(node.outputs[0]);

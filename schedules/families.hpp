@@ -10,6 +10,7 @@ Family conv_depthwise();
 Family conv_grouped();
 Family matmul_packed();
 Family matmul_plain();
+Family attention_fused();
 Family rows();
 Family window_channels();
 Family elementwise();

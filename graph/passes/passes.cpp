@@ -11,6 +11,7 @@ const std::vector<Pass>& passes() {
       {"canonicalise", "sub by a constant -> add, pow(x, 2) -> mul, nothing done -> nothing; one form for one meaning",
        canonicalise},
       {"fuse_layer_norm", "(x - mean) / sqrt(variance + epsilon) * scale + b -> layer_norm", fuse_layer_norm},
+      {"fuse_attention", "matmul(softmax(scale * matmul(q, k^T) + mask), v) -> attention", fuse_attention, true},
       {"fuse_activations", "x * sigmoid(x) and the like -> swish, hard_swish, hard_sigmoid, gelu", fuse_activations},
       {"expand_batch_norm", "batch_norm with known statistics -> mul, add", expand_batch_norm},
       {"sink_views", "elementwise of a reshape or transpose -> reshape or transpose of the elementwise", sink_views},

@@ -40,7 +40,7 @@ const Node* Rewriter::producer(int id, std::string_view op) const {
   return node != nullptr && node->op->name() == op ? node : nullptr;
 }
 
-bool Rewriter::used_once(int id) const { return uses_[static_cast<std::size_t>(id)] == 1; }
+int Rewriter::uses(int id) const { return uses_[static_cast<std::size_t>(id)]; }
 
 bool Rewriter::is_output(int id) const {
   return std::any_of(source_outputs_.begin(), source_outputs_.end(), [&](int output) { return now(output) == id; });

@@ -26,8 +26,9 @@ class Rewriter {
 
   const Node* producer(int id) const;                       ///< null for inputs and constants
   const Node* producer(int id, std::string_view op) const;  ///< null unless it is that operator
-  bool used_once(int id) const;                             ///< by nodes and as an output, together
-  bool is_output(int id) const;                             ///< of the source graph
+  int uses(int id) const;                                   ///< by nodes and as an output, together
+  bool used_once(int id) const { return uses(id) == 1; }
+  bool is_output(int id) const;  ///< of the source graph
 
   const std::optional<Array>& constant(int id) const { return to_.value(id).constant; }
   std::optional<double> scalar(int id) const;  ///< of a constant of one element
