@@ -92,17 +92,22 @@ void fill_box(T* at, const std::vector<Side>& sides, std::size_t level, T value)
     return;
   }
   const Side& side = sides[level];
+  if (level + 1 == sides.size() && side.stride == 1) {
+    std::fill_n(at - side.before, side.before + side.extent + side.after, value);
+    return;
+  }
   for (std::int64_t i = -side.before; i < side.extent + side.after; ++i)
     fill_box(at + i * side.stride, sides, level + 1, value);
 }
 
+/// `levels`: up to the last one with a border. What lies inside it is the tensor's own, and not to be walked through.
 template <class T>
-void fill_around(T* at, const std::vector<Side>& sides, std::size_t level, T value) {
-  const auto bordered = [](const Side& side) { return side.before != 0 || side.after != 0; };
-  if (std::none_of(sides.begin() + static_cast<std::ptrdiff_t>(level), sides.end(), bordered)) return;
+void fill_around(T* at, const std::vector<Side>& sides, std::size_t level, std::size_t levels, T value) {
+  if (level >= levels) return;
   const Side& side = sides[level];
   for (std::int64_t i = -side.before; i < 0; ++i) fill_box(at + i * side.stride, sides, level + 1, value);
-  for (std::int64_t i = 0; i < side.extent; ++i) fill_around(at + i * side.stride, sides, level + 1, value);
+  if (level + 1 < levels)
+    for (std::int64_t i = 0; i < side.extent; ++i) fill_around(at + i * side.stride, sides, level + 1, levels, value);
   for (std::int64_t i = 0; i < side.after; ++i) fill_box(at + (side.extent + i) * side.stride, sides, level + 1, value);
 }
 
@@ -182,11 +187,13 @@ BorderPlan::BorderPlan(const TensorView& to, double value) : element_(element_by
 
 void BorderPlan::run(std::byte* to) const {
   if (element_ == 0) return;
+  std::size_t levels = sides_.size();
+  while (levels > 0 && sides_[levels - 1].before == 0 && sides_[levels - 1].after == 0) --levels;
   with_element(element_, [&](auto tag) {
     using T = decltype(tag);
     T element{};
     std::memcpy(&element, &pattern_, sizeof(T));
-    fill_around(reinterpret_cast<T*>(to), sides_, 0, element);
+    fill_around(reinterpret_cast<T*>(to), sides_, 0, levels, element);
   });
 }
 

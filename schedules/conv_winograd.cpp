@@ -171,7 +171,7 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
   out.reorder("coi", "i", "j", "coo", "tx", "ty", "chunk", "rows", "n").vectorize("coi").unroll("i").unroll("j");
   if (parallel) out.parallel(whole ? "chunk" : "rows");
 
-  s["out_rows"].compute_at("out", "coo").vectorize("co", lanes).unroll("kb").unroll("i");
+  s["out_rows"].compute_at("out", "coo").bound_extent("co", lanes).vectorize("co", lanes).unroll("kb").unroll("i");
   Stage product = s["product"];
   product.compute_at("out", "chunk").bound_extent("co", k.channels).bound_extent("t", tiles);
   product.split("co", "co", "coi", block)
@@ -196,7 +196,7 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
     transformed.split("t", "task", "t", chunk(tiles, task_count(w.composition().threads)), Tail::GuardWithIf)
         .parallel("task");
   spread_planes(transformed, "ci", p.ci, tiles);
-  s["x_rows"].compute_at("x_tile", "ci").vectorize("ci", lanes).unroll("j").unroll("ka");
+  s["x_rows"].compute_at("x_tile", "ci").bound_extent("ci", lanes).vectorize("ci", lanes).unroll("j").unroll("ka");
   schedule_padding(s, roles, m);
   return implementation;
 }
