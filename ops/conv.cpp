@@ -328,12 +328,12 @@ struct Conv {
     Tolerance t = tolerance(at, in);
     for (const int tile : {2, 4})
       if (variant == winograd_name(tile)) {
-        // Blanchard, Higham, Lopez, Mary and Pranesh ("Numerical stability of Winograd convolution") and Barabasz et
-        // al. give growth by the matrices' norms; measured against double, the error is up to 3 (F(2)) and 20 (F(4))
-        // times the direct sum's.
-        t.of_largest *= tile == 2 ? 4 : 24;
-        t.reason += fmt::format("; times {}: what {}'s transforms magnify before they cancel it", tile == 2 ? 4 : 24,
-                                winograd_name(tile));
+        // Against double, over 8 to 512 channels of uniform data: F(2) errs by a third of what the plain sum of f32
+        // does, F(4) by up to 8 times as much, 1.2e-5 of the largest result. Results that cancel are worse off, since
+        // what the transforms magnify (by 100 in F(4)) is as large as the data.
+        const int times = tile == 2 ? 2 : 8;
+        t.of_largest *= times;
+        t.reason += fmt::format("; times {}: what {}'s transforms magnify before it cancels", times, variant);
       }
     return t;
   }
