@@ -29,7 +29,7 @@ bool is_depthwise(const Workload& w) {
 
 struct DirectKnobs {
   BOOST_HANA_DEFINE_STRUCT(DirectKnobs, (std::int64_t, vectors), (std::int64_t, pixels), (std::int64_t, rows),
-                           (std::int64_t, tasks));
+                           (std::int64_t, tasks), (std::int64_t, blocks_inside));
 };
 
 bool direct_matches(const Workload& w, const Machine& m) {
@@ -50,7 +50,8 @@ std::vector<DirectKnobs> direct_candidates(const Workload& w, const Machine& m) 
     for (std::int64_t rows = 1; rows <= std::min<std::int64_t>(height, 8); ++rows)
       for (std::int64_t pixels = std::min<std::int64_t>(width, 28); pixels >= 1; --pixels)
         if (fits_registers(vectors, pixels * rows, m))
-          all.push_back({vectors, pixels, rows, task_count(w.composition().threads)});
+          for (const std::int64_t blocks_inside : {0, 1})
+            all.push_back({vectors, pixels, rows, task_count(w.composition().threads), blocks_inside});
   }
   return all;
 }
@@ -61,9 +62,12 @@ DirectKnobs direct_rule(const Workload& w, const Machine& m) {
   const std::int64_t width = typical(extent_of(w, "x"), w), height = typical(extent_of(w, "y"), w);
   const auto& weights = w.input_type("w").shape;
   const std::int64_t taps = weights[1].value() * weights[2].value() * weights[3].value();
-  DirectKnobs best{1, 1, 1, task_count(w.composition().threads)};
+  DirectKnobs best{1, 1, 1, task_count(w.composition().threads), 0};
   double best_score = -1;
   for (const DirectKnobs& k : direct_candidates(w, m)) {
+    // Where the second-level cache holds all weights, a tile's input is read once and its results are written together;
+    // where it does not, a block's weights are read once and the input for every block.
+    if ((k.blocks_inside != 0) != (co * taps * 4 <= m.l2_bytes / 4)) continue;
     // Tiles of several rows need as many tests of symbolic extents: they are for sizes that are known.
     if (k.rows > 1 && !(extent_of(w, "x").is_constant() && extent_of(w, "y").is_constant())) continue;
     const double useful =
@@ -97,8 +101,9 @@ Implementation direct_make(const Workload& w, const Machine& m, const DirectKnob
   const Tail co_tail = co.value() % block == 0 ? Tail::RoundUp : Tail::GuardWithIf;
   // One row (pixels flattened by a 1x1 convolution): tasks are runs of tiles. Otherwise they are runs of rows.
   const bool flat = height == Extent(1);
-  const std::int64_t pieces = std::max<std::int64_t>(
-      1, k.tasks / std::max<std::int64_t>(1, (co.value() + block - 1) / block) + (k.tasks > 1 ? 1 : 0));
+  const bool inside = k.blocks_inside != 0;
+  const std::int64_t blocks = inside ? 1 : (co.value() + block - 1) / block;
+  const std::int64_t pieces = std::max<std::int64_t>(1, k.tasks / blocks + (k.tasks > 1 ? 1 : 0));
 
   Schedule& s = implementation.schedule;
   const auto loops = [&](Stage out, const Tiling& x, const Tiling& y) {
@@ -106,18 +111,20 @@ Implementation direct_make(const Workload& w, const Machine& m, const DirectKnob
     if (flat) {
       const std::int64_t tiles = chunk(typical(width, w), x.tile);
       out.split("xo", "task_x", "xo", chunk(tiles, pieces), Tail::GuardWithIf);
-      out.reorder("coi", "xi", "xo", "y", "task_x", "coo", "n").fuse("task_x", "coo", "task");
+      if (inside) out.reorder("coi", "xi", "coo", "xo", "y", "task_x", "n").rename("task_x", "task");
+      else out.reorder("coi", "xi", "xo", "y", "task_x", "coo", "n").fuse("task_x", "coo", "task");
     } else {
       out.split("y", "yo", "yi", y.tile, y.tail);
       out.split("yo", "task_y", "yo", chunk(chunk(typical(height, w), y.tile), pieces), Tail::GuardWithIf);
-      out.reorder("coi", "xi", "yi", "xo", "yo", "task_y", "coo", "n").fuse("task_y", "coo", "task");
+      if (inside) out.reorder("coi", "xi", "yi", "coo", "xo", "yo", "task_y", "n").rename("task_y", "task");
+      else out.reorder("coi", "xi", "yi", "xo", "yo", "task_y", "coo", "n").fuse("task_y", "coo", "task");
       out.unroll("yi");
     }
     out.vectorize("coi", lanes).unroll("coi").unroll("xi").parallel("task");
   };
   tiled_where_it_fits(s["out"], across, down, loops);
   s["acc"]
-      .compute_at("out", "xo")
+      .compute_at("out", inside ? "coo" : "xo")
       .bound_extent("co", block)
       .vectorize("co", lanes)
       .unroll("co")
