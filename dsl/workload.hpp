@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "dsl/operator.hpp"
+#include "dsl/packing.hpp"
 #include "dsl/pipeline.hpp"
 #include "dsl/schedule.hpp"
 
@@ -105,10 +106,6 @@ class Workload {
   std::vector<std::string> dimensions_;
   std::string text_;
 };
-
-/// Rearranges a constant operand as its packing says, in the form that it names. `logical` is row-major; the result's
-/// shape is the packed buffer's, outermost first.
-Array pack(const Array& logical, const OperandInfo& operand, const Packing& packing);
 
 /// Binds symbols by matching symbolic types against actual shapes, beside those known already; throws
 /// Error{invalid_argument} where they differ.
