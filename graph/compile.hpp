@@ -70,7 +70,7 @@ struct CompileOptions {
   std::vector<Target> targets;
   int threads = 2;     ///< that schedules should feed
   bool exact = false;  ///< no convolution by Winograd's algorithm
-  int jobs = 2;     ///< kernels compiled side by side
+  int jobs = 2;        ///< kernels compiled side by side
   std::filesystem::path cache;
   /// `--schedule`, by kernel workload name or anchor operator; "" for every kernel that the file fits (at least one).
   std::map<std::string, std::filesystem::path> schedules;

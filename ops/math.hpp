@@ -30,7 +30,7 @@ Expr clamp(const Expr& x, double low, double high);
 Expr maximum_of(const Expr& a, const Expr& b);  ///< NaN if either is
 Expr minimum_of(const Expr& a, const Expr& b);
 
-Expr exp(const Expr& x);      ///< 2 ulp
+Expr exp(const Expr& x);  ///< 2 ulp
 /// For x <= 0, with a third of exp's instructions: (2 + |x|) ulp down to -87; below it e^-87 instead of less, at -inf
 /// too.
 Expr exp_of_nonpositive(const Expr& x);

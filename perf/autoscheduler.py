@@ -49,7 +49,7 @@ def what(case, threads, scratch):
     if case.operator:
         op, shape, attribute = case.operator
         rest = ["--shape", shape, *(["--attribute", attribute] if attribute else [])]
-        return [op, *rest], ["--operator", op, *rest]
+        return [op, *rest, "--exact"], ["--operator", op, *rest]
     model, document = scratch / "group.onnx", scratch / "group.json"
     onnx.save(case.model(), model)
     output_of(SCHEDULERS, "--model", model, "--threads", threads, "--write-workload", document)

@@ -23,7 +23,7 @@ struct ModelOptions {
   std::vector<std::string> modules;    ///< user modules of operators
   int threads = 0;                     ///< 0: the cores there are
   int jobs = 0;                        ///< kernels compiled side by side; 0: the cores there are
-  bool exact = false;   ///< no convolution by Winograd's algorithm
+  bool exact = false;                  ///< no convolution by Winograd's algorithm
   std::string cache;
   std::string records;  ///< a store's URL; empty: HEDDLE_RECORDS, or none
 

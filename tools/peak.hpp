@@ -26,8 +26,8 @@ Peak measure_peak(int threads, bool bandwidth = true);
 /// The better of both, member by member: before and after a measurement.
 Peak best(const Peak& a, const Peak& b);
 
-/// A share above this is no result, unless the algorithm saves operations: the clock rose between the peak's measurement
-/// and the kernel's.
+/// A share above this is no result, unless the algorithm saves operations: the clock rose between the peak's
+/// measurement and the kernel's.
 constexpr double largest_valid_share = 1.01;
 
 }  // namespace heddle::tools

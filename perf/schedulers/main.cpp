@@ -40,9 +40,12 @@ struct Options {
   std::string write_workload, write_pipeline;
 };
 
+/// Schedules of one algorithm are compared: Halide's autoschedulers know no Winograd.
+constexpr bool plain_sums = true;
+
 /// The kernel of a model that computes most.
 Workload largest_kernel(const std::string& path, const Operators& operators, const Target& target, int threads) {
-  const auto grouped = graph::prepare(graph::read_model(path, operators), target, threads);
+  const auto grouped = graph::prepare(graph::read_model(path, operators), target, threads, plain_sums);
   const Workload* largest = nullptr;
   for (const auto& group : grouped.groups)
     if (group.workload && group.workload->symbols().empty() &&
@@ -57,7 +60,7 @@ Workload read_workload(const Options& options, const Operators& operators, const
   if (!options.model.empty()) return largest_kernel(options.model, operators, target, options.threads);
   if (!options.workload.empty()) return workload_from_json(Json::parse(read_file(options.workload)), operators);
   const auto request = tools::parse_shape(operators.get(options.op), options.shape, options.attributes);
-  return tools::operator_workload(request, target, options.threads);
+  return tools::operator_workload(request, target, options.threads, plain_sums);
 }
 
 /// One schedule in the comparison.

@@ -26,6 +26,6 @@ def test_exact_keeps_to_plain_sums():
 def test_a_schedule_of_another_form_is_refused_with_what_it_needs(tmp_path):
     schedule = tmp_path / "wrong.sched"
     schedule.write_text("variant winograd4\n")
-    done = heddle("bench", *CONV, "--schedule", f"conv={schedule}", check=False)
-    assert done.returncode == 1
+    done = heddle("bench", *CONV, "--implementation", schedule, check=False)
+    assert done.returncode == 2
     assert "pack w winograd4" in done.stderr
