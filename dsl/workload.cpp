@@ -218,11 +218,11 @@ Pipeline Workload::instantiate(const std::string& variant, const std::vector<Pac
     Halide::ImageParam param(halide_type(types_[i].dtype), static_cast<int>(views[i].dimensions.size()), info.role);
     constrain(param, views[i], pipeline.symbols);
     Halide::Func func = param;
-    if (const Packing* packing = packing_of(packings, info.role)) {
+    if (own != nullptr) {
       std::vector<Halide::Var> logical;
       for (const auto& dimension : info.dimensions) logical.emplace_back(dimension);
       std::vector<Halide::Expr> index;
-      for (const auto& d : packed_dimensions(inputs_[i], *packing)) {
+      for (const auto& d : packed_dimensions(inputs_[i], *own)) {
         const Halide::Expr v = logical[static_cast<std::size_t>(d.logical)];
         const int block = static_cast<int>(d.block);
         index.push_back(d.part == PackedDimension::Part::whole       ? v
@@ -237,8 +237,7 @@ Pipeline Workload::instantiate(const std::string& variant, const std::vector<Pac
     pipeline.inputs.push_back(param);
     pipeline.operands.emplace(info.role, param);
     // Halide's order: the last logical dimension first. A packed operand's dimensions are blocks, which have no names.
-    if (packing_of(packings, info.role) == nullptr)
-      pipeline.operand_dimensions[info.role] = {info.dimensions.rbegin(), info.dimensions.rend()};
+    if (own == nullptr) pipeline.operand_dimensions[info.role] = {info.dimensions.rbegin(), info.dimensions.rend()};
   }
   for (std::size_t i = 0; i < types_.size(); ++i) {
     values[i].type = stored[i];

@@ -20,7 +20,7 @@ import onnx
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "peers"))
 from client import KERNEL_PEERS, OPERATORS, TOLERANCE, Peer, PeerError, load_peers, require_peers  # noqa: E402
-from measuring import RESULTS, ROOT, SHAPES, about, best_peer, geometric_mean, keep_rows, markdown_table, read_shapes, spread, timing_lock, write_results  # noqa: E402
+from measuring import RESULTS, ROOT, SHAPES, about, bar, geometric_mean, keep_rows, markdown_table, on_threads, rate, read_shapes, spread, timing_lock, in_words, write_results  # noqa: E402
 from onnx_models import kernel_models  # noqa: E402
 from plot import draw  # noqa: E402
 
@@ -104,9 +104,7 @@ def measure(kernel, threads, peers, arguments, scratch):
     finally:
         ours.close()
     row["peers"].update({peer.name: spread(samples[peer.name]) for peer in ready})
-    row["share_of_limit"] = row["limit_ms"] / row["median_ms"]
-    if best := best_peer(row["peers"]):
-        row["best_peer"], row["ratio"] = best[0], best[1] / row["median_ms"]
+    rate(row)
     return row
 
 
@@ -145,7 +143,7 @@ def table(document):
             rows = [r for r in document["rows"] if (r["list"], r["threads"]) == (source, threads)]
             if not rows:
                 continue
-            lines += [f"## {source}, {threads} thread{'s' if threads > 1 else ''}", ""]
+            lines += [f"## {source}, {on_threads(threads)}", ""]
             header = ["kernel", "times", "heddle", "GFLOP/s", "% of limit", *peers, "best peer / heddle", "schedule"]
             body = []
             for r in rows:
@@ -172,9 +170,8 @@ def bars(document):
     for r in document["rows"]:
         if "failed" in r:
             continue
-        name = f"{r['list']}, {r['threads']} thread{'s' if r['threads'] > 1 else ''}"
-        best = r["share_of_limit"] / r["ratio"] if "ratio" in r else None
-        groups.setdefault(name, []).append({"name": r["kernel"], "ours": r["share_of_limit"], "best": best, "peer": r.get("best_peer", "")})
+        name = f"{r['list']}, {on_threads(r['threads'])}"
+        groups.setdefault(name, []).append(bar(r["kernel"], r))
     return {"title": f"Kernels on {document['processor']}, {document['date']}", "label": "% of the limit", "groups": groups}
 
 
@@ -204,8 +201,7 @@ def main():
                     with tempfile.TemporaryDirectory() as scratch:
                         try:
                             row = measure(kernel, threads, peers, arguments, pathlib.Path(scratch))
-                            print(f"{kernel}, {threads} threads: {row['median_ms']:.4f} ms, {100 * row['share_of_limit']:.0f} % of the limit"
-                                  + (f", {row['ratio']:.2f} times as fast as {row['best_peer']}" if "ratio" in row else ""), flush=True)
+                            print(f"{kernel}, {threads} threads: {row['median_ms']:.4f} ms, {in_words(row)}", flush=True)
                         except RuntimeError as error:
                             row = {"kernel": str(kernel), "count": kernel.count, "threads": threads, "failed": " ".join(str(error).split())}
                             print(f"{kernel}, {threads} threads: {error}", file=sys.stderr, flush=True)

@@ -101,6 +101,28 @@ def best_peer(peers):
     return min(timed)[::-1] if timed else None
 
 
+def rate(row):
+    """Adds a row's share of its limit, and how much faster ours is than the best peer."""
+    row["share_of_limit"] = row["limit_ms"] / row["median_ms"]
+    if best := best_peer(row["peers"]):
+        row["best_peer"], row["ratio"] = best[0], best[1] / row["median_ms"]
+
+
+def in_words(row):
+    """A rated row in words."""
+    return f"{100 * row['share_of_limit']:.0f} % of the limit" + (f", {row['ratio']:.2f} times as fast as {row['best_peer']}" if "ratio" in row else "")
+
+
+def bar(name, row):
+    """What plot.draw draws of a rated row: shares of the limit, ours and the best peer's."""
+    best = row["share_of_limit"] / row["ratio"] if "ratio" in row else None
+    return {"name": name, "ours": row["share_of_limit"], "best": best, "peer": row.get("best_peer", "")}
+
+
+def on_threads(threads):
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
 def markdown_table(header, rows):
     return ["| " + " | ".join(header) + " |", "|" + "---|" * len(header), *("| " + " | ".join(map(str, row)) + " |" for row in rows)]
 

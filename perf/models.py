@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests/models"), str(ROOT / "perf/peers")]
 from models import HEDDLE, MODELS, graph_inputs, random_inputs, reference  # noqa: E402
 from client import GRAPH_PEERS, TOLERANCE, Peer, PeerError, load_peers, off_by, require_peers  # noqa: E402
-from measuring import RESULTS, about, best_peer, geometric_mean, keep_rows, markdown_table, spread, timing_lock, write_results  # noqa: E402
+from measuring import RESULTS, about, bar, geometric_mean, keep_rows, markdown_table, on_threads, rate, spread, timing_lock, in_words, write_results  # noqa: E402
 from model_limits import count  # noqa: E402
 from plot import draw  # noqa: E402
 
@@ -107,9 +107,7 @@ def measure(name, told, threads, peers, arguments, scratch):
     work = told["work"]
     row.update({"flops": work.flops, "winograd_flops": work.winograd_flops, "weight_bytes": work.weight_bytes, "peak_gflops": peak, "read_gbs": read,
                 "limit_ms": work.limit_seconds(peak, read) * 1e3})
-    row["share_of_limit"] = row["limit_ms"] / row["median_ms"]
-    if best := best_peer(row["peers"]):
-        row["best_peer"], row["ratio"] = best[0], best[1] / row["median_ms"]
+    rate(row)
     return row
 
 
@@ -137,7 +135,7 @@ def table(document):
     for threads in sorted({r["threads"] for r in document["rows"]}):
         mine = [r for r in document["rows"] if r["threads"] == threads]
         done = [r for r in mine if "failed" not in r]
-        lines += [f"## {threads} thread{'s' if threads > 1 else ''}", ""]
+        lines += [f"## {on_threads(threads)}", ""]
         if done:
             lines += [f"FMA peak {statistics.median(r['peak_gflops'] for r in done):.1f} GFLOP/s, reading {statistics.median(r['read_gbs'] for r in done):.1f} GB/s.", ""]
         header = ["model", "GFLOP", "3x3 part", "weights, MB", "limit", "heddle", "% of limit", *peers, "best peer / heddle", "off by", "compile, s"]
@@ -161,9 +159,7 @@ def bars(document):
     groups = {}
     for r in document["rows"]:
         if "failed" not in r:
-            best = r["share_of_limit"] / r["ratio"] if "ratio" in r else None
-            groups.setdefault(f"{r['threads']} thread{'s' if r['threads'] > 1 else ''}", []).append(
-                {"name": r["model"], "ours": r["share_of_limit"], "best": best, "peer": r.get("best_peer", "")})
+            groups.setdefault(on_threads(r["threads"]), []).append(bar(r["model"], r))
     return {"title": f"Models on {document['processor']}, {document['date']}", "label": "% of the limit", "groups": groups}
 
 
@@ -194,8 +190,7 @@ def main():
                     try:
                         told = told or prepare(name, scratch)
                         row = measure(name, told, threads, peers, arguments, scratch)
-                        print(f"{name}, {threads} threads: {row['median_ms']:.2f} ms, {100 * row['share_of_limit']:.0f} % of the limit"
-                              + (f", {row['ratio']:.2f} times as fast as {row['best_peer']}" if "ratio" in row else ""), flush=True)
+                        print(f"{name}, {threads} threads: {row['median_ms']:.2f} ms, {in_words(row)}", flush=True)
                     except (RuntimeError, ValueError) as error:
                         row = {"model": name, "threads": threads, "failed": " ".join(str(error).split())}
                         print(f"{name}, {threads} threads: {error}", file=sys.stderr, flush=True)

@@ -36,8 +36,6 @@ Extents extents(const Workload& w) {
           typical(in[1].shape[2], w), in[0].shape[3].value(), in[2].shape[3].value()};
 }
 
-std::int64_t round_up(std::int64_t x, std::int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
-
 bool matches(const Workload& w, const Machine& m) {
   if (w.anchor().op->name() != "attention") return false;
   const auto in = w.anchor_inputs();
@@ -74,19 +72,15 @@ struct Tile {
 template <class Allowed>
 Tile best_tile(std::int64_t columns, std::int64_t rows, const Machine& m, Allowed allowed) {
   const std::int64_t lanes = m.lanes(4);
-  Tile best{1, 1};
-  double best_score = -1;
+  Best best(Tile{1, 1});
   for (const std::int64_t vectors : {2, 3, 4, 1})
     for (std::int64_t broadcasts = 1; broadcasts <= 14; ++broadcasts) {
       if (!fits_registers(vectors, broadcasts, m) || !allowed(vectors, broadcasts)) continue;
       const double score = tile_efficiency(columns, vectors * lanes) * tile_efficiency(rows, broadcasts) *
                            register_tile_rate(vectors, broadcasts);
-      if (score > best_score + 1e-9) {
-        best_score = score;
-        best = {vectors, broadcasts};
-      }
+      best.offer({vectors, broadcasts}, score);
     }
-  return best;
+  return best.value();
 }
 
 Knobs with_rows(const Workload& w, const Machine& m, std::int64_t rows) {

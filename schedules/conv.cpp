@@ -62,8 +62,7 @@ DirectKnobs direct_rule(const Workload& w, const Machine& m) {
   const std::int64_t width = typical(extent_of(w, "x"), w), height = typical(extent_of(w, "y"), w);
   const auto& weights = w.input_type("w").shape;
   const std::int64_t taps = weights[1].value() * weights[2].value() * weights[3].value();
-  DirectKnobs best{1, 1, 1, task_count(w.composition().threads), 0};
-  double best_score = -1;
+  Best best(DirectKnobs{1, 1, 1, task_count(w.composition().threads), 0});
   for (const DirectKnobs& k : direct_candidates(w, m)) {
     // Where the second-level cache holds all weights, a tile's input is read once and its results are written together;
     // where it does not, a block's weights are read once and the input for every block.
@@ -78,12 +77,9 @@ DirectKnobs direct_rule(const Workload& w, const Machine& m) {
     if (k.vectors * m.vector_bytes * taps > m.l2_bytes / 2)
       rate = std::min(rate, static_cast<double>(k.pixels * k.rows) / 2 / (m.vector_bytes / 16.0));
     const double score = useful * rate;
-    if (score > best_score + 1e-9) {
-      best_score = score;
-      best = k;
-    }
+    best.offer(k, score);
   }
-  return best;
+  return best.value();
 }
 
 Implementation direct_make(const Workload& w, const Machine& m, const DirectKnobs& k) {
@@ -161,8 +157,7 @@ DepthwiseKnobs depthwise_rule(const Workload& w, const Machine& m) {
   const std::int64_t width = typical(extent_of(w, "x"), w);
   const std::int64_t height = typical(extent_of(w, "y"), w);
   const auto strides = integers(w.anchor().attributes, "strides");
-  DepthwiseKnobs best{1, 1, 1, task_count(w.composition().threads)};
-  double best_score = -1;
+  Best best(DepthwiseKnobs{1, 1, 1, task_count(w.composition().threads)});
   for (const DepthwiseKnobs& k : depthwise_candidates(w, m)) {
     // At stride 2 the rows of a tile share little and copy speed bounds it: one row at a time.
     if (k.rows > 1 && (!strides.empty() && strides[0] > 1)) continue;
@@ -171,12 +166,9 @@ DepthwiseKnobs depthwise_rule(const Workload& w, const Machine& m) {
     const double reuse = accumulators / (static_cast<double>((k.pixels + 2) * (k.rows + 2)));
     const double score = tile_efficiency(width, k.pixels) * tile_efficiency(height, k.rows) *
                          std::min(1.0, accumulators / 8.0) * (0.5 + reuse);
-    if (score > best_score + 1e-9) {
-      best_score = score;
-      best = k;
-    }
+    best.offer(k, score);
   }
-  return best;
+  return best.value();
 }
 
 Implementation depthwise_make(const Workload& w, const Machine& m, const DepthwiseKnobs& k) {

@@ -21,9 +21,7 @@ std::int64_t channels_of_group(const Workload& w) {
 }
 
 bool grouped_matches(const Workload& w, const Machine&) {
-  if (!is_two_dimensional_conv(w) || !weights_are_constant(w)) return false;
-  const auto variants = w.anchor().op->variants(w.anchor().attributes, w.anchor_inputs());
-  return std::ranges::find(variants, "grouped") != variants.end();
+  return is_two_dimensional_conv(w) && weights_are_constant(w) && has_variant(w, "grouped");
 }
 
 std::vector<GroupedKnobs> grouped_candidates(const Workload& w, const Machine& m) {
@@ -39,25 +37,21 @@ std::vector<GroupedKnobs> grouped_candidates(const Workload& w, const Machine& m
 }
 
 GroupedKnobs grouped_rule(const Workload& w, const Machine& m) {
-  GroupedKnobs best{1, 1, task_count(w.composition().threads)};
-  double best_score = -1;
+  Best best(GroupedKnobs{1, 1, task_count(w.composition().threads)});
   for (const GroupedKnobs& k : grouped_candidates(w, m)) {
     const double score = tile_efficiency(channels_of_group(w), k.vectors * m.lanes(4)) *
                          tile_efficiency(typical(extent_of(w, "x"), w), k.pixels) *
                          register_tile_rate(k.vectors, k.pixels);
-    if (score > best_score + 1e-9) {
-      best_score = score;
-      best = k;
-    }
+    best.offer(k, score);
   }
-  return best;
+  return best.value();
 }
 
 Implementation grouped_make(const Workload& w, const Machine& m, const GroupedKnobs& k) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t block = k.vectors * lanes;
   const std::int64_t channels = channels_of_group(w);
-  const std::int64_t padded = (channels + block - 1) / block * block;
+  const std::int64_t padded = round_up(channels, block);
   const std::int64_t groups = extent_of(w, "co").value() / channels;
   const Extent width = extent_of(w, "x"), height = extent_of(w, "y");
   Implementation implementation;

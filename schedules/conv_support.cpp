@@ -1,5 +1,7 @@
 #include "schedules/conv_support.hpp"
 
+#include <algorithm>
+
 namespace heddle::schedules {
 
 bool is_two_dimensional_conv(const Workload& w) {
@@ -11,6 +13,11 @@ bool is_two_dimensional_conv(const Workload& w) {
   // Vectors run over channels: both sides must have them innermost (or only one pixel, where order means nothing).
   return (out.innermost() == 1 || loops_by_memory(w)[0].name == "co") &&
          (in.innermost() == 1 || in.shape[1] == Extent(1) || in.shape[1] == Extent(3));
+}
+
+bool has_variant(const Workload& w, const std::string& variant) {
+  const auto variants = w.anchor().op->variants(w.anchor().attributes, w.anchor_inputs());
+  return std::ranges::find(variants, variant) != variants.end();
 }
 
 bool weights_are_constant(const Workload& w) {

@@ -13,6 +13,9 @@ namespace heddle::schedules {
 /// A convolution in two dimensions of f32 data with its channels innermost.
 bool is_two_dimensional_conv(const Workload& workload);
 
+/// Whether the convolution can be computed in that form.
+bool has_variant(const Workload& workload, const std::string& variant);
+
 /// Known beforehand, so that they can be stored in another form.
 bool weights_are_constant(const Workload& workload);
 

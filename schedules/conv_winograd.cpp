@@ -2,8 +2,8 @@
 //
 // Per block of tile rows: every tile of the input is transformed, (m + 2)^2 small matrix products run over the channels
 // with their accumulators in registers and weights transformed beforehand, and the products are transformed back, a
-// vector of output channels at a time. Wide images take few rows at once, so that what lies between the passes stays
-// in the second-level cache; small ones take all of their tiles, so that weights come from memory once.
+// vector of output channels at a time. Large images take a few rows at once, so that what lies between the passes stays
+// in a cache; others take all of their tiles, so that weights come from memory once.
 #include <algorithm>
 #include <limits>
 
@@ -57,9 +57,9 @@ std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine&
   return all;
 }
 
-/// Cycles of one core, for choosing among forms: FMAs at the register tile's rate, a vector's transformations (counted
-/// from the matrices and measured at 150 and 60 cycles with their loads and stores), weights at what a core reads from
-/// beyond its second-level cache.
+/// Cycles of one core, for choosing among forms: FMAs at the register tile's rate, a vector's transformations (measured
+/// at 150 cycles for F(4) and 60 for F(2), with their loads and stores), weights at what a core reads from beyond its
+/// second-level cache.
 constexpr double fmas_a_cycle = 2, weight_bytes_a_cycle = 8;
 
 double winograd_cycles(const Problem& p, const WinogradKnobs& k, const Machine& m) {
@@ -119,8 +119,7 @@ WinogradKnobs winograd_rule(const Workload& w, const Machine& m) {
 
 bool winograd_matches(const Workload& w, const Machine& m) {
   if (w.composition().exact || !is_two_dimensional_conv(w) || !weights_are_constant(w)) return false;
-  const auto variants = w.anchor().op->variants(w.anchor().attributes, w.anchor_inputs());
-  if (std::ranges::find(variants, ops::winograd_name(4)) == variants.end()) return false;
+  if (!has_variant(w, ops::winograd_name(4))) return false;
   if (!extent_of(w, "x").is_constant() || !extent_of(w, "y").is_constant()) return false;
   const Problem p = problem(w);
   if (p.ci % m.lanes(4) != 0) return false;
@@ -131,7 +130,7 @@ bool winograd_matches(const Workload& w, const Machine& m) {
 /// transformation reads or writes one line of each plane, and lines a power of two apart would evict one another.
 void spread_planes(Stage stage, const char* channel, std::int64_t channels, std::int64_t tiles) {
   constexpr std::int64_t line = 16;  // floats
-  const std::int64_t lines = (channels + line - 1) / line;
+  const std::int64_t lines = chunk(channels, line);
   stage.align_storage(channel, (lines % 2 == 0 ? lines + 1 : lines) * line);
   if (tiles % 2 == 0) stage.align_storage("t", tiles + 1);
 }

@@ -53,17 +53,13 @@ Knobs rule(const Workload& w, const Machine& m) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t n = extent_of(w, "n").value();
   const std::int64_t rows = typical(extent_of(w, "m"), w);
-  Knobs best{1, 1, task_count(w.composition().threads)};
-  double best_score = -1;
+  Best best(Knobs{1, 1, task_count(w.composition().threads)});
   for (const Knobs& k : candidates(w, m)) {
     const double useful = tile_efficiency(n, k.vectors * lanes) * tile_efficiency(rows, k.rows);
     const double score = useful * register_tile_rate(k.vectors, k.rows);
-    if (score > best_score + 1e-9) {
-      best_score = score;
-      best = k;
-    }
+    best.offer(k, score);
   }
-  return best;
+  return best.value();
 }
 
 Implementation make(const Workload& w, const Machine& m, const Knobs& k, bool packed) {

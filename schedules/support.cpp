@@ -85,4 +85,6 @@ std::int64_t chunk(std::int64_t extent, std::int64_t pieces) {
   return std::max<std::int64_t>(1, (extent + pieces - 1) / std::max<std::int64_t>(1, pieces));
 }
 
+std::int64_t round_up(std::int64_t x, std::int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
+
 }  // namespace heddle::schedules

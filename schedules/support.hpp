@@ -95,10 +95,30 @@ bool fits_registers(std::int64_t vectors, std::int64_t broadcasts, const Machine
 /// compete with FMAs for issue slots.
 double register_tile_rate(std::int64_t vectors, std::int64_t broadcasts);
 
+/// The candidate of the highest score. Of scores that only rounding tells apart the first one's stands.
+template <class T>
+class Best {
+ public:
+  explicit Best(T otherwise) : value_(std::move(otherwise)) {}
+  void offer(const T& candidate, double score) {
+    if (score <= score_ + 1e-9) return;
+    score_ = score;
+    value_ = candidate;
+  }
+  const T& value() const { return value_; }
+
+ private:
+  T value_;
+  double score_ = -1;
+};
+
 /// About how many pieces a loop should be cut into so that `threads` threads end together.
 std::int64_t task_count(int threads);
 
 /// ceil(extent / pieces), at least 1.
 std::int64_t chunk(std::int64_t extent, std::int64_t pieces);
+
+/// The least multiple that is not below a positive `x`.
+std::int64_t round_up(std::int64_t x, std::int64_t multiple);
 
 }  // namespace heddle::schedules

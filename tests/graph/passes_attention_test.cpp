@@ -7,25 +7,15 @@
 #include "graph/interpret.hpp"
 #include "graph/passes/passes.hpp"
 #include "tests/graph/model_builder.hpp"
+#include "tests/graph/pass_check.hpp"
 
 namespace heddle::graph {
 namespace {
 
-std::vector<std::string> ops(const Graph& g) {
-  std::vector<std::string> names;
-  for (const Node& node : g.nodes) names.emplace_back(node.op->name());
-  return names;
-}
-
 using Names = std::vector<std::string>;
 
 Graph fused(const Graph& before, const SymbolValues& symbols = {}) {
-  const Graph after = fuse_attention(before);
-  after.check();
-  const auto inputs = random_inputs(before, symbols);
-  CHECK(difference(interpret(after, inputs), interpret(before, inputs)) < 1e-5);
-  CHECK(after.value(after.outputs[0]).name == before.value(before.outputs[0]).name);
-  return after;
+  return checked(before, fuse_attention, symbols, 1e-5);
 }
 
 const Node* attention_in(const Graph& g) {
@@ -58,7 +48,7 @@ TEST_CASE("fuse_attention: scores divided by a number, with a mask added") {
   const int scores = t.by("div", t.m.op("matmul", {t.q, t.transposed(t.k)}), 3);
   t.m.output(t.finish(t.m.op("add", {scores, t.m.input("mask", "f32[2,1,1,7]")})), "y");
   const Graph g = fused(t.m.graph);
-  CHECK(ops(g) == Names{"attention"});
+  CHECK(operator_names(g) == Names{"attention"});
   REQUIRE(attention_in(g) != nullptr);
   CHECK(attention_in(g)->inputs.size() == 4);
   CHECK(attention_in(g)->attributes.at("scale").get<double>() == Approx(1.0 / 3));
@@ -69,7 +59,7 @@ TEST_CASE("fuse_attention: scales at q and k, keys by rows, no mask") {
   const int q = t.by("mul", t.q, 0.5F), k = t.by("mul", t.k, 0.25F);
   t.m.output(t.finish(t.m.op("matmul", {q, k}, {{"transpose_b", true}})), "y");
   const Graph g = fused(t.m.graph);
-  CHECK(ops(g) == Names{"attention"});
+  CHECK(operator_names(g) == Names{"attention"});
   CHECK(attention_in(g)->attributes.at("scale").get<double>() == Approx(0.125));
 }
 
@@ -108,7 +98,7 @@ TEST_CASE("fuse_attention: rows that see nothing become zeros where the model sa
   const int safe = t.m.op("where", {t.m.op("is_nan", {p}), t.m.constant(number(0)), p});
   t.m.output(t.m.op("matmul", {safe, t.v}), "y");
   const Graph g = fused(t.m.graph);
-  CHECK(ops(g) == Names{"attention"});
+  CHECK(operator_names(g) == Names{"attention"});
   CHECK(interpret(g, random_inputs(g))[0].at(6) == 0);
 }
 
@@ -118,12 +108,12 @@ TEST_CASE("fuse_attention: keys transposed with heads and batch merged are read 
   const int swapped = t.m.op("transpose", {merged}, {{"perm", {0, 2, 1}}});
   const int split = t.m.op("reshape", {swapped}, {{"shape", {2, 3, 8, 7}}});
   t.m.output(t.finish(t.m.op("matmul", {t.q, split})), "y");
-  CHECK(ops(fused(t.m.graph)) == Names{"attention"});
+  CHECK(operator_names(fused(t.m.graph)) == Names{"attention"});
 
   Heads other;  // the same shapes, but another transpose: heads and depth change places
   const int moved = other.m.op("transpose", {other.m.input("k4", "f32[2,8,7,3]")}, {{"perm", {0, 3, 1, 2}}});
   other.m.output(other.finish(other.m.op("matmul", {other.q, moved})), "y");
-  CHECK(ops(fused(other.m.graph)) == Names{"transpose", "transpose", "attention"});
+  CHECK(operator_names(fused(other.m.graph)) == Names{"transpose", "transpose", "attention"});
 }
 
 TEST_CASE("fuse_attention: heads and batch in one dimension, symbolic lengths") {

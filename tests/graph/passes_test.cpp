@@ -10,6 +10,7 @@
 #include "graph/interpret.hpp"
 #include "graph/passes/passes.hpp"
 #include "tests/graph/model_builder.hpp"
+#include "tests/graph/pass_check.hpp"
 
 using namespace heddle;
 using namespace heddle::graph;
@@ -39,24 +40,6 @@ const Node& only(const Graph& graph, std::string_view op) {
   for (const Node& node : graph.nodes)
     if (node.op->name() == op) return node;
   throw std::logic_error("unreachable");
-}
-
-/// The pass keeps the graph sound, its inputs and outputs by name and type, and what it computes.
-Graph checked(const Graph& graph, Graph (*pass)(const Graph&), const SymbolValues& symbols = {},
-              double tolerance = 2e-6) {
-  Graph result = pass(graph);
-  result.check();
-  REQUIRE(result.inputs.size() == graph.inputs.size());
-  REQUIRE(result.outputs.size() == graph.outputs.size());
-  for (std::size_t i = 0; i < graph.inputs.size(); ++i)
-    CHECK(result.value(result.inputs[i]).name == graph.value(graph.inputs[i]).name);
-  for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
-    CHECK(result.value(result.outputs[i]).name == graph.value(graph.outputs[i]).name);
-    CHECK(result.value(result.outputs[i]).type.str() == graph.value(graph.outputs[i]).type.str());
-  }
-  const auto inputs = random_inputs(graph, symbols);
-  CHECK(difference(interpret(result, inputs), interpret(graph, inputs)) < tolerance);
-  return result;
 }
 
 }  // namespace

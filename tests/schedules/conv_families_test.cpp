@@ -6,18 +6,12 @@
 #include <catch2/catch.hpp>
 
 #include "ops/catalog.hpp"
-#include "schedules/family.hpp"
+#include "tests/schedules/family_support.hpp"
 #include "tests/support/inputs.hpp"
 #include "tests/support/run.hpp"
 
 namespace heddle {
 namespace {
-
-const Family& family(const std::string& name) {
-  for (const Family& f : families())
-    if (f.name == name) return f;
-  throw Error(ErrorCode::not_found, name);
-}
 
 Workload convolution(const Json& attributes, const std::string& x, const std::string& w, int threads) {
   const Operators operators;
@@ -44,13 +38,6 @@ std::string check(const std::string& name, const Workload& workload, const Machi
                          made.print(), testing::seed());
   }
   return "";
-}
-
-Machine wide() {
-  Machine m;
-  m.vector_bytes = 64;
-  m.vector_registers = 32;
-  return m;
 }
 
 TEST_CASE("conv_winograd agrees with the reference whatever its knobs") {

@@ -11,19 +11,12 @@
 #include <thread>
 
 #include "ops/catalog.hpp"
-#include "schedules/family.hpp"
+#include "tests/schedules/family_support.hpp"
 #include "tests/support/inputs.hpp"
 #include "tests/support/run.hpp"
 
 namespace heddle {
 namespace {
-
-Machine wide() {
-  Machine m;
-  m.vector_bytes = 64;
-  m.vector_registers = 32;
-  return m;
-}
 
 struct Job {
   const Operator* op;
@@ -119,8 +112,7 @@ TEST_CASE("register tiles leave a register free, or they would spill") {
     const Workload w = Workload::of(operators.get("matmul"), Json::object(),
                                     {TensorType::parse(shape), TensorType::parse("f32[64,768]")});
     for (const Machine& machine : {wide(), Machine{}}) {
-      const auto packed = std::ranges::find_if(families(), [](const Family& f) { return f.name == "matmul_packed"; });
-      const Json knobs = packed->rule(w, machine);
+      const Json knobs = family("matmul_packed").rule(w, machine);
       CHECK(knobs["vectors"].get<int>() * (knobs["rows"].get<int>() + 1) < machine.vector_registers);
     }
   }

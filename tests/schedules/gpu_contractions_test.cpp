@@ -5,8 +5,8 @@
 #include <catch2/catch.hpp>
 
 #include "ops/catalog.hpp"
-#include "schedules/family.hpp"
 #include "targets/target.hpp"
+#include "tests/schedules/family_support.hpp"
 #include "tests/support/inputs.hpp"
 #include "tests/support/run.hpp"
 
@@ -14,12 +14,6 @@ namespace heddle {
 namespace {
 
 Machine device() { return find_target("opencl").machine; }
-
-const Family& family(std::string_view name) {
-  for (const Family& one : families())
-    if (one.name == name) return one;
-  throw Error(ErrorCode::not_found, std::string(name));
-}
 
 struct Example {
   std::string op;

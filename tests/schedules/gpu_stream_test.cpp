@@ -8,10 +8,10 @@
 #include <catch2/catch.hpp>
 
 #include "ops/catalog.hpp"
-#include "schedules/family.hpp"
 #include "schedules/gpu_access.hpp"
 #include "targets/gpu/passes.hpp"
 #include "targets/target.hpp"
+#include "tests/schedules/family_support.hpp"
 #include "tests/support/inputs.hpp"
 #include "tests/support/run.hpp"
 
@@ -30,12 +30,6 @@ Workload workload(std::string_view op, const Json& attributes, const std::vector
   Composition c = Workload::of(operators.get(op), attributes, inputs, symbols).composition();
   if (!out.empty()) c.output_layouts = {TensorType::parse(out).layout};
   return Workload(std::move(c));
-}
-
-const Family& family(std::string_view name) {
-  for (const Family& one : families())
-    if (one.name == name) return one;
-  throw Error(ErrorCode::not_found, std::string(name));
 }
 
 /// Runs an implementation on random inputs; returns what differs.

@@ -1,0 +1,23 @@
+#pragma once
+#include <string_view>
+
+#include "base/error.hpp"
+#include "schedules/family.hpp"
+
+namespace heddle {
+
+/// As AVX-512 processors are.
+inline Machine wide() {
+  Machine m;
+  m.vector_bytes = 64;
+  m.vector_registers = 32;
+  return m;
+}
+
+inline const Family& family(std::string_view name) {
+  for (const Family& f : families())
+    if (f.name == name) return f;
+  throw Error(ErrorCode::not_found, std::string(name));
+}
+
+}  // namespace heddle
