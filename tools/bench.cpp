@@ -28,6 +28,8 @@ struct Measured {
   bool saves_operations = false;  ///< by Winograd's algorithm: the plain one's are counted
   std::vector<double> seconds;
   Peak peak;  ///< of the processor; zero where a device works, which it says nothing of
+
+  double gflops() const { return flops / median(seconds) * 1e-9; }
 };
 
 /// Times `once`, between two measurements of what the processor reaches.
@@ -35,13 +37,13 @@ void measure(Measured& m, const Options& options, int least_samples, const std::
   const bool on_processor = m.device == "cpu";
   if (on_processor) m.peak = measure_peak(options.thread_count());
   m.seconds = sample(once, least_samples, options.seconds);
-  if (on_processor) m.peak = best(m.peak, measure_peak(options.thread_count(), false));
+  if (on_processor) m.peak = peak_after(m.peak, options.thread_count(), m.saves_operations ? 0 : m.gflops());
 }
 
 int report(const Measured& m, const Options& options) {
   const Peak& peak = m.peak;
   const double middle = median(m.seconds);
-  const double gflops = m.flops / middle * 1e-9;
+  const double gflops = m.gflops();
   const double share = peak.gflops > 0 ? gflops / peak.gflops : 0;
   const double bandwidth = m.bytes / middle * 1e-9;
   const bool valid = m.saves_operations || share <= largest_valid_share;
@@ -78,11 +80,7 @@ int report(const Measured& m, const Options& options) {
     fmt::print("\n");
     if (!m.schedule.empty()) fmt::print("  schedule  {}\n", m.schedule);
   }
-  if (!valid)
-    fmt::print(stderr,
-               "heddle: invalid run: {:.1f} % of the measured peak is impossible; the clock changed or the machine is "
-               "busy. Repeat it\n",
-               share * 100);
+  if (!valid) print_invalid_run(share, "Repeat it");
   return valid ? 0 : 1;
 }
 

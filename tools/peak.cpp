@@ -1,5 +1,6 @@
 #include "tools/peak.hpp"
 
+#include <fmt/format.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -219,6 +220,23 @@ Peak measure_peak(int threads, bool bandwidth) {
 
 Peak best(const Peak& a, const Peak& b) {
   return {std::max(a.gflops, b.gflops), std::max(a.read_gbps, b.read_gbps), std::max(a.copy_gbps, b.copy_gbps)};
+}
+
+Peak peak_after(const Peak& before, int threads, double gflops) {
+  Peak peak = best(before, measure_peak(threads, false));
+  constexpr int repetitions = 10;
+  for (int i = 0; i < repetitions && gflops > largest_valid_share * peak.gflops; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    peak = best(peak, measure_peak(threads, false));
+  }
+  return peak;
+}
+
+void print_invalid_run(double share, std::string_view hint) {
+  fmt::print(stderr,
+             "heddle: invalid run: {:.1f} % of the measured peak is impossible; the clock changed or the machine is "
+             "busy. {}\n",
+             share * 100, hint);
 }
 
 }  // namespace heddle::tools

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <string_view>
 
 namespace heddle::tools {
 
@@ -29,5 +30,12 @@ Peak best(const Peak& a, const Peak& b);
 /// A share above this is no result, unless the algorithm saves operations: the clock rose between the peak's
 /// measurement and the kernel's.
 constexpr double largest_valid_share = 1.01;
+
+/// `before` and a measurement now, the better of both. Where a kernel's `gflops` would be an impossible share of it, as
+/// when something else held the processor during both, it is measured up to ten times more, over two seconds.
+Peak peak_after(const Peak& before, int threads, double gflops);
+
+/// Tells on stderr that `share` of the peak is impossible; `hint` is what to do.
+void print_invalid_run(double share, std::string_view hint);
 
 }  // namespace heddle::tools

@@ -144,9 +144,11 @@ struct Report {
   double seconds() const { return result.seconds(); }
   double gflops() const { return seconds() > 0 ? flops / seconds() * 1e-9 : 0; }
   double share() const { return peak.gflops > 0 ? gflops() / peak.gflops : 0; }
-  bool valid() const {
-    return ops::saves_operations(result.search.candidate.implementation.variant) || share() <= largest_valid_share;
+  /// 0 where the algorithm saves operations: the plain one's are counted, and may pass the peak.
+  double bounded_gflops() const {
+    return ops::saves_operations(result.search.candidate.implementation.variant) ? 0 : gflops();
   }
+  bool valid() const { return peak.gflops == 0 || bounded_gflops() <= largest_valid_share * peak.gflops; }
 };
 
 Json to_json(const Trial& trial, const std::vector<autoscheduler::Sketch>& sketches) {
@@ -362,7 +364,7 @@ int run(const Options& given) {
   const double flops = static_cast<double>(workload.flops().value());
   // What FMAs reach here says nothing of other machines.
   const bool measured = !target.is_gpu() && options.trials > 0 && !tuning.fleet;
-  Peak peak = measured ? measure_peak(options.thread_count(), false) : Peak{};
+  const Peak peak = measured ? measure_peak(options.thread_count(), false) : Peak{};
   std::optional<TuneResult> tuned;
   try {
     Watch watch(options, flops, peak);
@@ -379,10 +381,10 @@ int run(const Options& given) {
     return interrupted_exit;
   }
   const TuneResult& result = *tuned;
-  if (measured && !result.search.stopped) peak = best(peak, measure_peak(options.thread_count(), false));
-
-  const Report report{
+  Report report{
       fmt::format("{} {}", options.model, options.shape), options, result, target, tuning.machine(), flops, peak};
+  if (measured && !result.search.stopped)
+    report.peak = peak_after(peak, options.thread_count(), report.bounded_gflops());
   if (options.json) fmt::print("{}\n", to_json(report).dump(2));
   else print_report(report);
   if (result.search.stopped) {
@@ -393,10 +395,7 @@ int run(const Options& given) {
   if (!options.output.empty())
     write_file(options.output, is_header(options.output) ? header_text(report, workload) : schedule_file_text(report));
   if (!report.valid()) {
-    fmt::print(stderr,
-               "heddle: invalid run: {:.1f} % of the measured peak is impossible; the clock changed or the machine is "
-               "busy. The trials are kept; repeat it to measure the peak again\n",
-               report.share() * 100);
+    print_invalid_run(report.share(), "The trials are kept; repeat it to measure the peak again");
     return 1;
   }
   return 0;
