@@ -37,6 +37,10 @@ std::optional<std::vector<Border>> wanted_border(const Node& node) {
   return border;
 }
 
+double wanted_border_value(const Node& node) {
+  return static_cast<double>(node.attributes.value("pad_value", std::int64_t{0}));
+}
+
 bool reads_any_order(const Node& node, const Graph& graph) {
   if (node.op->name() != "conv" || node.attributes.value("group", std::int64_t{1}) != 1) return false;
   const auto channels = graph.value(node.inputs[0]).type.shape[1].constant();

@@ -19,6 +19,9 @@ bool is_reshape(const Node& node);
 /// nothing if it has none.
 std::optional<std::vector<Border>> wanted_border(const Node& node);
 
+/// What that border holds.
+double wanted_border_value(const Node& node);
+
 /// Whether the order of the first operand is of no consequence: a convolution of an image's one or three channels
 /// broadcasts every element it reads, so bringing them next to one another gains nothing.
 bool reads_any_order(const Node& node, const Graph& graph);

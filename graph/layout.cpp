@@ -325,8 +325,12 @@ class Borders {
 
   Graph run() {
     std::map<int, std::vector<Border>> needed;  // by value
+    std::map<int, double> holds;
     for (const Node& node : g_.nodes)
       if (const auto pads = wanted_border(node)) {
+        // A second convolution that wants other values around the same operand pads for itself.
+        if (holds.try_emplace(node.inputs[0], wanted_border_value(node)).first->second != wanted_border_value(node))
+          continue;
         auto& border = needed[node.inputs[0]];
         border.resize(pads->size());
         for (std::size_t d = 0; d < pads->size(); ++d) {
@@ -340,7 +344,7 @@ class Borders {
     for (const auto& [v, border] : needed) {
       TensorType bordered = g_.value(v).type;
       bordered.layout.border = border;
-      bordered.layout.border_value = 0;
+      bordered.layout.border_value = holds.at(v);
       bordered.layout = canonical_layout(bordered, true);
       if (can_have(v, producer, consumers)) g_.value(v).type = bordered;
       else copies.emplace(v, bordered);
@@ -368,7 +372,8 @@ class Borders {
     std::map<int, int> copies;
     for (Node node : g_.nodes) {
       if (wanted_border(node))
-        if (const auto type = bordered.find(node.inputs[0]); type != bordered.end()) {
+        if (const auto type = bordered.find(node.inputs[0]);
+            type != bordered.end() && type->second.layout.border_value == wanted_border_value(node)) {
           const auto [copy, is_new] = copies.try_emplace(node.inputs[0], -1);
           if (is_new) copy->second = Orders::add_copy(result, node.inputs[0], type->second);
           node.inputs[0] = copy->second;

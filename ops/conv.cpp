@@ -11,13 +11,15 @@ using Halide::Expr;
 struct Conv {
   static constexpr auto name = "conv";
   static constexpr auto summary =
-      "convolution over 1 to 3 spatial dimensions, grouped, strided and dilated; the bias is optional";
+      "convolution over 1 to 3 spatial dimensions, grouped, strided and dilated; the bias is optional; 8-bit operands "
+      "make 32-bit sums, padded with pad_value";
   static constexpr auto kind = OperatorKind::window;
 
   struct Attributes {
+    /// pad_value: what the padding holds, of 8-bit operands the number that stands for zero.
     BOOST_HANA_DEFINE_STRUCT(Attributes, (std::vector<std::int64_t>, strides), (std::vector<std::int64_t>, pads),
-                             (std::vector<std::int64_t>, dilations), (std::int64_t, group));
-    Attributes() : group(1) {}
+                             (std::vector<std::int64_t>, dilations), (std::int64_t, group), (std::int64_t, pad_value));
+    Attributes() : group(1), pad_value(0) {}
   };
   struct Stages {
     BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, padded), (Halide::Func, x_rows), (Halide::Func, x_tile),
@@ -25,7 +27,7 @@ struct Conv {
                              (Halide::Func, out_rows), (Halide::Func, out));
   };
 
-  /// tiled: an implicit matrix product. x_tile holds what each output position reads at each tap, zeros for padding,
+  /// tiled: an implicit matrix product. x_tile holds what each output position reads at each tap, padding included,
   /// and w_tile the weights, both in the accumulator's type with positions and output channels innermost; the bias is
   /// added at the end. They can be asked for positions and channels beyond the ends, so that whole tiles of `acc` can
   /// be computed and only `out` needs guards.
@@ -90,6 +92,10 @@ struct Conv {
             "x is {} and w {}: both must be the same float, or 8-bit integers", to_string(x.dtype), to_string(w.dtype));
     TensorType out{bytes ? DType::i32 : x.dtype, {x.shape[0], w.shape[0]}, {}};
     require(a.group >= 1, "group {} must be at least 1", a.group);
+    const std::int64_t least = x.dtype == DType::i8 ? -128 : 0, most = x.dtype == DType::i8 ? 127 : bytes ? 255 : 0;
+    require(a.pad_value >= least && a.pad_value <= most,
+            "pad_value {} is outside of {} to {}, which {} can be padded with", a.pad_value, least, most,
+            to_string(x.dtype));
     require_equal(x.shape[1], w.shape[1] * Extent(a.group),
                   fmt::format("x's channels (against w's {} in {} groups)", w.shape[1].str(), a.group));
     require(mod(w.shape[0], a.group) == Extent(0), "w's {} output channels do not divide into {} groups",
@@ -115,7 +121,7 @@ struct Conv {
       if (a.variant == winograd_name(tile)) return define_winograd(at, a, s, winograd(tile));
     const Operand& w = a.in[1];
     const Window sliding = window(at, w.type);
-    const WindowInput x(s.padded, a.in[0], sliding, a.out[0], 0, "ci");
+    const WindowInput x(s.padded, a.in[0], sliding, a.out[0], static_cast<double>(at.pad_value), "ci");
     const Halide::Var n = a.loops[0], co = a.loops[1];
     const std::vector<Expr> position(a.loops.begin() + 2, a.loops.end());
 
@@ -191,7 +197,8 @@ struct Conv {
       x_arguments.push_back(group);
       x_index.push_back(in_group);
     }
-    s.x_tile(x_arguments) = inside.defined() ? Halide::select(inside, value, Halide::cast(type, 0)) : value;
+    s.x_tile(x_arguments) =
+        inside.defined() ? Halide::select(inside, value, Halide::cast(type, static_cast<int>(at.pad_value))) : value;
 
     std::vector<Halide::Var> w_arguments = {co};
     std::vector<Expr> weight = {co, depthwise ? Expr(0) : Expr(ci)}, w_index = {co};
@@ -311,6 +318,7 @@ struct Conv {
           std::array<std::int64_t, 3> p{};
           for (std::size_t d = 0; d < 3; ++d) p[d] = o[d + 2] * stride[d] + k[d] * dilation[d] - before[d];
           if (x.contains(p)) sum += w.at(o[1], ci, k) * x.at(o[0], o[1] / outputs * w.c + ci, p);
+          else if (a.pad_value != 0) sum += w.at(o[1], ci, k) * static_cast<double>(a.pad_value);
         });
       out.set(y.index(o[0], o[1], {o[2], o[3], o[4]}), sum);
     });
@@ -358,6 +366,8 @@ struct Conv {
         {{{"strides", {2}}, {"pads", {2, 2}}}, types({"f32[N,3,W]", "f32[5,3,5]", "f32[5]"}), images},
         {{{"pads", {1, 0, 1, 0, 1, 1}}}, types({"f32[1,2,4,5,6]", "f32[3,2,2,3,3]"})},
         {{{"pads", {1, 1, 1, 1}}}, types({"u8[1,5,6,7]", "i8[6,5,3,3]", "i32[6]"})},
+        {{{"pads", {1, 2, 0, 1}}, {"strides", {2, 1}}, {"pad_value", 113}}, types({"u8[2,5,6,7]", "i8[9,5,3,3]"})},
+        {{{"pads", {1, 1, 1, 1}}, {"pad_value", -5}, {"group", 6}}, types({"i8[1,6,6,7]", "i8[6,1,3,3]", "i32[6]"})},
         {{{"pads", {1, 1, 1, 1}}}, types({"f16[1,3,5,6]", "f16[4,3,3,3]", "f16[4]"})},
         {{{"pads", {1, 1, 1, 1}}}, types({"bf16[1,3,5,6]", "bf16[4,3,3,3]"})},
         {{{"strides", {2, 1}}}, types({"f64[2,3,5,6]", "f64[4,3,3,3]"})},

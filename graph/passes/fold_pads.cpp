@@ -34,8 +34,8 @@ std::optional<SpatialPad> spatial_pad(const Node& node, int rank) {
 
 }  // namespace
 
-/// Before: conv(pad(x, 0)), max_pool(pad(x, -inf)), average_pool(pad(x, 0)) that counts its pads.
-/// After: the window with larger pads, which the producer of x writes as a border at no cost.
+/// Before: conv(pad(x, the value that it pads with)), max_pool(pad(x, -inf)), average_pool(pad(x, 0)) that counts its
+/// pads. After: the window with larger pads, which the producer of x writes as a border at no cost.
 Graph fold_pads(const Graph& graph) {
   return rewrite_nodes(graph, [](Rewriter& r, const Node& node) -> std::optional<int> {
     const std::string_view op = node.op->name();
@@ -44,8 +44,10 @@ Graph fold_pads(const Graph& graph) {
     const Node* pad = r.producer(in[0], "pad");
     if (pad == nullptr) return std::nullopt;
     const auto outer = spatial_pad(*pad, r.type(in[0]).rank());
-    if (!outer || outer->value != (op == "max_pool" ? -std::numeric_limits<double>::infinity() : 0))
-      return std::nullopt;
+    const double neutral = op == "max_pool" ? -std::numeric_limits<double>::infinity()
+                           : op == "conv"   ? wanted_border_value(node)
+                                            : 0;
+    if (!outer || outer->value != neutral) return std::nullopt;
     Json attributes = node.attributes;
     // A window that sticks out at the end depends on where the padding ends.
     if (attributes.value("ceil_mode", false)) return std::nullopt;
