@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "graph/attributes.hpp"
 #include "graph/passes/passes.hpp"
 #include "graph/passes/rewrite.hpp"
 
