@@ -81,6 +81,7 @@ class Grouper {
     const int anchor = nodes[0];
     if (takes_epilogue(node(anchor))) grow(nodes);
     if (node(anchor).op->kind() == OperatorKind::elementwise) pull_in(nodes);
+    else pull_in_integers(nodes, anchor);
     for (const int n : nodes) taken_[static_cast<std::size_t>(n)] = true;
     Group group;
     group.nodes = nodes;
@@ -117,7 +118,33 @@ class Grouper {
       if (!next) break;
       trial.insert(std::upper_bound(trial.begin(), trial.end(), *next), *next);
       const auto open = open_values(trial);
-      if (open.size() == 1 && node(trial.back()).outputs[0] == *open.begin()) nodes = trial;
+      if (open.size() == 1 && node(trial.back()).outputs[0] == *open.begin() && !widens_integers(nodes, trial))
+        nodes = trial;
+    }
+  }
+
+  /// Quantised numbers go to memory as they are; floats are made of them where they are read.
+  bool widens_integers(const std::vector<int>& now, const std::vector<int>& further) const {
+    const DType before = result(now.back()).dtype, after = result(further.back()).dtype;
+    return is_integer(before) && size_of(before) < size_of(after) && size_of(before) <= 2;
+  }
+
+  const TensorType& result(int n) const { return g_.value(node(n).outputs[0]).type; }
+
+  /// Takes in the dequantised operands of what follows the anchor, a residual, if nobody else reads them: the kernel
+  /// then reads the integers.
+  void pull_in_integers(std::vector<int>& nodes, int anchor) const {
+    const TensorType& out = result(nodes.back());
+    for (const int n : std::vector<int>(nodes)) {
+      if (n == anchor) continue;
+      for (const int v : node(n).inputs) {
+        const int p = producer(v);
+        if (p < 0 || nodes.size() >= most_nodes || std::find(nodes.begin(), nodes.end(), p) != nodes.end()) continue;
+        if (node(p).op->name() != "dequantize" || !fits(p, out)) continue;
+        std::vector<int> with = nodes;
+        with.insert(std::upper_bound(with.begin(), with.end(), p), p);
+        if (open_values(with).size() == 1) nodes = with;
+      }
     }
   }
 

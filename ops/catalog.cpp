@@ -22,6 +22,7 @@ const Operator& concat();
 const Operator& conv();
 const Operator& conv_transpose();
 const Operator& copy();
+const Operator& dequantize();
 const Operator& expand();
 const Operator& full();
 const Operator& gather();
@@ -34,6 +35,7 @@ const Operator& lrn();
 const Operator& matmul();
 const Operator& max_pool();
 const Operator& pad();
+const Operator& quantize();
 const Operator& reduce_l1();
 const Operator& reduce_l2();
 const Operator& reduce_log_sum();
@@ -63,6 +65,7 @@ constexpr auto rows = {
     conv,
     conv_transpose,
     copy,
+    dequantize,
     expand,
     full,
     gather,
@@ -75,6 +78,7 @@ constexpr auto rows = {
     matmul,
     max_pool,
     pad,
+    quantize,
     reduce_l1,
     reduce_l2,
     reduce_log_sum,

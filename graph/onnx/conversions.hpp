@@ -21,7 +21,8 @@ std::span<const Conversion> window_conversions();       ///< convolution, poolin
 std::span<const Conversion> contraction_conversions();  ///< matrix products
 std::span<const Conversion> reduction_conversions();    ///< reductions, softmax, normalisations
 std::span<const Conversion> movement_conversions();     ///< reshape, transpose, slice, gather, concat
-std::span<const Conversion> constant_conversions();     ///< constants, shapes, ranges, pass-through
+std::span<const Conversion> quantization_conversions();
+std::span<const Conversion> constant_conversions();  ///< constants, shapes, ranges, pass-through
 
 const Conversion* find_conversion(std::string_view op_type);  ///< null if no row has it
 

@@ -4,6 +4,7 @@
 
 #include "base/error.hpp"
 #include "graph/onnx/conversions.hpp"
+#include "graph/onnx/quantization.hpp"
 
 namespace heddle::graph::onnx_import {
 namespace {
@@ -23,22 +24,7 @@ void convert_gemm(OnnxNode& n) {
   n.set_result(product);
 }
 
-/// NumPy's matmul: an operand of rank 1 is a row on the left and a column on the right, and that dimension goes away.
-void convert_matmul(OnnxNode& n) {
-  int a = n.input(0), b = n.input(1);
-  const int rank_a = n.rank(0), rank_b = n.rank(1);
-  if (rank_a == 0 || rank_b == 0) throw Error(ErrorCode::invalid_argument, "MatMul takes no scalars");
-  if (rank_a == 1) a = n.op("reshape", {{"shape", n.shape_attribute({1, n.type(0).shape[0]})}}, {a});
-  if (rank_b == 1) b = n.op("reshape", {{"shape", n.shape_attribute({n.type(1).shape[0], 1})}}, {b});
-  int product = n.op("matmul", Json::object(), {a, b});
-  if (rank_a == 1 || rank_b == 1) {
-    std::vector<Extent> shape = n.type_of(product).shape;
-    if (rank_b == 1) shape.pop_back();
-    if (rank_a == 1) shape.erase(shape.end() - (rank_b == 1 ? 1 : 2));
-    product = n.op("reshape", {{"shape", n.shape_attribute(shape)}}, {product});
-  }
-  n.set_result(product);
-}
+void convert_matmul(OnnxNode& n) { n.set_result(numpy_matmul(n, n.input(0), n.input(1))); }
 
 constexpr std::array rows = {
     Conversion{"Gemm", 1, newest_version, convert_gemm},
@@ -46,6 +32,21 @@ constexpr std::array rows = {
 };
 
 }  // namespace
+
+/// An operand of rank 1 is a row on the left and a column on the right, and that dimension goes away.
+int numpy_matmul(OnnxNode& n, int a, int b) {
+  const int rank_a = n.type_of(a).rank(), rank_b = n.type_of(b).rank();
+  if (rank_a == 0 || rank_b == 0)
+    throw Error(ErrorCode::invalid_argument, fmt::format("{} takes no scalars", n.op_type()));
+  if (rank_a == 1) a = n.op("reshape", {{"shape", n.shape_attribute({1, n.type_of(a).shape[0]})}}, {a});
+  if (rank_b == 1) b = n.op("reshape", {{"shape", n.shape_attribute({n.type_of(b).shape[0], 1})}}, {b});
+  const int product = n.op("matmul", Json::object(), {a, b});
+  if (rank_a > 1 && rank_b > 1) return product;
+  std::vector<Extent> shape = n.type_of(product).shape;
+  if (rank_b == 1) shape.pop_back();
+  if (rank_a == 1) shape.erase(shape.end() - (rank_b == 1 ? 1 : 2));
+  return n.op("reshape", {{"shape", n.shape_attribute(shape)}}, {product});
+}
 
 std::span<const Conversion> contraction_conversions() { return rows; }
 

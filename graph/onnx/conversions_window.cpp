@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "graph/onnx/conversions.hpp"
+#include "graph/onnx/quantization.hpp"
 
 namespace heddle::graph::onnx_import {
 namespace {
@@ -29,11 +30,11 @@ Ints sized(Ints values, std::size_t count, std::string_view name) {
   return values;
 }
 
-/// The kernel's extents: an attribute, or those of the weights (operand 1).
-Ints kernel_of(const OnnxNode& n, std::size_t rank) {
+/// The kernel's extents: an attribute, or those of the weights.
+Ints kernel_of(const OnnxNode& n, std::size_t rank, int weights) {
   if (n.has("kernel_shape")) return sized(n.integers("kernel_shape"), rank, "kernel_shape");
   Ints kernel;
-  for (std::size_t d = 0; d < rank; ++d) kernel.push_back(n.type(1).shape.at(d + 2).value());
+  for (std::size_t d = 0; d < rank; ++d) kernel.push_back(n.type(weights).shape.at(d + 2).value());
   return kernel;
 }
 
@@ -57,10 +58,10 @@ void resolve_same_padding(const OnnxNode& n, Window& w, bool upper) {
   }
 }
 
-Window window_of(const OnnxNode& n) {
+Window window_of(const OnnxNode& n, int weights = 1) {
   const std::size_t rank = spatial_rank(n);
   Window w;
-  w.kernel = kernel_of(n, rank);
+  w.kernel = kernel_of(n, rank, weights);
   w.strides = sized(n.integers("strides", Ints(rank, 1)), rank, "strides");
   w.dilations = sized(n.integers("dilations", Ints(rank, 1)), rank, "dilations");
   w.pads = sized(n.integers("pads", Ints(2 * rank, 0)), 2 * rank, "pads");
@@ -71,11 +72,11 @@ Window window_of(const OnnxNode& n) {
   return w;
 }
 
-void check_kernel(const OnnxNode& n, const Window& w) {
+void check_kernel(const OnnxNode& n, const Window& w, int weights = 1) {
   for (std::size_t d = 0; d < w.kernel.size(); ++d)
-    if (!(n.type(1).shape.at(d + 2) == Extent(w.kernel[d])))
+    if (!(n.type(weights).shape.at(d + 2) == Extent(w.kernel[d])))
       throw Error(ErrorCode::invalid_argument, fmt::format("kernel_shape {} does not fit the weights {}",
-                                                           fmt::join(w.kernel, "x"), n.type(1).str()));
+                                                           fmt::join(w.kernel, "x"), n.type(weights).str()));
 }
 
 std::vector<int> inputs_of(const OnnxNode& n, int count) {
@@ -85,18 +86,39 @@ std::vector<int> inputs_of(const OnnxNode& n, int count) {
   return inputs;
 }
 
-void convert_conv(OnnxNode& n) {
-  const Window w = window_of(n);
-  check_kernel(n, w);
-  n.set_result(n.op(
-      "conv", {{"strides", w.strides}, {"pads", w.pads}, {"dilations", w.dilations}, {"group", n.integer("group", 1)}},
-      inputs_of(n, 3)));
+Json conv_attributes(const OnnxNode& n, int weights = 1) {
+  const Window w = window_of(n, weights);
+  check_kernel(n, w, weights);
+  return {{"strides", w.strides}, {"pads", w.pads}, {"dilations", w.dilations}, {"group", n.integer("group", 1)}};
+}
+
+void convert_conv(OnnxNode& n) { n.set_result(n.op("conv", conv_attributes(n), inputs_of(n, 3))); }
+
+/// The bias has no scale of its own: it is added to sums of products.
+void convert_qlinear_conv(OnnxNode& n) {
+  const Json attributes = conv_attributes(n, 3);
+  const Quantization of_x = quantization(n, 1, 2, 1), of_w = quantization(n, 4, 5, 0);
+  std::vector<int> inputs = {dequantized(n, n.input(0), of_x), dequantized(n, n.input(3), of_w)};
+  if (n.has_input(8)) {
+    const int scale = n.op("mul", Json::object(), {of_x.scale, of_w.scale});
+    inputs.push_back(dequantized(n, n.input(8), {scale, std::nullopt, 0, 0}));
+  }
+  n.set_result(quantized(n, n.op("conv", attributes, inputs), quantization(n, 6, 7, 1)));
+}
+
+/// With zero points: in f64, which holds every sum exactly.
+void convert_conv_integer(OnnxNode& n) {
+  const Json attributes = conv_attributes(n);
+  const auto zero = [&](int i) { return n.has_input(i) ? std::optional(n.input(i)) : std::nullopt; };
+  if (!zero(2) && !zero(3)) return n.set_result(n.op("conv", attributes, {n.input(0), n.input(1)}));
+  const int x = shifted(n, n.input(0), zero(2), 1, DType::f64), w = shifted(n, n.input(1), zero(3), 0, DType::f64);
+  n.set_result(n.op("cast", {{"to", "i32"}}, {n.op("conv", attributes, {x, w})}));
 }
 
 void convert_conv_transpose(OnnxNode& n) {
   const std::size_t rank = spatial_rank(n);
   Window w;
-  w.kernel = kernel_of(n, rank);
+  w.kernel = kernel_of(n, rank, 1);
   w.strides = sized(n.integers("strides", Ints(rank, 1)), rank, "strides");
   w.dilations = sized(n.integers("dilations", Ints(rank, 1)), rank, "dilations");
   w.pads = sized(n.integers("pads", Ints(2 * rank, 0)), 2 * rank, "pads");
@@ -260,9 +282,11 @@ void convert_resize(OnnxNode& n) {
 constexpr std::array rows = {
     Conversion{"AveragePool", 1, newest_version, convert_average_pool},
     Conversion{"Conv", 1, newest_version, convert_conv},
+    Conversion{"ConvInteger", 10, newest_version, convert_conv_integer},
     Conversion{"ConvTranspose", 1, newest_version, convert_conv_transpose},
     Conversion{"MaxPool", 1, newest_version, convert_max_pool},
     Conversion{"Pad", 1, newest_version, convert_pad},
+    Conversion{"QLinearConv", 10, newest_version, convert_qlinear_conv},
     Conversion{"Resize", 10, newest_version, convert_resize},
     Conversion{"Upsample", 7, 9, convert_upsample},
 };

@@ -6,6 +6,9 @@ namespace heddle::graph {
 
 const std::vector<Pass>& passes() {
   static const std::vector<Pass> all = {
+      {"fold_quantization",
+       "conv and matmul between dequantize and quantize -> on the integers; max_pool, reshape, concat as well",
+       fold_quantization},
       {"fold_constants", "nodes of constants -> their results", fold_constants},
       {"eliminate_common", "equal nodes on equal operands -> one of them", eliminate_common},
       {"canonicalise", "sub by a constant -> add, pow(x, 2) -> mul, nothing done -> nothing; one form for one meaning",

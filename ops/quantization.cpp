@@ -1,0 +1,249 @@
+#include <cmath>
+#include <limits>
+
+#include "ops/element.hpp"
+#include "ops/math.hpp"
+#include "ops/table.hpp"
+
+namespace heddle::ops {
+namespace {
+
+using Halide::Expr;
+
+bool is_narrow_integer(DType type) {
+  return type == DType::u8 || type == DType::i8 || type == DType::u16 || type == DType::i16;
+}
+
+struct Limits {
+  std::int64_t least, most;
+};
+
+Limits limits(DType type) {
+  switch (type) {
+    case DType::u8: return {0, 255};
+    case DType::i8: return {-128, 127};
+    case DType::u16: return {0, 65535};
+    default: return {-32768, 32767};
+  }
+}
+
+/// The scale and the zero point stand for all of x, a channel, or whatever else they broadcast from.
+void require_parameters(std::span<const TensorType> in, DType integers) {
+  require(is_float(in[1].dtype), "the scale must be a float, not {}", to_string(in[1].dtype));
+  if (in.size() > 2)
+    require(in[2].dtype == integers, "the zero point is {}, but it is a number among the {} that it shifts",
+            to_string(in[2].dtype), to_string(integers));
+  for (std::size_t i = 1; i < in.size(); ++i) {
+    const std::vector<TensorType> both = {in[0], in[i]};
+    require(in[i].rank() <= in[0].rank() && broadcast_shapes(both) == in[0].shape,
+            "the {} must broadcast to x, but {} does not to {}", i == 1 ? "scale" : "zero point", in[i].str(),
+            in[0].str());
+  }
+}
+
+std::vector<OperandInfo> parameters() {
+  return {{"x"}, {.role = "scale", .constant = true}, {.role = "zero", .constant = true}};
+}
+
+/// f64 where one of the two is, else f32: 16-bit floats are computed in it and rounded once.
+Halide::Type computed_in(DType x, DType scale) {
+  return Halide::Float(x == DType::f64 || scale == DType::f64 ? 64 : 32);
+}
+
+struct Quantize {
+  static constexpr auto name = "quantize";
+  static constexpr auto summary =
+      "x / scale, or x scale with `inverse`, rounded to the nearest integer (halves to the even one), plus the zero "
+      "point, limited to the integers of `to`; NaN becomes the least of them. Scale and zero point broadcast to x";
+  static constexpr auto kind = OperatorKind::elementwise;
+
+  struct Attributes {
+    /// inverse: the scale holds steps a unit instead of units a step, and x is multiplied.
+    BOOST_HANA_DEFINE_STRUCT(Attributes, (DType, to), (bool, inverse));
+    Attributes() : to(DType::u8), inverse(false) {}
+  };
+  struct Stages {
+    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, out));
+  };
+
+  static std::vector<OperandInfo> operands(const Attributes&, std::span<const TensorType>) { return parameters(); }
+
+  static TensorType infer(const Attributes& a, std::span<const TensorType> in) {
+    require_operands(in, 2, 3, "x, scale and optionally the zero point");
+    require(is_narrow_integer(a.to), "floats are quantised to integers of 8 or 16 bits, not {}", to_string(a.to));
+    require(is_float(in[0].dtype), "x must be a float, not {}", to_string(in[0].dtype));
+    require_parameters(in, a.to);
+    return tensor(a.to, in[0].shape);
+  }
+
+  static void define(const Attributes& at, Algorithm& a, Stages& s) {
+    const auto index = a.index();
+    const Halide::Type type = computed_in(a.in[0].type.dtype, a.in[1].type.dtype);
+    const Expr x = Halide::cast(type, widen(a.in[0].at(index)));
+    const Expr scale = Halide::cast(type, widen(a.in[1].broadcast(index)));
+    // Strict, or LLVM would divide by multiplying with the inverse, which rounds differently.
+    const Expr steps = at.inverse ? x * scale : Halide::strict_float(x / scale);
+    const auto [least, most] = limits(at.to);
+    Expr low = math::constant(type, static_cast<double>(least)), high = math::constant(type, static_cast<double>(most));
+    Expr zero;
+    if (a.in.size() > 2) {
+      zero = Halide::cast<std::int32_t>(a.in[2].broadcast(index));
+      low = low - Halide::cast(type, zero);
+      high = high - Halide::cast(type, zero);
+    }
+    // Limited as floats, since larger ones than an integer holds convert to anything. A NaN fails the first comparison.
+    const Expr above = select(math::less(low, steps), steps, low);
+    const Expr within = select(math::less(above, high), above, high);
+    Expr integer = Halide::cast<std::int32_t>(Halide::round(within));
+    if (zero.defined()) integer += zero;
+    // Saturating, which changes nothing any more, is one instruction for two vectors; truncating takes shuffles.
+    s.out(a.arguments()) = Halide::saturating_cast(halide_type(at.to), integer);
+  }
+
+  template <class T>
+  static double steps(const Attributes& at, double x, double scale) {
+    const T value = static_cast<T>(x), unit = static_cast<T>(scale);
+    return static_cast<double>(at.inverse ? value * unit : value / unit);
+  }
+
+  static void reference(const Attributes& at, std::span<const Array> in, Array& out) {
+    const auto [least, most] = limits(at.to);
+    const bool wide = computed_in(in[0].dtype(), in[1].dtype()).bits() == 64;
+    std::int64_t i = 0;
+    for_each(out.shape(), [&](const auto& index) {
+      const double scale = in[1].at(flat_broadcast(in[1].shape(), index));
+      const double zero = in.size() > 2 ? in[2].at(flat_broadcast(in[2].shape(), index)) : 0;
+      // The quotient as the algorithm rounds it: a half is a half on both sides.
+      const double exact = wide ? steps<double>(at, in[0].at(i), scale) : steps<float>(at, in[0].at(i), scale);
+      const double rounded = std::nearbyint(exact) + zero;
+      const double low = static_cast<double>(least), high = static_cast<double>(most);
+      out.set(i++, std::isnan(rounded) || rounded < low ? low : rounded > high ? high : rounded);
+    });
+  }
+
+  static Tolerance tolerance(const Attributes&, std::span<const TensorType>) {
+    return {.reason = "the quotient is rounded as the reference rounds it, the rest is exact"};
+  }
+  static Extent flops(const Attributes&, std::span<const TensorType>, std::span<const TensorType> out) {
+    return Extent(2) * out[0].element_count();
+  }
+
+  static std::vector<Case> cases() {
+    const std::vector<SymbolValues> sizes = {{{"N", 1}, {"W", 1}}, {{"N", 3}, {"W", 17}}, {{"N", 2}, {"W", 70}}};
+    // Halves, as quotients of scale 1 and 2, beside what saturates.
+    std::vector<double> extremes = float_extremes();
+    for (const double half : {0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.5, 254.5, 255.5}) extremes.push_back(half);
+    const auto domains = [&](double low, double high, double least, double most) {
+      // A scale is at most twice another: an error of a step is then at most two of the next.
+      return std::vector<ValueDomain>{{low, high, extremes}, {1, 2, {1.0, 2.0}}, {least, most, {}}};
+    };
+    const auto bytes = domains(-300, 300, 0, 255);
+    return {
+        {Json::object(), types({"f32[N,W]", "f32[]", "u8[]"}), sizes, bytes},
+        {Json::object(), types({"f32[N,W]", "f32[1]"}), sizes, bytes},
+        {{{"to", "i8"}}, types({"f32[N,W]", "f32[N,1]", "i8[N,1]"}), sizes, domains(-300, 300, -128, 127)},
+        {{{"to", "i8"}}, types({"f32[2,N,3,W]", "f32[N,1,1]"}), sizes, domains(-300, 300, -128, 127)},
+        {{{"inverse", true}}, types({"f32[N,W]", "f32[]", "u8[]"}), sizes, bytes},
+        {{{"inverse", true}}, types({"f32[2,W,7]", "f32[W,1]"}), {{{"W", 1}}, {{"W", 33}}}, bytes},
+        {{{"to", "u16"}}, types({"f32[N,W]", "f32[]", "u16[]"}), sizes, domains(-70000, 70000, 0, 65535)},
+        {{{"to", "i16"}}, types({"f32[N,W]", "f32[W]", "i16[W]"}), sizes, domains(-70000, 70000, -32768, 32767)},
+        {Json::object(), types({"f16[3,5]", "f16[]", "u8[]"}), {}, bytes},
+        {{{"to", "i8"}}, types({"bf16[3,5]", "f32[3,1]"}), {}, domains(-300, 300, -128, 127)},
+        {Json::object(), types({"f64[7]", "f32[]", "u8[]"}), {}, bytes},
+    };
+  }
+};
+
+struct Dequantize {
+  static constexpr auto name = "dequantize";
+  static constexpr auto summary = "(x - zero point) scale, a float like the scale. Scale and zero point broadcast to x";
+  static constexpr auto kind = OperatorKind::elementwise;
+
+  struct Attributes {
+    BOOST_HANA_DEFINE_STRUCT(Attributes);
+  };
+  struct Stages {
+    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, out));
+  };
+
+  static std::vector<OperandInfo> operands(const Attributes&, std::span<const TensorType>) { return parameters(); }
+
+  static TensorType infer(const Attributes&, std::span<const TensorType> in) {
+    require_operands(in, 2, 3, "x, scale and optionally the zero point");
+    require(is_narrow_integer(in[0].dtype) || in[0].dtype == DType::i32,
+            "x must be integers of 8 or 16 bits or i32, not {}", to_string(in[0].dtype));
+    require_parameters(in, in[0].dtype);
+    return tensor(in[1].dtype, in[0].shape);
+  }
+
+  static void define(const Attributes&, Algorithm& a, Stages& s) {
+    const auto index = a.index();
+    const Halide::Type type = computed_in(DType::f32, a.in[1].type.dtype);
+    Expr difference = a.in[0].at(index);
+    if (a.in.size() > 2) {
+      // The difference of two i32 need not be one.
+      const Halide::Type exact = a.in[0].type.dtype == DType::i32 ? Halide::Int(64) : Halide::Int(32);
+      difference = Halide::cast(exact, difference) - Halide::cast(exact, a.in[2].broadcast(index));
+    } else if (difference.type().bits() < 32) {
+      difference = Halide::cast<std::int32_t>(difference);
+    }
+    const Expr scale = Halide::cast(type, widen(a.in[1].broadcast(index)));
+    s.out(a.arguments()) = Halide::cast(halide_type(a.out[0].dtype), Halide::cast(type, difference) * scale);
+  }
+
+  static void reference(const Attributes&, std::span<const Array> in, Array& out) {
+    std::int64_t i = 0;
+    for_each(out.shape(), [&](const auto& index) {
+      const double zero = in.size() > 2 ? in[2].at(flat_broadcast(in[2].shape(), index)) : 0;
+      out.set(i, (in[0].at(i) - zero) * in[1].at(flat_broadcast(in[1].shape(), index)));
+      ++i;
+    });
+  }
+
+  static Tolerance tolerance(const Attributes&, std::span<const TensorType> in) {
+    // 8- and 16-bit differences are f32s; an i32 is rounded to one.
+    const bool wide = in[0].dtype == DType::i32;
+    return float_tolerance(in[1].dtype, wide ? 2 : 1,
+                           wide ? "x and the product are rounded" : "the product is rounded");
+  }
+  static Extent flops(const Attributes&, std::span<const TensorType>, std::span<const TensorType> out) {
+    return Extent(2) * out[0].element_count();
+  }
+
+  static std::vector<Case> cases() {
+    const std::vector<SymbolValues> sizes = {{{"N", 1}, {"W", 1}}, {{"N", 3}, {"W", 17}}, {{"N", 2}, {"W", 70}}};
+    std::vector<double> extremes = float_extremes();
+    extremes.insert(extremes.end(), {1.0, 2.0});
+    const auto domains = [&](double least, double most) {
+      return std::vector<ValueDomain>{{least, most, {}}, {1, 2, extremes}, {least, most, {}}};
+    };
+    const auto u8 = domains(0, 255), i8 = domains(-128, 127), i32 = domains(-2e9, 2e9);
+    return {
+        {Json::object(), types({"u8[N,W]", "f32[]", "u8[]"}), sizes, u8},
+        {Json::object(), types({"u8[N,W]", "f32[1,1]"}), sizes, u8},
+        {Json::object(), types({"i8[2,N,3,W]", "f32[N,1,1]", "i8[N,1,1]"}), sizes, i8},
+        {Json::object(), types({"i8[N,W]", "f32[W]"}), sizes, i8},
+        {Json::object(), types({"i32[N,W]", "f32[N,1]"}), sizes, i32},
+        {Json::object(), types({"i32[N,W]", "f32[]", "i32[]"}), sizes, i32},
+        {Json::object(), types({"u16[5]", "f32[]", "u16[]"}), {}, domains(0, 65535)},
+        {Json::object(), types({"i16[5]", "f32[]", "i16[]"}), {}, domains(-32768, 32767)},
+        {Json::object(), types({"u8[3,5]", "f16[]", "u8[]"}), {}, u8},
+        {Json::object(), types({"i8[3,5]", "bf16[3,1]"}), {}, i8},
+        {Json::object(), types({"i32[5]", "f64[]"}), {}, i32},
+    };
+  }
+};
+
+}  // namespace
+
+const Operator& quantize() {
+  static const Erased<Quantize> op;
+  return op;
+}
+
+const Operator& dequantize() {
+  static const Erased<Dequantize> op;
+  return op;
+}
+
+}  // namespace heddle::ops
