@@ -26,21 +26,38 @@ Expr polynomial(const Expr& x, const std::vector<double>& coefficients) {
   return value;
 }
 
-/// x = k ln2 + r with |r| <= ln2 / 2. The first product is exact (the constant has nine bits) and must stay apart from
-/// the second: LLVM would add the two constants, hence the strict step. k is limited so that 2^(k - 1) is normal.
+/// x - k ln2. The first product is exact (the constant has nine bits) and must stay apart from the second: LLVM would
+/// add the two constants, hence the strict step.
+Expr remainder(const Expr& x, const Expr& k) { return strict_float(x - k * 0.693359375F) - k * -2.12194440e-4F; }
+
+/// x = k ln2 + r with |r| <= ln2 / 2. k is limited so that 2^(k - 1) is normal.
 struct Reduced {
   Expr k, r;
 };
 Reduced reduce_exp(const Expr& x) {
   const Expr k = Halide::round(Halide::clamp(x * float(std::numbers::log2e), -125.0F, 128.0F));
-  const Expr r = strict_float(x - k * 0.693359375F) - k * -2.12194440e-4F;
-  return {k, r};
+  return {k, remainder(x, k)};
 }
 
 /// (e^r - 1 - r) / r^2 for |r| <= ln2 / 2, relative error of e^r 3e-9 (a minimax fit).
 Expr exp_tail(const Expr& r) {
   return polynomial(
       r, {0.5000000095179089, 0.16666518837468758, 0.04166620582935354, 0.008368889558099224, 0.0013950489161588533});
+}
+
+/// Where e^x is twice the smallest normal float, so that a factor 2^k of it is one too.
+constexpr float least_exponent = -86.6F;
+
+/// e^x for `least_exponent` <= x <= 88.72283, 2 ulp; of a NaN with low bits set no NaN.
+Expr exp_within(const Expr& x) {
+  // The sum's unit is 1: it is rounded to an integer, which its low bits hold. That takes less than round() and a
+  // conversion. Strict, or LLVM would cancel the terms.
+  constexpr float to_integer = 0x1.8p23F;
+  const Expr shifted = strict_float(x * float(std::numbers::log2e) + to_integer);
+  const Expr r = remainder(x, strict_float(shifted - to_integer));
+  const Expr power = polynomial(r, {1.0, 1.0, 0.5000000095179089, 0.16666518837468758, 0.04166620582935354,
+                                    0.008368889558099224, 0.0013950489161588533});
+  return reinterpret<float>(reinterpret<std::int32_t>(power) + (reinterpret<std::int32_t>(shifted) << 23));
 }
 
 /// 2^(k - 1) for an integral float k in [-125, 128].
@@ -145,21 +162,15 @@ Expr minimum_of(const Expr& a, const Expr& b) {
 }
 
 Expr exp(const Expr& x) {
-  const auto [k, r] = reduce_exp(x);
-  // Twice e^r times half of 2^k, since 2^128 is no float. inf and NaN come through r; below the smallest result r is
-  // meaningless, and -inf with it.
-  const Expr twice = polynomial(r, {2.0, 2.0}) + r * r * (2.0F * exp_tail(r));
-  return select(less(x, constant(Halide::Float(32), -86.6)), 0.0F, twice * half_power_of_two(k));
+  // ln of the largest float, rounded down.
+  constexpr float largest = 88.72283F;
+  const Expr value = exp_within(Halide::clamp(x, least_exponent, largest));
+  const Expr positive = select(less(x, least_exponent), 0.0F, value);
+  // The product is infinite, or NaN for NaN.
+  return select(less_equal(x, largest), positive, x * std::numeric_limits<float>::max());
 }
 
-Expr exp_of_nonpositive(const Expr& x) {
-  const Expr t = Halide::max(x * float(std::numbers::log2e), -126.0F);
-  const Expr k = cast<int>(t - 0.5F);  // truncation rounds to nearest, since t <= 0; round() takes more on AVX2
-  // 2^f for |f| <= 1/2, least largest relative error (9e-8) with 1 at 0.
-  const Expr power = polynomial(t - cast<float>(k), {1.0, 0.6931469775976782, 0.24022242083111853, 0.05550733744471337,
-                                                     0.009671512785774189, 0.0013264727252569747});
-  return reinterpret<float>(reinterpret<std::int32_t>(power) + (k << 23));
-}
+Expr exp_of_nonpositive(const Expr& x) { return exp_within(maximum(least_exponent, x)); }
 
 Expr expm1(const Expr& x) {
   // Below -20 the result is -1 and above 89 infinite.
@@ -198,7 +209,12 @@ Expr log1p(const Expr& x) {
                 less(constant(Halide::Float(32), 0), u), corrected, math::log(u));
 }
 
-Expr sigmoid(const Expr& x) { return 1.0F / (1.0F + math::exp(-x)); }
+Expr sigmoid(const Expr& x) {
+  // From -least_exponent on the result rounds to 1; below -88 it is no normal float, and 0. The maximum hands a NaN on.
+  constexpr float least = -88.0F;
+  const Expr value = 1.0F / (1.0F + exp_within(-Halide::clamp(x, least, -least_exponent)));
+  return select(less(least, x), value, maximum(0.0F, x));
+}
 
 Expr tanh(const Expr& x) {
   // A rational minimax fit on [-9, 9], 2e-8; tanh(9) rounds to 1.
