@@ -5,17 +5,19 @@ import math
 import onnx
 
 WINOGRAD = 2.8  # times the FMA peak at which 3x3 convolutions of stride 1 are counted
+BYTES = 4  # times the FMA peak at which products of bytes are counted: a vector holds four times as many, as vpdpbusd takes them
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
     flops: float           # of convolutions and products, a multiply-add being two
     winograd_flops: float  # the part of them that is dense 3x3 convolutions of stride 1
-    weight_bytes: float    # of their constant operands, in f32
+    weight_bytes: float    # of their constant operands, in f32, or in bytes where they are quantised
+    byte_flops: float = 0  # the part of the operations whose operands are both dequantised
 
     def limit_seconds(self, peak_gflops, read_gbs):
         """No shorter: the arithmetic at the peak, or the weights at the speed at which memory is read."""
-        arithmetic = self.flops - self.winograd_flops + self.winograd_flops / WINOGRAD
+        arithmetic = self.flops - self.winograd_flops - self.byte_flops + self.winograd_flops / WINOGRAD + self.byte_flops / BYTES
         return max(arithmetic / peak_gflops, self.weight_bytes / read_gbs) * 1e-9
 
 
@@ -72,9 +74,11 @@ def count(model, inputs, measured=None):
     Raises ValueError naming a node whose extents nobody knows. Subgraphs are not counted."""
     shapes, asked = _shapes(model, inputs), measured is None
     varying = set(inputs)
-    flops = winograd = weights = 0
-    counted = set()
+    flops = winograd = weights = of_bytes = 0
+    counted, dequantised = set(), set()
     for node in model.graph.node:
+        if node.op_type == "DequantizeLinear":
+            dequantised.update(node.output)
         varies = bool(varying.intersection(node.input))
         if varies:
             varying.update(node.output)
@@ -89,10 +93,12 @@ def count(model, inputs, measured=None):
                 raise ValueError(f"the extents of {name}, at {node.op_type} {node.name}, are not known")
         operation = _flops(node, [shapes[name] for name in names[:2]], shapes[names[2]])
         flops += operation
-        if node.op_type == "Conv" and _is_winograd(node, shapes[names[1]]):
+        if dequantised.issuperset(node.input[:2]):
+            of_bytes += operation
+        elif node.op_type == "Conv" and _is_winograd(node, shapes[names[1]]):
             winograd += operation
         for name in names[:2]:
             if name not in varying and name not in counted:
                 counted.add(name)
-                weights += 4 * math.prod(shapes[name])
-    return Work(flops, winograd, weights)
+                weights += (1 if name in dequantised else 4) * math.prod(shapes[name])
+    return Work(flops, winograd, weights, of_bytes)

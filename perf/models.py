@@ -5,7 +5,8 @@ usage: models.py [--models resnet50 ...] [--threads 1 2] [--rounds 5] [--seconds
 
 A round times ours, in a process of its own, and then each peer; what is told is the median over rounds of a round's median,
 p10 and p90. Results are compared with onnxruntime's. A model's limit is the larger of its arithmetic at the FMA peak, 3x3
-convolutions of stride 1 counted at 2.8 times the peak, and its weights at the speed at which memory is read.
+convolutions of stride 1 counted at 2.8 times the peak and products of bytes at 4 times, and its weights at the speed at which
+memory is read.
 """
 import argparse
 import json

@@ -1,5 +1,6 @@
 // Every kernel of a model against tensors that another runtime computed: each step is fed with the reference's inputs,
 // so that an error shows where it arises and nowhere else.
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <random>
@@ -126,14 +127,19 @@ int run(const Options& options) {
     rows.push_back({step.label, difference.empty() ? "ok" : "WRONG", difference});
   }
 
-  // The whole model, end to end: 1e-3 of the largest for floats.
+  // The whole model, end to end: 1e-3 of the largest for floats. Between quantised layers a value half-way goes either
+  // way, and the steps that are off then spread: two of the output's, of which there are a hundred or more.
+  const bool quantised = std::any_of(workloads.begin(), workloads.end(), [](const auto& workload) {
+    const auto& nodes = workload.second->composition().nodes;
+    return std::any_of(nodes.begin(), nodes.end(), [](const auto& node) { return node.op->name() == "quantize"; });
+  });
   session.run();
   for (std::size_t i = 0; i < main.outputs.size(); ++i) {
     const auto& value = main.values[static_cast<std::size_t>(main.outputs[i])];
     const auto found = reference.find(value.name);
     if (found == reference.end()) continue;
     const Array got = output_array(session, i);
-    const Tolerance whole{.of_largest = is_float(got.dtype()) ? 1e-3 : 0, .reason = "whole model"};
+    const Tolerance whole{.of_largest = quantised ? 0.02 : is_float(got.dtype()) ? 1e-3 : 0, .reason = "whole model"};
     const auto expected = as_shape(found->second, got);
     const std::string difference = expected ? mismatch(got, *expected, whole) : "another number of elements";
     if (!difference.empty()) ++wrong;

@@ -419,9 +419,13 @@ void Importer::bind(Scope& scope, const std::string& onnx_name, int value) {
   if (!bound_.insert(value).second) return;
   const std::string name = scope.prefix + onnx_name;
   Value& v = graph_.value(value);
-  if (v.name != name &&
-      std::none_of(graph_.values.begin(), graph_.values.end(), [&](const Value& other) { return other.name == name; }))
-    v.name = name;
+  if (v.name != name) {
+    const auto holder = std::find_if(graph_.values.begin(), graph_.values.end(),
+                                     [&](const Value& other) { return other.name == name; });
+    if (holder == graph_.values.end()) v.name = name;
+    // A step on the way to the result of a node without a name of its own is called after the result.
+    else if (!bound_.contains(static_cast<int>(holder - graph_.values.begin()))) std::swap(v.name, holder->name);
+  }
   // Names inside functions are not names that the model's user or another runtime could ask for.
   if (scope.prefix.empty() && v.origin.empty()) v.origin = onnx_name;
 }

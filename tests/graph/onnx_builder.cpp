@@ -29,6 +29,8 @@ int OnnxBuilder::element_type(DType type) {
     case DType::f64: return ::onnx::TensorProto::DOUBLE;
     case DType::i64: return ::onnx::TensorProto::INT64;
     case DType::i32: return ::onnx::TensorProto::INT32;
+    case DType::i8: return ::onnx::TensorProto::INT8;
+    case DType::u8: return ::onnx::TensorProto::UINT8;
     case DType::boolean: return ::onnx::TensorProto::BOOL;
     default: throw Error(ErrorCode::unsupported, "no such type in these tests");
   }

@@ -458,3 +458,32 @@ TEST_CASE("external data is read from beside the model, and from nowhere else", 
   CHECK(
       contains(error_of([&] { read_model(b.write(directory.path()), operators); }, ErrorCode::not_found), "none.bin"));
 }
+
+TEST_CASE("quantised operators as the operator sets define them", "[onnx]") {
+  const auto bytes = [](Shape shape, std::vector<std::uint8_t> values) {
+    return Array::of<std::uint8_t>(shape, values);
+  };
+  // Halves go to the even integer, and what does not fit saturates.
+  CHECK(folded(10, "QuantizeLinear", {floats({5}, {1, 3, 5, 1000, -1000}), floats({}, {2}), bytes({}, {100})}) ==
+        bytes({5}, {100, 102, 102, 255, 0}));
+  CHECK(folded(10, "QuantizeLinear", {floats({2}, {3, -1}), floats({}, {2})}) == bytes({2}, {2, 0}));
+  CHECK(folded(13, "DequantizeLinear", {bytes({2, 2}, {1, 2, 3, 4}), floats({2}, {2, 10}), bytes({2}, {1, 0})},
+               {{"axis", std::int64_t(0)}}) == floats({2, 2}, {0, 2, 30, 40}));
+  CHECK(folded(21, "DequantizeLinear", {bytes({1, 5}, {1, 2, 3, 4, 5}), floats({1, 2}, {2, 10})},
+               {{"block_size", std::int64_t(3)}, {"axis", std::int64_t(1)}}) == floats({1, 5}, {2, 4, 6, 40, 50}));
+  // 2 * 3 + 5 * 7 with zero points of 1 and 2.
+  CHECK(folded(10, "MatMulInteger", {bytes({1, 2}, {3, 6}), bytes({2, 1}, {5, 9}), bytes({}, {1}), bytes({}, {2})}) ==
+        Array::of<std::int32_t>({1, 1}, {41}));
+  CHECK(folded(10, "ConvInteger", {bytes({1, 1, 1, 2}, {3, 6}), bytes({1, 1, 1, 2}, {5, 9}), bytes({}, {1})},
+               {{"pads", std::vector<std::int64_t>{0, 1, 0, 0}}}) == Array::of<std::int32_t>({1, 1, 1, 2}, {18, 55}));
+}
+
+TEST_CASE("quantisation that does not fit is named", "[onnx]") {
+  const auto message = [](const Array& x, const Array& scale, const Array& zero) {
+    return error_of([&] { folded(13, "DequantizeLinear", {x, scale, zero}); }, ErrorCode::invalid_argument);
+  };
+  const Array x(DType::u8, {2, 3});
+  CHECK(contains(message(x, floats({2}, {1, 1}), Array(DType::u8, {2})), "axis 1"));
+  CHECK(contains(message(x, floats({}, {1}), Array(DType::i8, {})), "the zero point is i8"));
+  CHECK(contains(message(x, floats({3}, {1, 1, 1}), Array(DType::u8, {})), "differ in shape"));
+}
