@@ -53,7 +53,10 @@ OperandInfo stored_operand(const OperandInfo& operand, const Packing& packing) {
 
 TensorType stored_type(const OperandInfo& operand, const TensorType& type, const Packing& packing) {
   const OperandForm* form = form_of(operand, packing);
-  return form == nullptr ? type : TensorType{type.dtype, form->shape(type.shape), {}};
+  if (form == nullptr) return type;
+  // A form's elements are what its computation makes of the operand's: an empty one tells.
+  const Array nothing(type.dtype, Shape(type.shape.size(), 0));
+  return {form->compute(nothing).dtype(), form->shape(type.shape), {}};
 }
 
 std::vector<PackedDimension> packed_dimensions(const OperandInfo& plain, const Packing& packing) {

@@ -34,8 +34,8 @@ BufferView view_of(const std::string& role, const TensorType& type) {
 }
 
 BufferView packed_view(const OperandInfo& operand, const TensorType& type, const Packing& packing) {
-  BufferView view{operand.role, type.dtype, {}, 0, 1};
   const TensorType stored = stored_type(operand, type, packing);
+  BufferView view{operand.role, stored.dtype, {}, 0, 1};
   for (const auto& d : packed_dimensions(operand, packing)) {
     const Extent extent = packed_extent(d, stored.shape);
     view.dimensions.push_back({0, extent, view.elements});
@@ -215,7 +215,7 @@ Pipeline Workload::instantiate(const std::string& variant, const std::vector<Pac
     const Packing* own = packing_of(packings, inputs_[i].role);
     const OperandInfo info = own == nullptr ? inputs_[i] : stored_operand(inputs_[i], *own);
     if (own != nullptr) stored[i] = stored_type(inputs_[i], types_[i], *own);
-    Halide::ImageParam param(halide_type(types_[i].dtype), static_cast<int>(views[i].dimensions.size()), info.role);
+    Halide::ImageParam param(halide_type(views[i].dtype), static_cast<int>(views[i].dimensions.size()), info.role);
     constrain(param, views[i], pipeline.symbols);
     Halide::Func func = param;
     if (own != nullptr) {

@@ -144,7 +144,7 @@ class Lowering {
     plan::Value to;
     to.name = fmt::format("{} packed {}{}", value.name, info.role, text);
     while (!names_.insert(to.name).second) to.name += "'";
-    to.dtype = type.dtype;
+    to.dtype = view.dtype;
     for (auto d = view.dimensions.rbegin(); d != view.dimensions.rend(); ++d) {
       to.shape.push_back(d->extent);
       to.strides.push_back(d->stride);

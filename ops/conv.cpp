@@ -1,3 +1,4 @@
+#include "ops/dot.hpp"
 #include "ops/reference.hpp"
 #include "ops/rules.hpp"
 #include "ops/window.hpp"
@@ -23,8 +24,8 @@ struct Conv {
   };
   struct Stages {
     BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, padded), (Halide::Func, x_rows), (Halide::Func, x_tile),
-                             (Halide::Func, w_tile), (Halide::Func, acc), (Halide::Func, product),
-                             (Halide::Func, out_rows), (Halide::Func, out));
+                             (Halide::Func, w_tile), (Halide::Func, w_sum), (Halide::Func, acc),
+                             (Halide::Func, product), (Halide::Func, out_rows), (Halide::Func, out));
   };
 
   /// tiled: an implicit matrix product. x_tile holds what each output position reads at each tap, padding included,
@@ -33,11 +34,15 @@ struct Conv {
   /// be computed and only `out` needs guards.
   /// winograd2, winograd4: ops/winograd.hpp's F(m x m, 3 x 3) on tiles of results that are counted row by row (t).
   /// x_rows and x_tile are B^T d and B^T d B, `product` what acc has summed over the channels, out_rows A^T times it.
+  /// pairs, fours: ops/dot.hpp's sums. x_tile holds the input as they want it, channels innermost, w_sum the sums of
+  /// the weights where the data are offset.
   static std::vector<std::string> variants(const Attributes& at, std::span<const TensorType> in) {
     std::vector<std::string> names = {"direct", "tiled"};
     if (has_groups(at, in)) names.emplace_back("grouped");
     if (takes_winograd(at, in))
       for (const int tile : {2, 4}) names.push_back(winograd_name(tile));
+    if (!is_depthwise(at, in[1]))
+      for (const Dot& dot : dots(in[0].dtype, in[1].dtype)) names.push_back(dot.name);
     return names;
   }
 
@@ -78,6 +83,7 @@ struct Conv {
     w.packing_order.push_back("co");
     if (has_groups(at, in)) w.forms = {weights_by_group(at.group)};
     if (takes_winograd(at, in)) w.forms = {winograd_weights(2), winograd_weights(4)};
+    if (!dots(in[0].dtype, in[1].dtype).empty()) w.forms = {widened_operand(w, in[1].dtype)};
     return {x, w, {"b", {"co"}, {"co"}, true}};
   }
 
@@ -110,8 +116,8 @@ struct Conv {
     return out;
   }
 
-  static bool is_depthwise(const Attributes& at, const Operand& w) {
-    return at.group > 1 && w.type.shape[1] == Extent(1);
+  static bool is_depthwise(const Attributes& at, const TensorType& w) {
+    return at.group > 1 && w.shape[1] == Extent(1);
   }
 
   static void define(const Attributes& at, Algorithm& a, Stages& s) {
@@ -119,6 +125,7 @@ struct Conv {
     if (a.variant == "grouped") return define_grouped(at, a, s);
     for (const int tile : {2, 4})
       if (a.variant == winograd_name(tile)) return define_winograd(at, a, s, winograd(tile));
+    if (const Dot* dot = dot_of(a.variant, a.in[0].type.dtype, a.in[1].type.dtype)) return define_dot(at, a, s, *dot);
     const Operand& w = a.in[1];
     const Window sliding = window(at, w.type);
     const WindowInput x(s.padded, a.in[0], sliding, a.out[0], static_cast<double>(at.pad_value), "ci");
@@ -127,7 +134,7 @@ struct Conv {
 
     // One input channel a group needs no reduction over ci: the input's channel then follows co, densely if there is
     // one output channel a group too.
-    const bool depthwise = is_depthwise(at, w);
+    const bool depthwise = is_depthwise(at, w.type);
     const auto taps = spatial_names(sliding.rank(), "k");
     std::vector<Reduction::Dimension> reduced;
     if (!depthwise) reduced.push_back({"ci", w.extents[1]});
@@ -163,7 +170,7 @@ struct Conv {
     const Halide::Var n = a.loops[0], co = a.loops[1], ci("ci"), group("group");
     const std::vector<Halide::Var> position(a.loops.begin() + 2, a.loops.end());
     const Halide::Type type = accumulator(x.func.type());
-    const bool depthwise = is_depthwise(at, w);
+    const bool depthwise = is_depthwise(at, w.type);
     const Extent outputs = floor_div(w.type.shape[0], at.group);
     const Expr in_group = at.group == 1 ? Expr(0) : outputs == Extent(1) ? Expr(co) : co / a.extent(outputs);
 
@@ -221,6 +228,69 @@ struct Conv {
     Expr result = s.acc(arguments);
     if (a.in.size() > 2) result += Halide::cast(type, a.in[2].at({co}));
     s.out(a.arguments()) = type.is_float() ? Halide::cast(x.func.type(), result) : result;
+  }
+
+  static void define_dot(const Attributes& at, Algorithm& a, Stages& s, const Dot& dot) {
+    const Operand& w = a.in[1];
+    const Window sliding = window(at, w.type);
+    const WindowInput x(s.padded, a.in[0], sliding, a.out[0], static_cast<double>(at.pad_value), "ci");
+    const Halide::Var n = a.loops[0], co = a.loops[1], ci("ci"), group("group");
+    const std::vector<Halide::Var> position(a.loops.begin() + 2, a.loops.end());
+    const auto names = spatial_names(sliding.rank(), "k");
+    const Extent& channels = w.type.shape[1];
+    std::vector<Reduction::Dimension> reduced = {{"k", dot.factor}, {"ci", a.extent(ceil_div(channels, dot.factor))}};
+    for (std::size_t d = sliding.rank(); d-- > 0;) reduced.push_back({names[d], w.extents[d + 2]});
+    const Reduction r = a.reduce(reduced);
+    const Expr depth = r["ci"] * dot.factor + r["k"];
+
+    // Where windows reach beyond their first tap x_tile follows the input, which they share; else it follows the
+    // results, whose strides it need not hold.
+    std::vector<Expr> coordinates, taps;
+    std::vector<Halide::Var> x_arguments = {ci};
+    std::vector<Expr> x_index = {depth};
+    for (std::size_t d = 0; d < sliding.rank(); ++d) {
+      taps.emplace_back(r[names[d]]);
+      coordinates.push_back(sliding.kernel[d] > 1 ? Expr(position[d]) : x.coordinate(d, position[d], 0));
+    }
+    for (std::size_t d = sliding.rank(); d-- > 0;) {
+      x_arguments.push_back(position[d]);
+      x_index.push_back(sliding.kernel[d] > 1 ? x.coordinate(d, position[d], taps[d]) : Expr(position[d]));
+    }
+    x_arguments.push_back(n);
+    x_index.emplace_back(n);
+    if (at.group > 1) {
+      x_arguments.push_back(group);
+      x_index.push_back(co / a.extent(floor_div(w.type.shape[0], at.group)));
+    }
+    s.x_tile(x_arguments) = dot_element(dot, ci, channels, w.extents[1], [&](const Expr& c) {
+      return x.element(n, at.group > 1 ? group * w.extents[1] + c : c, coordinates);
+    });
+
+    std::vector<Halide::Var> arguments = {co};
+    arguments.insert(arguments.end(), position.rbegin(), position.rend());
+    arguments.push_back(n);
+    std::vector<Expr> weight = {co, depth};
+    weight.insert(weight.end(), taps.begin(), taps.end());
+    const Halide::Type type = dot.sum;
+    // A bias that is not padded to whole blocks is added where only results that exist are.
+    const bool has_bias = a.in.size() > 2, bias_is_padded = has_bias && is_blocked(a.in[2], 0);
+    Expr start = bias_is_padded ? Halide::cast(type, a.in[2].at({co})) : Halide::cast(type, 0);
+    if (is_offset(dot, a.in[0].type.dtype)) {
+      std::vector<Reduction::Dimension> summed(reduced.begin() + 1, reduced.end());
+      summed[0].extent = w.extents[1];
+      const Reduction all = a.reduce(summed);
+      std::vector<Expr> each = {co, all["ci"]};
+      for (const auto& name : names) each.emplace_back(all[name]);
+      s.w_sum(co) = 0;
+      s.w_sum(co) += Halide::cast(type, w.at(each));
+      start -= 128 * s.w_sum(co);
+    }
+    s.acc(arguments) = start;
+    s.acc(arguments) +=
+        Halide::cast(type, dot_weight(w, weight, 1, 0, dot.factor)) * Halide::cast(type, s.x_tile(x_index));
+    const Expr sum = s.acc(arguments);
+    s.out(a.arguments()) = Halide::cast(halide_type(a.out[0].dtype),
+                                        has_bias && !bias_is_padded ? sum + Halide::cast(type, a.in[2].at({co})) : sum);
   }
 
   /// [co, ci, ky, kx] as [g, co of the group, ci, ky, kx]: the same elements in the same order.
@@ -365,9 +435,21 @@ struct Conv {
          larger},
         {{{"strides", {2}}, {"pads", {2, 2}}}, types({"f32[N,3,W]", "f32[5,3,5]", "f32[5]"}), images},
         {{{"pads", {1, 0, 1, 0, 1, 1}}}, types({"f32[1,2,4,5,6]", "f32[3,2,2,3,3]"})},
-        {{{"pads", {1, 1, 1, 1}}}, types({"u8[1,5,6,7]", "i8[6,5,3,3]", "i32[6]"})},
-        {{{"pads", {1, 2, 0, 1}}, {"strides", {2, 1}}, {"pad_value", 113}}, types({"u8[2,5,6,7]", "i8[9,5,3,3]"})},
-        {{{"pads", {1, 1, 1, 1}}, {"pad_value", -5}, {"group", 6}}, types({"i8[1,6,6,7]", "i8[6,1,3,3]", "i32[6]"})},
+        over_all_bytes({{{"pads", {1, 1, 1, 1}}}, types({"u8[N,5,H,W]", "i8[6,5,3,3]", "i32[6]"}), images}),
+        over_all_bytes({{{"pads", {1, 1, 1, 1}}}, types({"i8[N,6,H,W]", "i8[19,6,3,3]"}), images}),
+        over_all_bytes({{{"strides", {2, 3}}}, types({"u8[1,3,H,W]", "u8[9,3,1,1]", "i32[9]"}), larger}),
+        over_all_bytes({Json::object(), types({"i8[N,20,H,W]", "u8[24,20,1,1]", "i32[24]"}), images}),
+        over_all_bytes({{{"pads", {1, 1, 1, 1}}, {"group", 2}}, types({"u8[1,10,H,W]", "i8[32,5,3,3]"}), larger}),
+        over_all_bytes(
+            {{{"pads", {1, 1, 1, 1}}, {"group", 19}}, types({"u8[N,19,H,W]", "i8[19,1,3,3]", "i32[19]"}), images}),
+        over_all_bytes({{{"dilations", {2, 1}}, {"strides", {2, 2}}, {"pads", {2, 1, 1, 1}}},
+                        types({"u8[1,4,H,W]", "i8[8,4,3,3]", "i32[8]"}),
+                        larger}),
+        over_all_bytes({{{"strides", {2}}, {"pads", {2, 2}}}, types({"i8[N,3,W]", "i8[5,3,5]"}), images}),
+        over_all_bytes(
+            {{{"pads", {1, 2, 0, 1}}, {"strides", {2, 1}}, {"pad_value", 113}}, types({"u8[2,5,6,7]", "i8[9,5,3,3]"})}),
+        over_all_bytes({{{"pads", {1, 1, 1, 1}}, {"pad_value", -5}, {"group", 6}},
+                        types({"i8[1,6,6,7]", "i8[6,1,3,3]", "i32[6]"})}),
         {{{"pads", {1, 1, 1, 1}}}, types({"f16[1,3,5,6]", "f16[4,3,3,3]", "f16[4]"})},
         {{{"pads", {1, 1, 1, 1}}}, types({"bf16[1,3,5,6]", "bf16[4,3,3,3]"})},
         {{{"strides", {2, 1}}}, types({"f64[2,3,5,6]", "f64[4,3,3,3]"})},

@@ -1,3 +1,4 @@
+#include "ops/dot.hpp"
 #include "ops/reference.hpp"
 #include "ops/rules.hpp"
 
@@ -16,15 +17,19 @@ struct Matmul {
     Attributes() : transpose_a(false), transpose_b(false) {}
   };
   struct Stages {
-    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, a_tile), (Halide::Func, b_tile), (Halide::Func, acc),
-                             (Halide::Func, out));
+    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, a_tile), (Halide::Func, b_tile), (Halide::Func, b_sum),
+                             (Halide::Func, acc), (Halide::Func, out));
   };
 
   /// tiled: a_tile and b_tile are the operands in the accumulator's type, m and n innermost, and c is added at the end.
   /// They can be asked for elements beyond the ends, so that whole tiles of `acc` can be computed and only `out` needs
   /// guards.
-  static std::vector<std::string> variants(const Attributes&, std::span<const TensorType>) {
-    return {"direct", "tiled"};
+  /// pairs, fours: ops/dot.hpp's sums. a_tile and b_tile are the operands as they want them, a_tile with k innermost,
+  /// b_tile with the k of one sum innermost, then n; b_sum the sums of b's columns where a is offset.
+  static std::vector<std::string> variants(const Attributes&, std::span<const TensorType> in) {
+    std::vector<std::string> names = {"direct", "tiled"};
+    for (const Dot& dot : dots(in[0].dtype, in[1].dtype)) names.push_back(dot.name);
+    return names;
   }
 
   /// {..., b1, b} before the matrix's own two.
@@ -47,6 +52,7 @@ struct Matmul {
                   {"k", "n"},
                   in[1].rank() == 2};
     for (int d = in[1].rank() - 2; d-- > 0;) b.packing_order.push_back(b.dimensions[static_cast<std::size_t>(d)]);
+    if (!dots(in[0].dtype, in[1].dtype).empty()) b.forms = {widened_operand(b, in[1].dtype)};
     OperandInfo c{"c", {}, {}, true};
     if (in.size() > 2) {
       const auto all = dimensions(at, in);
@@ -99,16 +105,24 @@ struct Matmul {
     return result;
   }
 
+  static std::vector<Expr> index_of_a(const Attributes& at, const Algorithm& a, const Expr& k) {
+    const Halide::Var m = a.loops[a.loops.size() - 2];
+    return at.transpose_a ? index(a, a.in[0], k, m) : index(a, a.in[0], m, k);
+  }
+  static std::vector<Expr> index_of_b(const Attributes& at, const Algorithm& a, const Expr& k) {
+    const Halide::Var n = a.loops.back();
+    return at.transpose_b ? index(a, a.in[1], n, k) : index(a, a.in[1], k, n);
+  }
+
   static void define(const Attributes& at, Algorithm& a, Stages& s) {
+    if (const Dot* dot = dot_of(a.variant, a.in[0].type.dtype, a.in[1].type.dtype)) return define_dot(at, a, s, *dot);
     const Operand& left = a.in[0];
     const Operand& right = a.in[1];
     const Halide::Var m = a.loops[a.loops.size() - 2], n = a.loops.back();
     const Reduction r = a.reduce({{"k", left.extents[left.extents.size() - (at.transpose_a ? 2 : 1)]}});
     const Halide::Type type = accumulator(left.func.type());
-    const auto left_index = [&](const Expr& k) { return at.transpose_a ? index(a, left, k, m) : index(a, left, m, k); };
-    const auto right_index = [&](const Expr& k) {
-      return at.transpose_b ? index(a, right, n, k) : index(a, right, k, n);
-    };
+    const auto left_index = [&](const Expr& k) { return index_of_a(at, a, k); };
+    const auto right_index = [&](const Expr& k) { return index_of_b(at, a, k); };
     const auto zero = Halide::cast(type, 0);
     const auto c = [&] { return Halide::cast(type, a.in[2].broadcast(a.index())); };
     const bool has_c = a.in.size() > 2;
@@ -135,6 +149,45 @@ struct Matmul {
       result = s.acc(a.arguments());
     }
     s.out(a.arguments()) = type.is_float() ? Halide::cast(left.func.type(), result) : result;
+  }
+
+  static void define_dot(const Attributes& at, Algorithm& a, Stages& s, const Dot& dot) {
+    const Operand& left = a.in[0];
+    const Operand& right = a.in[1];
+    const std::size_t inner = right.type.shape.size() - (at.transpose_b ? 1 : 2);
+    const std::size_t columns = right.type.shape.size() - (at.transpose_b ? 2 : 1);
+    const Extent& depth = right.type.shape[inner];
+    const Halide::Var m = a.loops[a.loops.size() - 2], n = a.loops.back(), k("k"), ko("ko");
+    const std::vector<Halide::Var> batch(a.loops.rbegin() + 2, a.loops.rend());
+    const Reduction r = a.reduce({{"k", dot.factor}, {"ko", a.extent(ceil_div(depth, dot.factor))}});
+    const auto with_batch = [&](auto... own) {
+      std::vector<std::common_type_t<decltype(own)...>> arguments = {own...};
+      arguments.insert(arguments.end(), batch.begin(), batch.end());
+      return arguments;
+    };
+    s.a_tile(with_batch(k, m)) = dot_element(dot, k, depth, right.extents[inner],
+                                             [&](const Expr& at_k) { return left.at(index_of_a(at, a, at_k)); });
+    s.b_tile(with_batch(k, n, ko)) = Halide::cast(
+        dot.weights, dot_weight(right, index_of_b(at, a, ko * dot.factor + k), inner, columns, dot.factor));
+
+    const Halide::Type type = dot.sum;
+    // A c that is not padded to whole blocks is added where only results that exist are.
+    const Expr c = a.in.size() > 2 ? Halide::cast(type, a.in[2].broadcast(a.index())) : Halide::cast(type, 0);
+    const bool is_padded = a.in.size() > 2 && a.in[2].type.rank() == 1 && is_blocked(a.in[2], 0);
+    Expr start = is_padded ? c : Halide::cast(type, 0);
+    if (is_offset(dot, left.type.dtype)) {
+      const Reduction all = a.reduce({{"k", right.extents[inner]}});
+      const auto sums = right.type.rank() == 2 ? std::vector{n} : with_batch(n);
+      s.b_sum(sums) = 0;
+      s.b_sum(sums) += Halide::cast(type, right.at(index_of_b(at, a, all["k"])));
+      start -= 128 * s.b_sum(sums);
+    }
+    s.acc(a.arguments()) = start;
+    const Expr of_b = s.b_tile(with_batch(Expr(r["k"]), Expr(n), Expr(r["ko"])));
+    const Expr of_a = s.a_tile(with_batch(r["ko"] * dot.factor + r["k"], Expr(m)));
+    s.acc(a.arguments()) += Halide::cast(type, of_b) * Halide::cast(type, of_a);
+    const Expr sum = s.acc(a.arguments());
+    s.out(a.arguments()) = Halide::cast(halide_type(a.out[0].dtype), is_padded ? sum : sum + c);
   }
 
   template <class T, class Read>
@@ -214,7 +267,11 @@ struct Matmul {
         {{{"transpose_b", true}}, types({"f32[3,M,K]", "f32[2,1,N,K]"}), all},
         {{{"transpose_a", true}, {"transpose_b", true}}, types({"f32[K,M]", "f32[N,K]", "f32[M,1]"}), all},
         {Json::object(), types({"f32[2,M,16]", "f32[16,48]", "f32[48]"}), rows},
-        {Json::object(), types({"u8[5,19]", "i8[19,33]", "i32[33]"})},
+        over_all_bytes({Json::object(), types({"u8[M,19]", "i8[19,33]", "i32[33]"}), rows}),
+        over_all_bytes({Json::object(), types({"i8[M,24]", "i8[24,16]"}), rows}),
+        over_all_bytes({{{"transpose_b", true}}, types({"u8[M,K]", "u8[N,K]", "i32[M,1]"}), all}),
+        over_all_bytes({{{"transpose_a", true}}, types({"i8[21,M]", "i8[21,40]", "i32[40]"}), rows}),
+        over_all_bytes({Json::object(), types({"u8[2,M,K]", "i8[2,K,24]"}), all}),
         {Json::object(), types({"i64[3,5]", "i64[5,4]"})},
         {Json::object(), types({"f16[5,9]", "f16[9,17]", "f16[17]"})},
         {Json::object(), types({"bf16[4,9]", "bf16[9,16]"})},

@@ -114,8 +114,14 @@ Expr WindowInput::coordinate(std::size_t d, const Expr& position, const Expr& ta
 
 Expr WindowInput::at(const Expr& n, const Expr& c, const std::vector<Expr>& position,
                      const std::vector<Expr>& tap) const {
+  std::vector<Expr> coordinates;
+  for (std::size_t d = 0; d < window_.rank(); ++d) coordinates.push_back(coordinate(d, position[d], tap[d]));
+  return element(n, c, coordinates);
+}
+
+Expr WindowInput::element(const Expr& n, const Expr& c, const std::vector<Expr>& coordinates) const {
   std::vector<Expr> index = {n, c};
-  for (std::size_t d = 0; d < window_.rank(); ++d) index.push_back(coordinate(d, position[d], tap[d]));
+  index.insert(index.end(), coordinates.begin(), coordinates.end());
   if (!padded_.defined()) return x_.at(index);
   std::vector<Expr> arguments;
   for (const int dim : argument_order_) arguments.push_back(index[static_cast<std::size_t>(dim)]);

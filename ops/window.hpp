@@ -44,6 +44,10 @@ class WindowInput {
   Halide::Expr at(const Halide::Expr& n, const Halide::Expr& c, const std::vector<Halide::Expr>& position,
                   const std::vector<Halide::Expr>& tap) const;
 
+  /// The element at input coordinates, which may lie outside.
+  Halide::Expr element(const Halide::Expr& n, const Halide::Expr& c,
+                       const std::vector<Halide::Expr>& coordinates) const;
+
   /// The coordinate that `at` reads, before any padding.
   Halide::Expr coordinate(std::size_t d, const Halide::Expr& position, const Halide::Expr& tap) const;
 

@@ -16,12 +16,10 @@ struct GroupedKnobs {
   BOOST_HANA_DEFINE_STRUCT(GroupedKnobs, (std::int64_t, vectors), (std::int64_t, pixels), (std::int64_t, tasks));
 };
 
-std::int64_t channels_of_group(const Workload& w) {
-  return extent_of(w, "co").value() / w.anchor().attributes.value("group", std::int64_t{1});
-}
+std::int64_t channels_of_group(const Workload& w) { return extent_of(w, "co").value() / groups(w); }
 
 bool grouped_matches(const Workload& w, const Machine&) {
-  return is_two_dimensional_conv(w) && weights_are_constant(w) && has_variant(w, "grouped");
+  return is_two_dimensional_conv(w) && is_constant(w, "w") && has_variant(w, "grouped");
 }
 
 std::vector<GroupedKnobs> grouped_candidates(const Workload& w, const Machine& m) {

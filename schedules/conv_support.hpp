@@ -10,14 +10,23 @@
 // What the families of convolutions share.
 namespace heddle::schedules {
 
-/// A convolution in two dimensions of f32 data with its channels innermost.
+/// A convolution in two dimensions of data with its channels innermost.
 bool is_two_dimensional_conv(const Workload& workload);
+
+std::int64_t groups(const Workload& workload);
+
+/// One filter for each channel.
+bool is_depthwise(const Workload& workload);
+
+/// Whether vectors of output channels never reach from one group into the next, where the input's index would differ
+/// from lane to lane.
+bool blocks_lie_in_groups(const Workload& workload, const Machine& machine);
 
 /// Whether the convolution can be computed in that form.
 bool has_variant(const Workload& workload, const std::string& variant);
 
-/// Known beforehand, so that they can be stored in another form.
-bool weights_are_constant(const Workload& workload);
+/// Whether the operand is known beforehand, so that it can be stored in another form.
+bool is_constant(const Workload& workload, const std::string& role);
 
 /// Schedules `out` in tiles where the extents allow them, pixel by pixel where they do not.
 template <class Loops>
@@ -32,6 +41,25 @@ void tiled_where_it_fits(Stage out, const Tiling& across, const Tiling& down, co
     loops(out, across, down);
   }
 }
+
+/// A tile of accumulators, `vectors` of channels x (`pixels` x `rows`), and how tiles follow one another: all blocks of
+/// channels inside of a tile of pixels, or all pixels inside of a block.
+struct ConvTile {
+  BOOST_HANA_DEFINE_STRUCT(ConvTile, (std::int64_t, vectors), (std::int64_t, pixels), (std::int64_t, rows),
+                           (std::int64_t, tasks), (std::int64_t, blocks_inside));
+};
+
+/// Those that `fits(vectors, broadcasts, machine)` says the registers hold.
+std::vector<ConvTile> conv_tiles(const Workload& workload, const Machine& machine,
+                                 bool (*fits)(std::int64_t, std::int64_t, const Machine&));
+
+/// The analytic choice. `steps`: of a sum, each reading a vector of weights for a vector of results; `rate_of`: the
+/// share of the multipliers' rate that registers of so many vectors x broadcasts reach.
+ConvTile best_conv_tile(const Workload& workload, const Machine& machine, const std::vector<ConvTile>& candidates,
+                        std::int64_t steps, double (*rate_of)(std::int64_t, std::int64_t));
+
+/// Schedules `out` in such tiles and the start of `acc`; its update is the caller's.
+void schedule_conv_tiles(Schedule& schedule, const Workload& workload, const Machine& machine, const ConvTile& tile);
 
 /// The padded copy of the input that the algorithm makes where the operand has no border of its own.
 void schedule_padding(Schedule& schedule, const std::vector<std::string>& roles, const Machine& machine);

@@ -8,6 +8,8 @@ Family conv_winograd();
 Family conv_direct();
 Family conv_depthwise();
 Family conv_grouped();
+Family conv_dot();
+Family matmul_dot();
 Family matmul_packed();
 Family matmul_plain();
 Family attention_fused();

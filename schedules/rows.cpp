@@ -18,7 +18,7 @@ struct Knobs {
 bool matches(const Workload& w, const Machine&) {
   if (w.anchor().op->kind() != OperatorKind::reduction) return false;
   const TensorType in = w.anchor_inputs()[0];
-  return in.dtype == DType::f32 && in.rank() > 0 && w.output_types()[0].dtype == DType::f32;
+  return sums_in_f32(in.dtype) && in.rank() > 0 && sums_in_f32(w.output_types()[0].dtype);
 }
 
 Knobs rule(const Workload& w, const Machine&) { return {4, task_count(w.composition().threads)}; }

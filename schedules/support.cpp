@@ -39,6 +39,8 @@ std::int64_t typical(const Extent& extent, const Workload& workload) {
   return range.min == range.max ? range.min : std::max<std::int64_t>(1, (range.min + range.max) / 2);
 }
 
+bool sums_in_f32(DType type) { return is_float(type) && type != DType::f64; }
+
 std::string expression(const Extent& extent) {
   struct Printer {
     std::string constant(std::int64_t v) const { return std::to_string(v); }
@@ -77,6 +79,20 @@ double register_tile_rate(std::int64_t vectors, std::int64_t broadcasts) {
   const double fmas = static_cast<double>(vectors * broadcasts);
   const double loads = static_cast<double>(vectors + broadcasts);
   return std::min(1.0, fmas / 8.0) * fmas / (fmas + 0.15 * loads);
+}
+
+bool fits_registers_of_pairs(std::int64_t vectors, std::int64_t broadcasts, const Machine& machine) {
+  // A product takes the place of the broadcast operand when it is the last to read it.
+  const std::int64_t products = vectors > 1 ? 1 : 0;
+  return vectors * broadcasts + vectors + 1 + products <= machine.vector_registers;
+}
+
+double pairs_tile_rate(std::int64_t vectors, std::int64_t broadcasts) {
+  const double products = static_cast<double>(vectors * broadcasts);
+  const double loads = static_cast<double>(vectors + broadcasts);
+  // Two products a cycle and six instructions: each product is added by another one.
+  const double cycles = std::max(products / 2, (2 * products + loads + 1) / 6);
+  return std::min(1.0, products / 8) * products / 2 / (cycles + 0.02 * loads);
 }
 
 std::int64_t task_count(int threads) { return threads <= 1 ? 1 : 4 * static_cast<std::int64_t>(threads); }

@@ -71,6 +71,9 @@ Extent extent_of(const Workload& workload, std::string_view loop);
 /// The extent if fixed, else the middle of its range: what an analytic rule reckons with.
 std::int64_t typical(const Extent& extent, const Workload& workload);
 
+/// A float that is accumulated as f32: vectors of sums hold machine.lanes(4).
+bool sums_in_f32(DType type);
+
 /// As a schedule's expression.
 std::string expression(const Extent& extent);
 
@@ -94,6 +97,10 @@ bool fits_registers(std::int64_t vectors, std::int64_t broadcasts, const Machine
 /// Share of the FMA rate that such a tile can reach: the units need 2 x 4 independent accumulators in flight, and loads
 /// compete with FMAs for issue slots.
 double register_tile_rate(std::int64_t vectors, std::int64_t broadcasts);
+
+/// The same of sums of products of bytes, `pairs` of ops/dot.hpp, where multiplying and adding are two instructions.
+bool fits_registers_of_pairs(std::int64_t vectors, std::int64_t broadcasts, const Machine& machine);
+double pairs_tile_rate(std::int64_t vectors, std::int64_t broadcasts);
 
 /// The candidate of the highest score. Of scores that only rounding tells apart the first one's stands.
 template <class T>

@@ -21,46 +21,28 @@ Workload convolution(const Json& attributes, const std::string& x, const std::st
   return testing::channels_last_form(conv, test, threads);
 }
 
-/// The rule's knobs and some others.
-std::string check(const std::string& name, const Workload& workload, const Machine& machine) {
-  const Family& f = family(name);
-  auto random = testing::generator_for(testing::seed(), workload.text(), 0);
-  std::vector<Json> knobs = {f.rule(workload, machine)};
-  const auto all = f.candidates(workload, machine);
-  for (int i = 0; i < 3; ++i) knobs.push_back(all[random() % all.size()]);
-  const auto inputs = draw_inputs(workload, {}, testing::Extremes::none, random);
-  for (const Json& k : knobs) {
-    const Implementation made = f.make(workload, machine, k);
-    const testing::Kernel kernel(workload, made);
-    const std::string difference = testing::compare(workload, inputs, kernel.run(inputs), {}, made.variant);
-    if (!difference.empty())
-      return fmt::format("{}\n  {} {} of {}\n{}  again: HEDDLE_SEED={}", difference, name, k.dump(), workload.text(),
-                         made.print(), testing::seed());
-  }
-  return "";
-}
-
 TEST_CASE("conv_winograd agrees with the reference whatever its knobs") {
   const Json padded = {{"pads", {1, 1, 1, 1}}};
   // Channels that fill blocks and not; extents that tiles divide and not; one and two threads, a batch.
-  CHECK(check("conv_winograd", convolution(padded, "f32[1,32,12,12]", "f32[48,32,3,3]", 1), Machine{}) == "");
-  CHECK(check("conv_winograd", convolution(padded, "f32[1,16,13,9]", "f32[20,16,3,3]", 2), Machine{}) == "");
-  CHECK(check("conv_winograd", convolution(padded, "f32[2,16,7,7]", "f32[64,16,3,3]", 2), wide()) == "");
-  CHECK(check("conv_winograd", convolution(Json::object(), "f32[1,16,14,10]", "f32[16,16,3,3]", 1), Machine{}) == "");
+  CHECK(check_family("conv_winograd", convolution(padded, "f32[1,32,12,12]", "f32[48,32,3,3]", 1), Machine{}) == "");
+  CHECK(check_family("conv_winograd", convolution(padded, "f32[1,16,13,9]", "f32[20,16,3,3]", 2), Machine{}) == "");
+  CHECK(check_family("conv_winograd", convolution(padded, "f32[2,16,7,7]", "f32[64,16,3,3]", 2), wide()) == "");
+  CHECK(check_family("conv_winograd", convolution(Json::object(), "f32[1,16,14,10]", "f32[16,16,3,3]", 1), Machine{}) ==
+        "");
 }
 
 TEST_CASE("conv_direct's tiles of several rows agree with the reference") {
   const Json padded = {{"pads", {1, 1, 1, 1}}}, strided = {{"pads", {1, 1, 1, 1}}, {"strides", {2, 2}}};
-  CHECK(check("conv_direct", convolution(padded, "f32[1,5,10,8]", "f32[24,5,3,3]", 1), Machine{}) == "");
-  CHECK(check("conv_direct", convolution(strided, "f32[1,5,13,11]", "f32[20,5,3,3]", 2), Machine{}) == "");
-  CHECK(check("conv_direct", convolution(padded, "f32[2,4,7,7]", "f32[32,4,3,3]", 2), wide()) == "");
+  CHECK(check_family("conv_direct", convolution(padded, "f32[1,5,10,8]", "f32[24,5,3,3]", 1), Machine{}) == "");
+  CHECK(check_family("conv_direct", convolution(strided, "f32[1,5,13,11]", "f32[20,5,3,3]", 2), Machine{}) == "");
+  CHECK(check_family("conv_direct", convolution(padded, "f32[2,4,7,7]", "f32[32,4,3,3]", 2), wide()) == "");
 }
 
 TEST_CASE("conv_grouped agrees with the reference where groups do not fill vectors") {
   const Json by_three = {{"group", 3}}, padded = {{"group", 2}, {"pads", {1, 1, 1, 1}}};
-  CHECK(check("conv_grouped", convolution(by_three, "f32[1,12,6,9]", "f32[42,4,1,1]", 1), Machine{}) == "");
-  CHECK(check("conv_grouped", convolution(padded, "f32[2,6,5,7]", "f32[8,3,3,3]", 2), Machine{}) == "");
-  CHECK(check("conv_grouped", convolution(padded, "f32[1,8,5,13]", "f32[68,4,3,3]", 2), wide()) == "");
+  CHECK(check_family("conv_grouped", convolution(by_three, "f32[1,12,6,9]", "f32[42,4,1,1]", 1), Machine{}) == "");
+  CHECK(check_family("conv_grouped", convolution(padded, "f32[2,6,5,7]", "f32[8,3,3,3]", 2), Machine{}) == "");
+  CHECK(check_family("conv_grouped", convolution(padded, "f32[1,8,5,13]", "f32[68,4,3,3]", 2), wide()) == "");
 }
 
 TEST_CASE("Winograd's algorithm is chosen where it is faster and not forbidden") {

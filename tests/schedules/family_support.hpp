@@ -1,4 +1,5 @@
 #pragma once
+#include <string>
 #include <string_view>
 
 #include "base/error.hpp"
@@ -19,5 +20,8 @@ inline const Family& family(std::string_view name) {
     if (f.name == name) return f;
   throw Error(ErrorCode::not_found, std::string(name));
 }
+
+/// Empty if the family's kernels agree with the reference under its rule's knobs and some others; else what differs.
+std::string check_family(const std::string& name, const Workload& workload, const Machine& machine);
 
 }  // namespace heddle

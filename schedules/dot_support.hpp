@@ -1,0 +1,39 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "ops/dot.hpp"
+#include "schedules/support.hpp"
+
+// What the families of products of narrow numbers share.
+namespace heddle::schedules {
+
+/// The sums that the machine is fastest at for these types, or null where there are none.
+const ops::Dot* best_dot(const Machine& machine, DType data, DType weights);
+
+/// Which tiles of accumulators the machine's registers hold, and the share of the multipliers' rate that they reach.
+using FitsRegisters = bool (*)(std::int64_t vectors, std::int64_t broadcasts, const Machine& machine);
+using TileRate = double (*)(std::int64_t vectors, std::int64_t broadcasts);
+FitsRegisters registers_of(const ops::Dot& dot, const Machine& machine);
+TileRate rate_of(const ops::Dot& dot, const Machine& machine);
+
+/// Schedules the stage that holds the data as the dot wants them; its place is the caller's. `inner`: the reduced
+/// dimension, of `extent` elements.
+void schedule_dot_data(Stage stage, const ops::Dot& dot, const Machine& machine, const std::string& inner,
+                       const Extent& extent);
+
+/// Makes the innermost reduction one instruction and vectors of the named dimension.
+void vectorize_dot(Stage update, const ops::Dot& dot, const Machine& machine, const std::string& vectors);
+
+/// Schedules the sums of constant operands that offset data need.
+void schedule_dot_sums(Schedule& schedule, const std::string& role, const Machine& machine, const std::string& vectors);
+
+/// Whether the data can be read as they lie: they are what the dot multiplies and their length divides.
+bool reads_in_place(const ops::Dot& dot, DType data, const Extent& depth);
+
+/// Blocks of `dot.factor` along the reduced dimension inside of `block` along the vectors. `widened`: beforehand, where
+/// the dot multiplies wider numbers than `weights`.
+Packing dot_packing(const ops::Dot& dot, DType weights, const std::string& operand, const std::string& inner,
+                    const std::string& vectors, std::int64_t block, bool widened);
+
+}  // namespace heddle::schedules

@@ -1,0 +1,116 @@
+#include "schedules/matmul_support.hpp"
+
+namespace heddle::schedules {
+
+bool is_matmul(const Workload& w) {
+  if (w.anchor().op->name() != "matmul") return false;
+  const TensorType out = w.output_types()[0];
+  if (out.rank() < 2) return false;
+  const Extent columns = out.shape.back();
+  return columns.is_constant() && (out.innermost() == out.rank() - 1 || columns == Extent(1));
+}
+
+bool b_is_packable(const Workload& w) {
+  const auto& composition = w.composition();
+  const int b = w.anchor().operands.at(1);
+  return b < static_cast<int>(composition.inputs.size()) && composition.inputs[static_cast<std::size_t>(b)].constant &&
+         w.anchor_inputs()[1].is_static() && w.anchor_inputs()[1].rank() == 2;
+}
+
+bool pack_bias(Implementation& implementation, const Workload& w, std::int64_t block) {
+  if (!w.has_input("c")) return true;
+  const TensorType& c = w.input_type("c");
+  if (c.rank() != 1 || !w.composition().inputs[static_cast<std::size_t>(w.anchor().operands.at(2))].constant)
+    return false;
+  implementation.packings.push_back({"c", {{"n", block}}});
+  return true;
+}
+
+std::vector<MatmulTile> matmul_tiles(const Workload& w, const Machine& m,
+                                     bool (*fits)(std::int64_t, std::int64_t, const Machine&)) {
+  const std::int64_t lanes = m.lanes(4);
+  const std::int64_t n = extent_of(w, "n").value();
+  const std::int64_t rows = typical(extent_of(w, "m"), w);
+  std::vector<MatmulTile> all;
+  for (const std::int64_t vectors : {3, 4, 2, 1, 6, 8}) {
+    if (vectors > 1 && (vectors - 1) * lanes >= n) continue;
+    if (vectors > 4 && rows > 2) continue;  // wide panels serve matrix-vector products only
+    for (std::int64_t r = std::min<std::int64_t>(rows, 28); r >= 1; --r)
+      if (fits(vectors, r, m)) all.push_back({vectors, r, task_count(w.composition().threads)});
+  }
+  return all;
+}
+
+MatmulTile best_matmul_tile(const Workload& w, const Machine& m, const std::vector<MatmulTile>& candidates,
+                            double (*rate_of)(std::int64_t, std::int64_t)) {
+  const std::int64_t lanes = m.lanes(4);
+  const std::int64_t n = extent_of(w, "n").value();
+  const std::int64_t rows = typical(extent_of(w, "m"), w);
+  Best best(MatmulTile{1, 1, task_count(w.composition().threads)});
+  for (const MatmulTile& k : candidates) {
+    const double useful = tile_efficiency(n, k.vectors * lanes) * tile_efficiency(rows, k.rows);
+    const double score = useful * rate_of(k.vectors, k.rows);
+    best.offer(k, score);
+  }
+  return best.value();
+}
+
+std::vector<std::string> batch_loops(const Workload& w) {
+  std::vector<std::string> batch;
+  for (const auto& dimension : w.dimensions())
+    if (dimension != "m" && dimension != "n") batch.insert(batch.begin(), dimension);
+  return batch;
+}
+
+void schedule_matmul_tiles(Schedule& s, const Workload& w, const Machine& m, const MatmulTile& k, bool whole_panels) {
+  const std::int64_t lanes = m.lanes(4);
+  const std::int64_t block = k.vectors * lanes;
+  const std::int64_t n = extent_of(w, "n").value();
+  const Extent rows = extent_of(w, "m");
+  const std::vector<std::string> batch = batch_loops(w);
+
+  const Tiling tiling = tile_loop(rows, k.rows, w);
+  const std::int64_t panels = (n + block - 1) / block;
+  std::int64_t batches = 1;
+  for (const auto& b : batch) batches *= typical(extent_of(w, b), w);
+  const std::int64_t pieces =
+      std::max<std::int64_t>(1, k.tasks / std::max<std::int64_t>(1, batch.empty() ? panels : batches));
+
+  const Tail tail = n % block == 0 ? Tail::RoundUp : Tail::GuardWithIf;
+  const auto loops = [&](Stage out, std::int64_t tile, Tail row_tail) {
+    const std::int64_t tiles = chunk(typical(rows, w), tile);
+    out.split("n", "no", "ni", block, tail)
+        .split("m", "mo", "mi", tile, row_tail)
+        .split("mo", "task_m", "mo", chunk(tiles, pieces), Tail::GuardWithIf);
+    std::vector<std::string> order = {"ni", "mi", "mo"};
+    if (batch.empty()) {
+      order.insert(order.end(), {"task_m", "no"});
+    } else {
+      order.insert(order.end(), {"no", "task_m"});
+      order.insert(order.end(), batch.begin(), batch.end());
+    }
+    out.reorder(order);
+    out.vectorize("ni", lanes).unroll("ni").unroll("mi");
+    if (batch.empty()) {
+      out.fuse("task_m", "no", "task").parallel("task");
+    } else {
+      std::string task = "task_m";
+      for (const auto& b : batch) {
+        out.fuse(task, b, "task_" + b);
+        task = "task_" + b;
+      }
+      out.parallel(task);
+    }
+  };
+  if (tiling.condition) {
+    loops(s["out"].specialize(*tiling.condition), tiling.tile, tiling.tail);
+    loops(s["out"], 1, Tail::RoundUp);
+  } else {
+    loops(s["out"], tiling.tile, tiling.tail);
+  }
+  s["acc"].compute_at("out", "mo");
+  if (whole_panels) s["acc"].bound_extent("n", block).vectorize("n", lanes).unroll("n").unroll("m");
+  else s["acc"].vectorize("n", lanes, Tail::GuardWithIf);
+}
+
+}  // namespace heddle::schedules

@@ -1,0 +1,42 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "schedules/support.hpp"
+
+// What the families of matrix products share.
+namespace heddle::schedules {
+
+/// A product whose columns are a known number and innermost in memory.
+bool is_matmul(const Workload& workload);
+
+/// A matrix known beforehand.
+bool b_is_packable(const Workload& workload);
+
+/// Adds c to the packings where it is a row known beforehand. False where there is a c that stays as it is: it cannot
+/// be read beyond the last column.
+bool pack_bias(Implementation& implementation, const Workload& workload, std::int64_t block);
+
+/// A tile of accumulators, `vectors` of columns x `rows`.
+struct MatmulTile {
+  BOOST_HANA_DEFINE_STRUCT(MatmulTile, (std::int64_t, vectors), (std::int64_t, rows), (std::int64_t, tasks));
+};
+
+/// Those that `fits(vectors, broadcasts, machine)` says the registers hold.
+std::vector<MatmulTile> matmul_tiles(const Workload& workload, const Machine& machine,
+                                     bool (*fits)(std::int64_t, std::int64_t, const Machine&));
+
+/// The analytic choice; `rate_of`: the share of the multipliers' rate that such a tile reaches.
+MatmulTile best_matmul_tile(const Workload& workload, const Machine& machine, const std::vector<MatmulTile>& candidates,
+                            double (*rate_of)(std::int64_t, std::int64_t));
+
+/// Dimensions before the matrix's own two, innermost first.
+std::vector<std::string> batch_loops(const Workload& workload);
+
+/// Schedules `out` in such tiles and the start of `acc`; its update is the caller's. `whole_panels`: columns beyond the
+/// last may be computed too.
+void schedule_matmul_tiles(Schedule& schedule, const Workload& workload, const Machine& machine, const MatmulTile& tile,
+                           bool whole_panels);
+
+}  // namespace heddle::schedules

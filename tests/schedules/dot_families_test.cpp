@@ -1,0 +1,118 @@
+// The families of 8-bit products: bit for bit the reference's integers, whatever the knobs, over all values that bytes
+// can have, and the instructions that they are written for.
+//
+// HEDDLE_SEED chooses the inputs and which knobs are tried.
+#include <fmt/format.h>
+
+#include <catch2/catch.hpp>
+
+#include "generators/kernel.hpp"
+#include "ops/catalog.hpp"
+#include "targets/target.hpp"
+#include "tests/schedules/family_support.hpp"
+#include "tests/support/inputs.hpp"
+#include "tests/support/run.hpp"
+
+namespace heddle {
+namespace {
+
+Machine with_dots(Machine m) {
+  m.int8_dot = true;
+  return m;
+}
+
+Workload convolution(const Json& attributes, const std::string& x, const std::string& w, int threads,
+                     bool bias = true) {
+  const Operators operators;
+  const TensorType weights = TensorType::parse(w);
+  Case test{attributes, {TensorType::parse(x), weights}};
+  if (bias) test.inputs.push_back({DType::i32, {weights.shape[0]}, {}});
+  return testing::channels_last_form(operators.get("conv"), test, threads);
+}
+
+Workload product(const Json& attributes, const std::vector<std::string>& types, int threads, bool constant = true) {
+  const Operators operators;
+  std::vector<TensorType> inputs;
+  for (const auto& type : types) inputs.push_back(TensorType::parse(type));
+  Composition c = Workload::of(operators.get("matmul"), attributes, inputs, {}, threads).composition();
+  if (!constant)
+    for (auto& input : c.inputs) input.constant = false;
+  return Workload(std::move(c));
+}
+
+TEST_CASE("conv_dot agrees with the reference whatever its knobs, types and shape") {
+  const Json padded = {{"pads", {1, 1, 1, 1}}};
+  const std::vector<std::pair<std::string, std::string>> types = {
+      {"u8", "i8"}, {"i8", "i8"}, {"u8", "u8"}, {"i8", "u8"}};
+  for (const auto& [x, w] : types)
+    for (const Machine& m : {Machine{}, with_dots(Machine{})}) {
+      INFO(x << " " << w << (m.int8_dot ? " with" : " without") << " dot products");
+      CHECK(check_family("conv_dot", convolution(padded, x + "[1,5,6,9]", w + "[20,5,3,3]", 1), m) == "");
+      CHECK(check_family("conv_dot", convolution(Json::object(), x + "[2,16,5,7]", w + "[24,16,1,1]", 2, false), m) ==
+            "");
+    }
+}
+
+TEST_CASE("conv_dot takes strides, dilations, groups, few and odd channels") {
+  const Machine machines[] = {Machine{}, with_dots(wide())};
+  for (const Machine& m : machines) {
+    const Json strided = {{"strides", {2, 2}}, {"pads", {3, 3, 3, 3}}};
+    CHECK(check_family("conv_dot", convolution(strided, "u8[1,3,14,18]", "i8[16,3,7,7]", 2), m) == "");
+    const Json skipping = {{"strides", {2, 2}}};
+    CHECK(check_family("conv_dot", convolution(skipping, "u8[1,32,8,10]", "i8[48,32,1,1]", 1), m) == "");
+    const Json dilated = {{"dilations", {2, 1}}, {"pads", {2, 1, 2, 1}}};
+    CHECK(check_family("conv_dot", convolution(dilated, "i8[1,7,9,8]", "i8[9,7,3,3]", 1), m) == "");
+    const Json grouped = {{"group", 2}, {"pads", {1, 1, 1, 1}}};
+    CHECK(check_family("conv_dot", convolution(grouped, "u8[1,10,6,7]", "i8[64,5,3,3]", 2), m) == "");
+    CHECK(check_family("conv_dot", convolution(Json::object(), "u8[1,40,1,1]", "i8[33,40,1,1]", 1), m) == "");
+  }
+}
+
+TEST_CASE("matmul_dot agrees with the reference whatever its knobs, types and shape") {
+  const Json plain = Json::object();
+  for (const Machine& m : {Machine{}, with_dots(Machine{}), wide()}) {
+    CHECK(check_family("matmul_dot", product(plain, {"u8[13,24]", "i8[24,40]", "i32[40]"}, 2), m) == "");
+    CHECK(check_family("matmul_dot", product(plain, {"i8[7,33]", "i8[33,50]"}, 1), m) == "");
+    CHECK(check_family("matmul_dot", product(plain, {"u8[1,35]", "i8[35,130]", "i32[130]"}, 2), m) == "");
+    CHECK(check_family("matmul_dot", product(plain, {"u8[9,20]", "u8[20,17]", "i32[9,1]"}, 1), m) == "");
+    CHECK(check_family("matmul_dot", product(plain, {"u8[9,21]", "i8[21,19]", "i32[19]"}, 1, false), m) == "");
+    CHECK(check_family("matmul_dot", product(plain, {"i8[2,3,6,10]", "i8[3,10,18]"}, 2, false), m) == "");
+    const Json transposed = {{"transpose_a", true}, {"transpose_b", true}};
+    CHECK(check_family("matmul_dot", product(transposed, {"u8[18,6]", "i8[24,18]"}, 1), m) == "");
+  }
+}
+
+TEST_CASE("8-bit products are the family's where there is one") {
+  const Workload conv = convolution({{"pads", {1, 1, 1, 1}}}, "u8[1,64,14,14]", "i8[64,64,3,3]", 1);
+  CHECK(choose(conv, Machine{}).implementation.variant == "pairs");
+  CHECK(choose(conv, with_dots(wide())).implementation.variant == "fours");
+  const Workload gemm = product(Json::object(), {"u8[64,64]", "u8[64,64]"}, 1);
+  CHECK(choose(gemm, with_dots(wide())).implementation.variant == "pairs");
+  // A filter for each channel has no sum over channels to split.
+  const Workload depthwise = convolution({{"group", 16}}, "u8[1,16,8,8]", "i8[16,1,3,3]", 1);
+  CHECK(choose(depthwise, Machine{}).source.starts_with("family conv_depthwise"));
+}
+
+std::string assembly(const Workload& workload, const std::string& target) {
+  const Target t = find_target(target);
+  const Choice choice = choose(workload, t.machine);
+  KernelRequest request;
+  request.workload = &workload;
+  request.implementation = choice.implementation;
+  request.target = t;
+  return show_kernel(request, KernelStage::assembly);
+}
+
+TEST_CASE("sums of products of bytes are the processor's instructions") {
+  const Workload conv = convolution({{"pads", {1, 1, 1, 1}}}, "u8[1,64,14,14]", "i8[64,64,3,3]", 1);
+  const Workload gemm = product(Json::object(), {"u8[64,64]", "i8[64,64]"}, 1);
+  const Workload offset = product(Json::object(), {"i8[64,64]", "i8[64,64]"}, 1);
+  for (const Workload* w : {&conv, &gemm, &offset}) {
+    INFO(w->text());
+    CHECK_THAT(assembly(*w, "x86-64-linux-avx2"), Catch::Contains("vpmaddwd") && !Catch::Contains("vpmulld"));
+    CHECK_THAT(assembly(*w, "x86-64-linux-avx512_zen4"), Catch::Contains("vpdpbusd"));
+  }
+}
+
+}  // namespace
+}  // namespace heddle
