@@ -23,7 +23,9 @@ bool dot_matches(const Workload& w, const Machine& m) {
 }
 
 std::vector<ConvTile> dot_candidates(const Workload& w, const Machine& m) {
-  return conv_tiles(w, m, registers_of(*dot_for(w, m), m));
+  auto tiles = conv_tiles(w, m, registers_of(*dot_for(w, m), m));
+  std::erase_if(tiles, [&](const ConvTile& k) { return !packs_in_vectors(k.vectors, extent_of(w, "co").value(), m); });
+  return tiles;
 }
 
 /// Instructions that add to one vector of results.
@@ -45,7 +47,8 @@ Implementation dot_make(const Workload& w, const Machine& m, const ConvTile& k) 
   Implementation implementation;
   implementation.variant = dot.name;
   // A single pixel reads every weight once: as few bytes as can be.
-  implementation.packings = {dot_packing(dot, w.input_type("w").dtype, "w", "ci", "co", block, k.pixels * k.rows > 1)};
+  implementation.packings = {
+      dot_packing(dot, m, w.input_type("w").dtype, {"w", "ci", "co", k.vectors, k.pixels * k.rows > 1})};
   if (w.has_input("b") && is_constant(w, "b")) implementation.packings.push_back({"b", {{"co", block}}});
   const auto roles = stage_roles(w, dot.name);
 

@@ -3,6 +3,8 @@
 namespace heddle::schedules {
 namespace {
 
+constexpr std::int64_t most_contiguous = 3;  // vectors of a packed block
+
 /// Processors with dot products add their results in the same instruction, as a fused multiply-add does.
 bool adds_apart(const ops::Dot& dot, const Machine& m) { return dot.is_integer() && !m.int8_dot; }
 
@@ -50,12 +52,16 @@ bool reads_in_place(const ops::Dot& dot, DType data, const Extent& depth) {
   return halide_type(data) == dot.data && mod(depth, dot.factor) == Extent(0);
 }
 
-Packing dot_packing(const ops::Dot& dot, DType weights, const std::string& operand, const std::string& inner,
-                    const std::string& vectors, std::int64_t block, bool widened) {
-  Packing packing{operand, {{vectors, block}}, ""};
-  if (dot.factor > 1) packing.blocks.insert(packing.blocks.begin(), {inner, dot.factor});
-  if (widened && halide_type(weights) != dot.weights) packing.form = ops::widened_form(weights);
+Packing dot_packing(const ops::Dot& dot, const Machine& m, DType weights, const DotPacking& p) {
+  const std::int64_t lanes = m.lanes(4);
+  Packing packing{p.operand, {{p.dimension, p.vectors <= most_contiguous ? p.vectors * lanes : lanes}}, ""};
+  if (dot.factor > 1) packing.blocks.insert(packing.blocks.begin(), {p.inner, dot.factor});
+  if (p.widened && halide_type(weights) != dot.weights) packing.form = ops::widened_form(weights);
   return packing;
+}
+
+bool packs_in_vectors(std::int64_t vectors, std::int64_t extent, const Machine& m) {
+  return vectors <= most_contiguous || round_up(extent, m.lanes(4)) % (vectors * m.lanes(4)) == 0;
 }
 
 }  // namespace heddle::schedules

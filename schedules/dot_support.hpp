@@ -31,9 +31,17 @@ void schedule_dot_sums(Schedule& schedule, const std::string& role, const Machin
 /// Whether the data can be read as they lie: they are what the dot multiplies and their length divides.
 bool reads_in_place(const ops::Dot& dot, DType data, const Extent& depth);
 
-/// Blocks of `dot.factor` along the reduced dimension inside of `block` along the vectors. `widened`: beforehand, where
-/// the dot multiplies wider numbers than `weights`.
-Packing dot_packing(const ops::Dot& dot, DType weights, const std::string& operand, const std::string& inner,
-                    const std::string& vectors, std::int64_t block, bool widened);
+/// How weights are packed for blocks of `vectors` of one of their dimensions: the k of one sum innermost, then lanes.
+struct DotPacking {
+  std::string operand, inner, dimension;
+  std::int64_t vectors = 1;
+  bool widened = false;  ///< beforehand, where the dot multiplies wider numbers than the operand holds
+};
+Packing dot_packing(const ops::Dot& dot, const Machine& machine, DType weights, const DotPacking& packing);
+
+/// Whether blocks of so many vectors of `extent` elements can be packed. Those of more than three are stored vector by
+/// vector, since Halide does not see that the last one of a longer block is contiguous and gathers it; they must then
+/// end where the padded elements do.
+bool packs_in_vectors(std::int64_t vectors, std::int64_t extent, const Machine& machine);
 
 }  // namespace heddle::schedules

@@ -15,7 +15,9 @@ const ops::Dot* dot_for(const Workload& w, const Machine& m) {
 bool dot_matches(const Workload& w, const Machine& m) { return is_matmul(w) && dot_for(w, m) != nullptr; }
 
 std::vector<MatmulTile> dot_candidates(const Workload& w, const Machine& m) {
-  return matmul_tiles(w, m, registers_of(*dot_for(w, m), m));
+  auto tiles = matmul_tiles(w, m, registers_of(*dot_for(w, m), m));
+  std::erase_if(tiles, [&](const MatmulTile& k) { return !packs_in_vectors(k.vectors, extent_of(w, "n").value(), m); });
+  return tiles;
 }
 
 MatmulTile dot_rule(const Workload& w, const Machine& m) {
@@ -34,7 +36,8 @@ Implementation dot_make(const Workload& w, const Machine& m, const MatmulTile& k
   Implementation implementation;
   implementation.variant = dot.name;
   // A single row reads every weight once: as few bytes as can be.
-  if (packed) implementation.packings = {dot_packing(dot, w.input_type("b").dtype, "b", "k", "n", block, k.rows > 1)};
+  if (packed)
+    implementation.packings = {dot_packing(dot, m, w.input_type("b").dtype, {"b", "k", "n", k.vectors, k.rows > 1})};
   pack_bias(implementation, w, block);
 
   Schedule& s = implementation.schedule;
