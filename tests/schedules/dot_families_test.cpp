@@ -1,5 +1,5 @@
-// The families of 8-bit products: bit for bit the reference's integers, whatever the knobs, over all values that bytes
-// can have, and the instructions that they are written for.
+// The families of products of narrow numbers: of bytes bit for bit the reference's integers, whatever the knobs, over
+// all values that bytes can have; and the instructions that they are written for.
 //
 // HEDDLE_SEED chooses the inputs and which knobs are tried.
 #include <fmt/format.h>
@@ -17,7 +17,7 @@ namespace heddle {
 namespace {
 
 Machine with_dots(Machine m) {
-  m.int8_dot = true;
+  m.int8_dot = m.bf16_dot = true;
   return m;
 }
 
@@ -26,7 +26,8 @@ Workload convolution(const Json& attributes, const std::string& x, const std::st
   const Operators operators;
   const TensorType weights = TensorType::parse(w);
   Case test{attributes, {TensorType::parse(x), weights}};
-  if (bias) test.inputs.push_back({DType::i32, {weights.shape[0]}, {}});
+  const DType sums = is_float(weights.dtype) ? weights.dtype : DType::i32;
+  if (bias) test.inputs.push_back({sums, {weights.shape[0]}, {}});
   return testing::channels_last_form(operators.get("conv"), test, threads);
 }
 
@@ -40,46 +41,50 @@ Workload product(const Json& attributes, const std::vector<std::string>& types, 
   return Workload(std::move(c));
 }
 
-TEST_CASE("conv_dot agrees with the reference whatever its knobs, types and shape") {
-  const Json padded = {{"pads", {1, 1, 1, 1}}};
-  const std::vector<std::pair<std::string, std::string>> types = {
-      {"u8", "i8"}, {"i8", "i8"}, {"u8", "u8"}, {"i8", "u8"}};
-  for (const auto& [x, w] : types)
-    for (const Machine& m : {Machine{}, with_dots(Machine{})}) {
-      INFO(x << " " << w << (m.int8_dot ? " with" : " without") << " dot products");
-      CHECK(check_family("conv_dot", convolution(padded, x + "[1,5,6,9]", w + "[20,5,3,3]", 1), m) == "");
-      CHECK(check_family("conv_dot", convolution(Json::object(), x + "[2,16,5,7]", w + "[24,16,1,1]", 2, false), m) ==
-            "");
-    }
+TEST_CASE("conv_dot agrees with the reference whatever its knobs and types") {
+  const Json padded = {{"pads", {1, 1, 1, 1}}, {"pad_value", 3}};
+  for (const std::string x : {"u8", "i8"})
+    for (const std::string w : {"u8", "i8"})
+      for (const Machine& m : {Machine{}, with_dots(Machine{})}) {
+        INFO(x << " " << w << (m.int8_dot ? " with" : " without") << " dot products");
+        // Every other one: channels that fill sums, one pixel after the other; odd channels in windows.
+        if ((x == w) == m.int8_dot)
+          CHECK(check_family("conv_dot", convolution(padded, x + "[1,5,6,9]", w + "[20,5,3,3]", 1), m) == "");
+        else
+          CHECK(check_family("conv_dot", convolution(Json::object(), x + "[2,16,5,7]", w + "[24,16,1,1]", 2, false),
+                             m) == "");
+      }
+  const Json plain = {{"pads", {1, 1, 1, 1}}};
+  CHECK(check_family("conv_dot", convolution(plain, "f16[1,5,6,9]", "f16[20,5,3,3]", 1), Machine{}) == "");
+  CHECK(check_family("conv_dot", convolution(plain, "bf16[1,6,6,9]", "bf16[20,6,3,3]", 1), Machine{}) == "");
+  CHECK(check_family("conv_dot", convolution(plain, "bf16[1,5,6,9]", "bf16[20,5,3,3]", 2), with_dots(wide())) == "");
 }
 
 TEST_CASE("conv_dot takes strides, dilations, groups, few and odd channels") {
-  const Machine machines[] = {Machine{}, with_dots(wide())};
-  for (const Machine& m : machines) {
-    const Json strided = {{"strides", {2, 2}}, {"pads", {3, 3, 3, 3}}};
-    CHECK(check_family("conv_dot", convolution(strided, "u8[1,3,14,18]", "i8[16,3,7,7]", 2), m) == "");
-    const Json skipping = {{"strides", {2, 2}}};
-    CHECK(check_family("conv_dot", convolution(skipping, "u8[1,32,8,10]", "i8[48,32,1,1]", 1), m) == "");
-    const Json dilated = {{"dilations", {2, 1}}, {"pads", {2, 1, 2, 1}}};
-    CHECK(check_family("conv_dot", convolution(dilated, "i8[1,7,9,8]", "i8[9,7,3,3]", 1), m) == "");
-    const Json grouped = {{"group", 2}, {"pads", {1, 1, 1, 1}}};
-    CHECK(check_family("conv_dot", convolution(grouped, "u8[1,10,6,7]", "i8[64,5,3,3]", 2), m) == "");
-    CHECK(check_family("conv_dot", convolution(Json::object(), "u8[1,40,1,1]", "i8[33,40,1,1]", 1), m) == "");
-  }
+  const Machine pairs, fours = with_dots(wide());
+  const Json strided = {{"strides", {2, 2}}, {"pads", {3, 3, 3, 3}}};
+  CHECK(check_family("conv_dot", convolution(strided, "u8[1,3,14,18]", "i8[16,3,7,7]", 2), pairs) == "");
+  const Json skipping = {{"strides", {2, 2}}};
+  CHECK(check_family("conv_dot", convolution(skipping, "u8[1,32,8,10]", "i8[48,32,1,1]", 1), fours) == "");
+  const Json dilated = {{"dilations", {2, 1}}, {"pads", {2, 1, 2, 1}}};
+  CHECK(check_family("conv_dot", convolution(dilated, "i8[1,7,9,8]", "i8[9,7,3,3]", 1), fours) == "");
+  const Json grouped = {{"group", 2}, {"pads", {1, 1, 1, 1}}};
+  CHECK(check_family("conv_dot", convolution(grouped, "u8[1,10,6,7]", "i8[64,5,3,3]", 2), pairs) == "");
+  CHECK(check_family("conv_dot", convolution(Json::object(), "u8[1,40,1,1]", "i8[33,40,1,1]", 1), pairs) == "");
 }
 
 TEST_CASE("matmul_dot agrees with the reference whatever its knobs, types and shape") {
-  const Json plain = Json::object();
-  for (const Machine& m : {Machine{}, with_dots(Machine{}), wide()}) {
-    CHECK(check_family("matmul_dot", product(plain, {"u8[13,24]", "i8[24,40]", "i32[40]"}, 2), m) == "");
-    CHECK(check_family("matmul_dot", product(plain, {"i8[7,33]", "i8[33,50]"}, 1), m) == "");
-    CHECK(check_family("matmul_dot", product(plain, {"u8[1,35]", "i8[35,130]", "i32[130]"}, 2), m) == "");
-    CHECK(check_family("matmul_dot", product(plain, {"u8[9,20]", "u8[20,17]", "i32[9,1]"}, 1), m) == "");
-    CHECK(check_family("matmul_dot", product(plain, {"u8[9,21]", "i8[21,19]", "i32[19]"}, 1, false), m) == "");
-    CHECK(check_family("matmul_dot", product(plain, {"i8[2,3,6,10]", "i8[3,10,18]"}, 2, false), m) == "");
-    const Json transposed = {{"transpose_a", true}, {"transpose_b", true}};
-    CHECK(check_family("matmul_dot", product(transposed, {"u8[18,6]", "i8[24,18]"}, 1), m) == "");
-  }
+  const Json plain = Json::object(), transposed = {{"transpose_a", true}, {"transpose_b", true}};
+  const Machine pairs, fours = with_dots(wide());
+  CHECK(check_family("matmul_dot", product(plain, {"u8[13,24]", "i8[24,40]", "i32[40]"}, 2), fours) == "");
+  CHECK(check_family("matmul_dot", product(plain, {"i8[7,33]", "i8[33,50]"}, 1), with_dots(pairs)) == "");
+  CHECK(check_family("matmul_dot", product(plain, {"u8[1,35]", "i8[35,130]", "i32[130]"}, 2), pairs) == "");
+  CHECK(check_family("matmul_dot", product(plain, {"u8[9,20]", "u8[20,17]", "i32[9,1]"}, 1), wide()) == "");
+  CHECK(check_family("matmul_dot", product(plain, {"u8[9,21]", "i8[21,19]", "i32[19]"}, 1, false), pairs) == "");
+  CHECK(check_family("matmul_dot", product(plain, {"i8[2,3,6,10]", "i8[3,10,18]"}, 2, false), fours) == "");
+  CHECK(check_family("matmul_dot", product(transposed, {"u8[18,6]", "i8[24,18]"}, 1), pairs) == "");
+  CHECK(check_family("matmul_dot", product(plain, {"f16[9,20]", "f16[20,17]", "f16[17]"}, 1), pairs) == "");
+  CHECK(check_family("matmul_dot", product(plain, {"bf16[9,21]", "bf16[21,32]"}, 1), fours) == "");
 }
 
 TEST_CASE("8-bit products are the family's where there is one") {
@@ -112,6 +117,9 @@ TEST_CASE("sums of products of bytes are the processor's instructions") {
     CHECK_THAT(assembly(*w, "x86-64-linux-avx2"), Catch::Contains("vpmaddwd") && !Catch::Contains("vpmulld"));
     CHECK_THAT(assembly(*w, "x86-64-linux-avx512_zen4"), Catch::Contains("vpdpbusd"));
   }
+  const Workload half = product(Json::object(), {"bf16[64,64]", "bf16[64,64]"}, 1);
+  CHECK_THAT(assembly(half, "x86-64-linux-avx512_zen4"), Catch::Contains("vdpbf16ps"));
+  CHECK_THAT(assembly(half, "x86-64-linux-avx2"), Catch::Contains("vfmadd"));
 }
 
 }  // namespace
