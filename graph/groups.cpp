@@ -132,15 +132,17 @@ class Grouper {
   const TensorType& result(int n) const { return g_.value(node(n).outputs[0]).type; }
 
   /// Takes in the dequantised operands of what follows the anchor, a residual, if nobody else reads them: the kernel
-  /// then reads the integers.
+  /// then reads the integers. A reduction reads its own operand once as well.
   void pull_in_integers(std::vector<int>& nodes, int anchor) const {
     const TensorType& out = result(nodes.back());
     for (const int n : std::vector<int>(nodes)) {
-      if (n == anchor) continue;
+      const bool own = n == anchor;
+      if (own && (node(n).op->kind() != OperatorKind::reduction || !node(n).op->name().starts_with("reduce_")))
+        continue;
       for (const int v : node(n).inputs) {
         const int p = producer(v);
         if (p < 0 || nodes.size() >= most_nodes || std::find(nodes.begin(), nodes.end(), p) != nodes.end()) continue;
-        if (node(p).op->name() != "dequantize" || !fits(p, out)) continue;
+        if (node(p).op->name() != "dequantize" || !fits(p, own ? result(p) : out)) continue;
         std::vector<int> with = nodes;
         with.insert(std::upper_bound(with.begin(), with.end(), p), p);
         if (open_values(with).size() == 1) nodes = with;

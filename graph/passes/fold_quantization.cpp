@@ -26,15 +26,17 @@ struct Site {
   int constant(Array array, const char* what) const { return r.add_constant(std::move(array), node.name + what); }
 };
 
-/// A value that is a constant, or integers and their scale that are.
+/// A value that is a constant, or what quantised models compute of constants.
 std::optional<Array> known(const Rewriter& r, int id) {
   if (r.constant(id)) return *r.constant(id);
-  const Node* node = r.producer(id, "dequantize");
-  if (node == nullptr) return std::nullopt;
+  const Node* node = r.producer(id);
+  if (node == nullptr || (node->op->name() != "dequantize" && node->op->name() != "cast" && node->op->name() != "sub"))
+    return std::nullopt;
   std::vector<Array> operands;
   for (const int v : node->inputs) {
-    if (!r.constant(v)) return std::nullopt;
-    operands.push_back(*r.constant(v));
+    auto operand = known(r, v);
+    if (!operand) return std::nullopt;
+    operands.push_back(std::move(*operand));
   }
   return node->op->evaluate(node->attributes, operands).at(0);
 }
@@ -102,12 +104,9 @@ std::optional<std::vector<double>> along(const Array& array, const Shape& shape,
   return values;
 }
 
-std::optional<Weights> weights(const Rewriter& r, int id, std::size_t channel_dim) {
-  const auto w = dequantized(r, id);
-  if (!w || !r.constant(w->x) || !is_byte(r.type(w->x).dtype)) return std::nullopt;
-  const Array plain = *r.constant(w->x);
-  const auto scale = along(w->scale, plain.shape(), channel_dim), zero = along(w->zero, plain.shape(), channel_dim);
-  if (!scale || !zero) return std::nullopt;
+/// Of plain numbers, less the zero points of their channels.
+std::optional<Weights> weights(const Array& plain, const std::vector<double>& zero, std::vector<double> scale,
+                               std::size_t channel_dim) {
   const std::int64_t inner =
       element_count(Shape(plain.shape().begin() + static_cast<std::ptrdiff_t>(channel_dim) + 1, plain.shape().end()));
   const std::int64_t channels = plain.shape()[channel_dim];
@@ -116,15 +115,25 @@ std::optional<Weights> weights(const Rewriter& r, int id, std::size_t channel_di
   double least = 0, most = 0;
   for (std::size_t i = 0; i < values.size(); ++i) {
     const auto c = static_cast<std::size_t>(static_cast<std::int64_t>(i) / inner % channels);
-    values[i] -= (*zero)[c];
+    values[i] -= zero[c];
     sums[c] += values[i];
     least = std::min(least, values[i]);
     most = std::max(most, values[i]);
   }
   // Signed bytes wherever they fit: that is what processors multiply unsigned activations with.
-  if (least >= -128 && most <= 127) return Weights{from_doubles(DType::i8, plain.shape(), values), *scale, sums};
-  if (least >= 0 && most <= 255) return Weights{from_doubles(DType::u8, plain.shape(), values), *scale, sums};
+  if (least >= -128 && most <= 127)
+    return Weights{from_doubles(DType::i8, plain.shape(), values), std::move(scale), std::move(sums)};
+  if (least >= 0 && most <= 255)
+    return Weights{from_doubles(DType::u8, plain.shape(), values), std::move(scale), std::move(sums)};
   return std::nullopt;
+}
+
+std::optional<Weights> weights(const Rewriter& r, int id, std::size_t channel_dim) {
+  const auto w = dequantized(r, id);
+  if (!w || !r.constant(w->x) || !is_byte(r.type(w->x).dtype)) return std::nullopt;
+  const Array& plain = *r.constant(w->x);
+  const auto scale = along(w->scale, plain.shape(), channel_dim), zero = along(w->zero, plain.shape(), channel_dim);
+  return scale && zero ? weights(plain, *zero, *scale, channel_dim) : std::nullopt;
 }
 
 /// So many products of bytes fit into the 32 bits that they are summed in.
@@ -231,6 +240,61 @@ Result integer_matmul(const Site& s) {
   attributes["transpose_b"] = false;
   const Array columns = transposed_b ? transposed(w->bytes, {1, 0}) : w->bytes;
   return scaled(s, s.add("matmul", attributes, integer_operands(s, a->x, columns, bias)), scale, 0);
+}
+
+/// Bytes as wider numbers, less a zero point (a value of one element).
+struct Shifted {
+  int x;
+  std::optional<int> zero;
+};
+
+std::optional<Shifted> shifted(const Rewriter& r, int id) {
+  Shifted result{id, std::nullopt};
+  if (const Node* sub = r.producer(id, "sub")) {
+    if (r.type(sub->inputs[1]).element_count() != Extent(1)) return std::nullopt;
+    result = {sub->inputs[0], sub->inputs[1]};
+  }
+  const Node* cast = r.producer(result.x, "cast");
+  if (cast == nullptr || !is_byte(r.type(cast->inputs[0]).dtype)) return std::nullopt;
+  result.x = cast->inputs[0];
+  return result;
+}
+
+std::optional<Weights> plain_weights(const Rewriter& r, int id, std::size_t channel_dim) {
+  const auto w = known(r, id);
+  if (!w || w->shape().size() <= channel_dim) return std::nullopt;
+  const std::vector<double> zeros(static_cast<std::size_t>(w->shape()[channel_dim]), 0);
+  return weights(*w, zeros, {}, channel_dim);
+}
+
+/// matmul(cast(a) - zero, w) of 32-bit integers -> matmul(a, w) - zero sum(w), which MatMulInteger says.
+Result plain_matmul(const Site& s) {
+  if (s.op() != "matmul" || s.in.size() != 2 || s.r.type(s.node.outputs[0]).dtype != DType::i32) return std::nullopt;
+  const auto a = shifted(s.r, s.in[0]);
+  if (!a || s.r.type(s.in[1]).rank() != 2 || s.node.attributes.at("transpose_b").get<bool>()) return std::nullopt;
+  const auto w = plain_weights(s.r, s.in[1], 1);
+  if (!w) return std::nullopt;
+  const int product = s.add("matmul", s.node.attributes, {a->x, s.constant(w->bytes, "~weights")});
+  if (!a->zero) return product;
+  const int sums = s.constant(from_doubles(DType::i32, {w->bytes.shape()[1]}, w->sums), "~sums");
+  return s.add("sub", Json::object(), {product, s.add("mul", Json::object(), {sums, *a->zero})});
+}
+
+/// cast(conv(cast(x) - zero, w)), in f64 so that it is exact -> conv(x, w, -zero sum(w)), which ConvInteger says.
+Result plain_conv(const Site& s) {
+  if (s.op() != "cast" || s.r.type(s.node.outputs[0]).dtype != DType::i32) return std::nullopt;
+  const Node* conv = s.r.producer(s.in[0], "conv");
+  if (conv == nullptr || s.r.type(s.in[0]).dtype != DType::f64 || conv->inputs.size() != 2) return std::nullopt;
+  const auto x = shifted(s.r, conv->inputs[0]);
+  const auto zero = x && x->zero ? known(s.r, *x->zero) : std::nullopt;
+  if (!x || (x->zero && !zero)) return std::nullopt;
+  const auto w = plain_weights(s.r, conv->inputs[1], 0);
+  if (!w || !sums_fit(w->bytes.size() / w->bytes.shape()[0])) return std::nullopt;
+  Json attributes = conv->attributes;
+  attributes["pad_value"] = zero ? static_cast<std::int64_t>(zero->at(0)) : 0;
+  Bias bias;
+  for (const double sum : w->sums) bias.steps.push_back(zero ? -zero->at(0) * sum : 0);
+  return s.add("conv", attributes, integer_operands(s, x->x, w->bytes, bias));
 }
 
 /// quantize(dequantize(x)) with the same parameters -> x. Products of f32 are near enough to their integers.
@@ -350,6 +414,7 @@ Result nothing_below_zero(const Site& s) {
 
 /// Before: operators on floats between dequantize and quantize. After:
 ///   conv and matmul of dequantized bytes       -> the same on the bytes, then a scale a channel
+///   the same on wider integers that are bytes  -> on the bytes
 ///   quantize of what they give                 -> one product, the nearest integer; relu and clip as far as that
 ///   saturates max_pool, reshape, concat, ... of dequantize -> dequantize of max_pool, reshape, concat, ... of the
 ///   integers quantize(dequantize(x)), parameters equal  -> x
@@ -358,7 +423,8 @@ Graph fold_quantization(const Graph& graph) {
   const Operators operators;
   return rewrite_nodes(graph, [&](Rewriter& r, const Node& node) -> Result {
     const Site s{r, operators, node, r.operands(node)};
-    for (const auto rule : {integer_conv, integer_matmul, quantize, move_bytes, nothing_below_zero})
+    for (const auto rule :
+         {integer_conv, integer_matmul, plain_conv, plain_matmul, quantize, move_bytes, nothing_below_zero})
       if (const auto replacement = rule(s)) return replacement;
     return std::nullopt;
   });

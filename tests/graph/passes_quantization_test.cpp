@@ -6,6 +6,7 @@
 #include "graph/compile.hpp"
 #include "graph/interpret.hpp"
 #include "graph/passes/passes.hpp"
+#include "tests/graph/loaded_model.hpp"
 #include "tests/graph/model_builder.hpp"
 #include "tests/graph/pass_check.hpp"
 
@@ -264,4 +265,52 @@ TEST_CASE("dequantised constants that no integer operator takes are folded", "[p
   Graph graph = m.graph;
   for (const Pass& pass : passes()) graph = pass.run(graph);
   CHECK(operator_names(graph) == Names{"mul"});
+}
+
+TEST_CASE("integer products of known weights are products of bytes", "[passes]") {
+  Quantised m;
+  const auto wide = [&](int x, int zero, const char* type) {
+    const Json to = {{"to", type}};
+    return m.op("sub", {m.op("cast", {x}, to), m.op("cast", {zero}, to)});
+  };
+  const int a = m.input("a", "u8[3,5]"), zero = m.input("zero", "u8[]");
+  const int b = m.constant(integers(DType::u8, {5, 4}, 0, 255));
+  m.output(m.op("matmul", {wide(a, zero, "i32"), wide(b, m.constant(number(DType::u8, 128)), "i32")}));
+  const int x = m.input("x", "u8[1,2,4,5]"), w = m.constant(integers(DType::i8, {3, 2, 3, 3}, -128, 127));
+  const int sums =
+      m.op("conv", {wide(x, m.constant(number(DType::u8, 3)), "f64"), m.op("cast", {w}, {{"to", "f64"}})}, padded);
+  m.output(m.op("cast", {sums}, {{"to", "i32"}}));
+  const Graph graph = folded(m.graph, 1e-12);
+  CHECK(operand(graph, "matmul") == DType::u8);
+  CHECK(operand(graph, "matmul", 1) == DType::i8);
+  CHECK(operand(graph, "conv") == DType::u8);
+}
+
+TEST_CASE("quantised networks run", "[passes]") {
+  Quantised m;
+  const auto conv = [&](int x, const Shape& shape, const Json& attributes) {
+    return m.op("conv", {x, m.weights(integers(DType::i8, shape, -127, 127, 5), scales({shape[0], 1, 1, 1}, 0.001))},
+                attributes);
+  };
+  const int x = m.qdq(m.input("x", "f32[1,16,9,7]"), 0.01, 120);
+  const int first = m.qdq(m.op("relu", {conv(x, {16, 16, 3, 3}, padded)}), 0.02, 0);
+  const int second = m.qdq(conv(first, {16, 16, 1, 1}, Json::object()), 0.04, 128);
+  const int sum = m.qdq(m.op("relu", {m.op("add", {second, x})}), 0.04, 0);
+  m.output(m.op("reduce_mean", {m.op("max_pool", {sum}, {{"kernel_shape", {2, 2}}})}, {{"axes", {2, 3}}}), "y");
+  const LoadedModel loaded(m.graph);
+  check_runs(m.graph, loaded, {}, 0.03);
+  const auto& steps = loaded.main().steps;
+  CHECK(std::any_of(steps.begin(), steps.end(),
+                    [](const auto& step) { return step.label.find("(dequantize+reduce_mean)") != std::string::npos; }));
+}
+
+TEST_CASE("convolutions that want other values around one operand run", "[passes]") {
+  ModelBuilder m;
+  const int x = m.op("quantize", {m.input("x", "f32[1,8,6,5]"), m.constant(number(DType::f32, 0.01))});
+  for (const int value : {0, 7, 200}) {
+    Json attributes = padded;
+    attributes["pad_value"] = value;
+    m.output(m.op("conv", {x, m.constant(integers(DType::i8, {16, 8, 3, 3}, -127, 127))}, attributes));
+  }
+  check_runs(m.graph, LoadedModel(m.graph), {}, 1e-12);
 }
