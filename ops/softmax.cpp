@@ -58,11 +58,11 @@ struct Softmax {
     s.max(kept) = type.min();
     s.max(kept) = Halide::max(s.max(kept), Halide::cast(type, x.at(along)));
     const Expr difference = Halide::cast(type, x.at(a.index())) - s.max(kept);
-    s.exp(all) = wide ? Halide::exp(difference) : math::exp(difference);
+    s.exp(all) = wide ? Halide::exp(difference) : math::exp_of_nonpositive(difference);
     s.sum(kept) = Halide::cast(type, 0);
     s.sum(kept) += s.exp(all_along);
-    const Expr value =
-        !at.log ? s.exp(all) / s.sum(kept) : difference - (wide ? Halide::log(s.sum(kept)) : math::log(s.sum(kept)));
+    const Expr value = !at.log ? s.exp(all) * (Halide::cast(type, 1) / s.sum(kept))
+                               : difference - (wide ? Halide::log(s.sum(kept)) : math::log(s.sum(kept)));
     s.out(a.arguments()) = Halide::cast(x.func.type(), value);
   }
 
