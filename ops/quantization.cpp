@@ -14,6 +14,9 @@ bool is_narrow_integer(DType type) {
   return type == DType::u8 || type == DType::i8 || type == DType::u16 || type == DType::i16;
 }
 
+/// A step of the sums of a convolution or product of bytes, for tests.
+constexpr double sum_step = 4096;
+
 struct Limits {
   std::int64_t least, most;
 };
@@ -130,21 +133,31 @@ struct Quantize {
 
   static std::vector<Case> cases() {
     const std::vector<SymbolValues> sizes = {{{"N", 1}, {"W", 1}}, {{"N", 3}, {"W", 17}}, {{"N", 2}, {"W", 70}}};
-    // Halves, as quotients of scale 1 and 2, beside what saturates.
-    std::vector<double> extremes = float_extremes();
-    for (const double half : {0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.5, 254.5, 255.5}) extremes.push_back(half);
+    // Halves, as quotients of scale 1 and 2, beside what saturates. A scale is at most twice another: an error of a
+    // step is then at most two of the next.
+    std::vector<double> halves = float_extremes();
+    for (const double half : {0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.5, 254.5, 255.5}) halves.push_back(half);
     const auto domains = [&](double low, double high, double least, double most) {
-      // A scale is at most twice another: an error of a step is then at most two of the next.
-      return std::vector<ValueDomain>{{low, high, extremes}, {1, 2, {1.0, 2.0}}, {least, most, {}}};
+      return std::vector<ValueDomain>{{low, high, halves}, {1, 2, {1.0, 2.0}}, {least, most, {}}};
+    };
+    // Behind a convolution of bytes: its sums are some dozens of such steps.
+    std::vector<double> extremes = float_extremes();
+    for (const double value : halves)
+      if (std::isfinite(value) && std::abs(value) < 300) extremes.push_back(value * sum_step);
+    const auto sums = [&](bool inverse, double least, double most) {
+      const double low = inverse ? 0.5 / sum_step : sum_step, high = 2 * low;
+      return std::vector<ValueDomain>{
+          {-600 * sum_step, 600 * sum_step, extremes}, {low, high, {low, high}}, {least, most, {}}};
     };
     const auto bytes = domains(-300, 300, 0, 255);
     return {
-        {Json::object(), types({"f32[N,W]", "f32[]", "u8[]"}), sizes, bytes},
+        {Json::object(), types({"f32[N,W]", "f32[]", "u8[]"}), sizes, sums(false, 0, 255)},
         {Json::object(), types({"f32[N,W]", "f32[1]"}), sizes, bytes},
-        {{{"to", "i8"}}, types({"f32[N,W]", "f32[N,1]", "i8[N,1]"}), sizes, domains(-300, 300, -128, 127)},
+        {{{"to", "i8"}}, types({"f32[N,W]", "f32[N,1]", "i8[N,1]"}), sizes, sums(false, -128, 127)},
         {{{"to", "i8"}}, types({"f32[2,N,3,W]", "f32[N,1,1]"}), sizes, domains(-300, 300, -128, 127)},
-        {{{"inverse", true}}, types({"f32[N,W]", "f32[]", "u8[]"}), sizes, bytes},
+        {{{"inverse", true}}, types({"f32[N,W]", "f32[]", "u8[]"}), sizes, sums(true, 0, 255)},
         {{{"inverse", true}}, types({"f32[2,W,7]", "f32[W,1]"}), {{{"W", 1}}, {{"W", 33}}}, bytes},
+        {{{"inverse", true}, {"to", "i8"}}, types({"f32[N,W]", "f32[W]", "i8[W]"}), sizes, sums(true, -128, 127)},
         {{{"to", "u16"}}, types({"f32[N,W]", "f32[]", "u16[]"}), sizes, domains(-70000, 70000, 0, 65535)},
         {{{"to", "i16"}}, types({"f32[N,W]", "f32[W]", "i16[W]"}), sizes, domains(-70000, 70000, -32768, 32767)},
         {Json::object(), types({"f16[3,5]", "f16[]", "u8[]"}), {}, bytes},
@@ -212,14 +225,16 @@ struct Dequantize {
 
   static std::vector<Case> cases() {
     const std::vector<SymbolValues> sizes = {{{"N", 1}, {"W", 1}}, {{"N", 3}, {"W", 17}}, {{"N", 2}, {"W", 70}}};
-    std::vector<double> extremes = float_extremes();
-    extremes.insert(extremes.end(), {1.0, 2.0});
-    const auto domains = [&](double least, double most) {
-      return std::vector<ValueDomain>{{least, most, {}}, {1, 2, extremes}, {least, most, {}}};
+    const auto domains = [&](double least, double most, double scale = 1) {
+      std::vector<double> extremes = float_extremes();
+      extremes.insert(extremes.end(), {scale, 2 * scale});
+      return std::vector<ValueDomain>{{least, most, {}}, {scale, 2 * scale, extremes}, {least, most, {}}};
     };
+    // As what is added to the sums of a convolution of bytes.
+    const auto residual = domains(0, 255, sum_step);
     const auto u8 = domains(0, 255), i8 = domains(-128, 127), i32 = domains(-2e9, 2e9);
     return {
-        {Json::object(), types({"u8[N,W]", "f32[]", "u8[]"}), sizes, u8},
+        {Json::object(), types({"u8[N,W]", "f32[]", "u8[]"}), sizes, residual},
         {Json::object(), types({"u8[N,W]", "f32[1,1]"}), sizes, u8},
         {Json::object(), types({"i8[2,N,3,W]", "f32[N,1,1]", "i8[N,1,1]"}), sizes, i8},
         {Json::object(), types({"i8[N,W]", "f32[W]"}), sizes, i8},
