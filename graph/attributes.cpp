@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/window.hpp"
+
 namespace heddle::graph {
 namespace {
 
@@ -28,7 +30,8 @@ std::optional<std::vector<int>> transpose_permutation(const Node& node, const Gr
 bool is_reshape(const Node& node) { return node.op->name() == "reshape"; }
 
 std::optional<std::vector<Border>> wanted_border(const Node& node) {
-  if (node.op->name() != "conv") return std::nullopt;
+  const std::string_view op = node.op->name();
+  if (op != "conv" && op != "max_pool" && op != "average_pool") return std::nullopt;
   const Integers pads = integers(node.attributes, "pads");
   if (std::all_of(pads.begin(), pads.end(), [](std::int64_t pad) { return pad == 0; })) return std::nullopt;
   const std::size_t spatial = pads.size() / 2;
@@ -37,7 +40,8 @@ std::optional<std::vector<Border>> wanted_border(const Node& node) {
   return border;
 }
 
-double wanted_border_value(const Node& node) {
+double wanted_border_value(const Node& node, DType type) {
+  if (node.op->name() == "max_pool") return ops::lowest(type);
   return static_cast<double>(node.attributes.value("pad_value", std::int64_t{0}));
 }
 

@@ -15,12 +15,12 @@ std::optional<std::vector<int>> transpose_permutation(const Node& node, const Gr
 /// Whether the result is the operand's elements in their row-major order, under another shape.
 bool is_reshape(const Node& node);
 
-/// The border that lets the node read its first operand without testing indices: a convolution's pads, per dimension;
-/// nothing if it has none.
+/// The border that lets the node read its first operand without testing indices: the pads of a convolution or of
+/// pooling, per dimension; nothing if it has none.
 std::optional<std::vector<Border>> wanted_border(const Node& node);
 
-/// What that border holds.
-double wanted_border_value(const Node& node);
+/// What that border holds, for an operand of that type.
+double wanted_border_value(const Node& node, DType type);
 
 /// Whether the order of the first operand is of no consequence: a convolution of an image's one or three channels
 /// broadcasts every element it reads, so bringing them next to one another gains nothing.

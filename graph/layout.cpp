@@ -318,7 +318,7 @@ class Orders {
   std::vector<std::optional<std::optional<Order>>> wanted_;
 };
 
-/// A padded convolution reads its input's border instead of testing every index.
+/// A padded window reads its input's border instead of testing every index.
 class Borders {
  public:
   explicit Borders(Graph graph) : g_(std::move(graph)) {}
@@ -326,20 +326,25 @@ class Borders {
   Graph run() {
     std::map<int, std::vector<Border>> needed;  // by value
     std::map<int, double> holds;
+    const auto producer = g_.producer();
+    const auto consumers = g_.consumers();
     for (const Node& node : g_.nodes)
       if (const auto pads = wanted_border(node)) {
-        // A second convolution that wants other values around the same operand pads for itself.
-        if (holds.try_emplace(node.inputs[0], wanted_border_value(node)).first->second != wanted_border_value(node))
-          continue;
-        auto& border = needed[node.inputs[0]];
+        // A copy with a border costs pooling as much as padding for itself does; and other readers, like convolutions
+        // of one element, which run along whole images, would rather have none.
+        const int x = node.inputs[0];
+        const bool alone = consumers[static_cast<std::size_t>(x)].size() == 1;
+        if (node.op->name() != "conv" && !(alone && can_have(x, producer, consumers))) continue;
+        // A second window that wants other values around the same operand pads for itself.
+        const double value = border_value(node);
+        if (holds.try_emplace(x, value).first->second != value) continue;
+        auto& border = needed[x];
         border.resize(pads->size());
         for (std::size_t d = 0; d < pads->size(); ++d) {
           border[d].before = std::max(border[d].before, (*pads)[d].before);
           border[d].after = std::max(border[d].after, (*pads)[d].after);
         }
       }
-    const auto producer = g_.producer();
-    const auto consumers = g_.consumers();
     std::map<int, TensorType> copies;
     for (const auto& [v, border] : needed) {
       TensorType bordered = g_.value(v).type;
@@ -354,6 +359,8 @@ class Borders {
   }
 
  private:
+  double border_value(const Node& node) const { return wanted_border_value(node, g_.value(node.inputs[0]).type.dtype); }
+
   bool can_have(int v, const std::vector<int>& producer, const std::vector<std::vector<int>>& consumers) const {
     const int n = producer[static_cast<std::size_t>(v)];
     if (n < 0 || is_view(g_, g_.nodes[static_cast<std::size_t>(n)])) return false;
@@ -373,7 +380,7 @@ class Borders {
     for (Node node : g_.nodes) {
       if (wanted_border(node))
         if (const auto type = bordered.find(node.inputs[0]);
-            type != bordered.end() && type->second.layout.border_value == wanted_border_value(node)) {
+            type != bordered.end() && type->second.layout.border_value == border_value(node)) {
           const auto [copy, is_new] = copies.try_emplace(node.inputs[0], -1);
           if (is_new) copy->second = Orders::add_copy(result, node.inputs[0], type->second);
           node.inputs[0] = copy->second;

@@ -61,10 +61,8 @@ struct MaxPool {
   static void define(const Attributes& at, Algorithm& a, Stages& s) {
     const Window w = window(at);
     const Halide::Type type = a.in[0].func.type();
-    const double lowest = type.is_int()    ? -std::ldexp(1.0, type.bits() - 1)
-                          : type.is_uint() ? 0
-                                           : -std::numeric_limits<double>::infinity();
-    const WindowInput x(s.padded, a.in[0], w, a.out[0], lowest, "c");
+    const double least = lowest(a.in[0].type.dtype);
+    const WindowInput x(s.padded, a.in[0], w, a.out[0], least, "c");
     const auto taps = spatial_names(w.rank(), "k");
     std::vector<Reduction::Dimension> reduced;
     for (std::size_t d = w.rank(); d-- > 0;) reduced.push_back({taps[d], static_cast<int>(w.kernel[d])});
@@ -75,7 +73,7 @@ struct MaxPool {
     std::vector<Halide::Var> arguments;
     for (const int dim : innermost_first(a.in[0].type)) arguments.push_back(a.loops[static_cast<std::size_t>(dim)]);
     const std::vector<Expr> position(a.loops.begin() + 2, a.loops.end());
-    s.acc(arguments) = Halide::cast(type, Expr(lowest));
+    s.acc(arguments) = Halide::cast(type, Expr(least));
     s.acc(arguments) = Halide::max(s.acc(arguments), x.at(a.loops[0], a.loops[1], position, tap));
     s.out(a.arguments()) = s.acc(arguments);
   }

@@ -1,6 +1,7 @@
 #include "ops/window.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "ops/rules.hpp"
@@ -43,6 +44,12 @@ Window make_window(const std::vector<std::int64_t>& kernel, const std::vector<st
             "pads {} and {} must not be negative: slice the operand instead", w.before[d], w.after[d]);
   }
   return w;
+}
+
+double lowest(DType type) {
+  const Halide::Type t = halide_type(type);
+  if (t.is_float() || t.is_bfloat()) return -std::numeric_limits<double>::infinity();
+  return t.is_int() ? -std::ldexp(1.0, t.bits() - 1) : 0;
 }
 
 Extent output_extent(const Window& w, std::size_t d, const Extent& in) {

@@ -27,6 +27,9 @@ struct Window {
 Window make_window(const std::vector<std::int64_t>& kernel, const std::vector<std::int64_t>& strides,
                    const std::vector<std::int64_t>& dilations, const std::vector<std::int64_t>& pads);
 
+/// What no element is below: it does not change a maximum. -infinity for floats.
+double lowest(DType type);
+
 /// How many windows fit; throws Error{invalid_argument} if none does.
 Extent output_extent(const Window& window, std::size_t d, const Extent& in);
 

@@ -2,6 +2,8 @@
 // channels. Vectors of channels, `vectors` of them kept in registers while the taps run.
 #include <fmt/format.h>
 
+#include <limits>
+
 #include "schedules/families.hpp"
 #include "schedules/support.hpp"
 
@@ -26,6 +28,15 @@ std::vector<Knobs> candidates(const Workload& w, const Machine&) {
   std::vector<Knobs> all;
   for (const std::int64_t vectors : {1, 2, 4, 8}) all.push_back({vectors, task_count(w.composition().threads)});
   return all;
+}
+
+/// Of a window of pooling; of others, whose windows are no attribute, as many as never matter.
+std::int64_t pooled_taps(const Workload& w) {
+  const auto kernel = w.anchor().attributes.find("kernel_shape");
+  if (kernel == w.anchor().attributes.end()) return std::numeric_limits<std::int64_t>::max();
+  std::int64_t taps = 1;
+  for (const auto& extent : *kernel) taps *= extent.get<std::int64_t>();
+  return taps;
 }
 
 Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
@@ -73,10 +84,15 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
     acc.vectorize(inner.name, lanes, tail);
     if (whole && k.vectors > 1) acc.unroll(inner.name);
     Stage update = s[stage.role].update(0);
+    std::vector<std::string> taps;
+    for (const auto& r : stage.func.rvars(0)) taps.push_back(stage.reductions.at(r.name()));
     std::vector<std::string> update_order = {inner.name};
-    for (const auto& r : stage.func.rvars(0)) update_order.push_back(stage.reductions.at(r.name()));
+    update_order.insert(update_order.end(), taps.begin(), taps.end());
     update.reorder(update_order).vectorize(inner.name, lanes, tail);
     if (whole && k.vectors > 1) update.unroll(inner.name);
+    constexpr std::int64_t most_unrolled = 25;
+    if (whole && pooled_taps(w) <= most_unrolled)
+      for (const auto& tap : taps) update.unroll(tap);
   }
   return implementation;
 }

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <limits>
 
 #include "graph/attributes.hpp"
 #include "graph/passes/passes.hpp"
@@ -45,10 +44,7 @@ Graph fold_pads(const Graph& graph) {
     const Node* pad = r.producer(in[0], "pad");
     if (pad == nullptr) return std::nullopt;
     const auto outer = spatial_pad(*pad, r.type(in[0]).rank());
-    const double neutral = op == "max_pool" ? -std::numeric_limits<double>::infinity()
-                           : op == "conv"   ? wanted_border_value(node)
-                                            : 0;
-    if (!outer || outer->value != neutral) return std::nullopt;
+    if (!outer || outer->value != wanted_border_value(node, r.type(in[0]).dtype)) return std::nullopt;
     Json attributes = node.attributes;
     // A window that sticks out at the end depends on where the padding ends.
     if (attributes.value("ceil_mode", false)) return std::nullopt;

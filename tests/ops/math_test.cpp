@@ -106,7 +106,7 @@ TEST_CASE("scalar functions keep the errors that they state", "[math]") {
 TEST_CASE("exp_of_nonpositive keeps its error, is 1 at 0 and next to nothing at -inf", "[math]") {
   constexpr int count = 1 << 16;
   Halide::Buffer<float> x(count);
-  for (int i = 0; i < count; ++i) x(i) = -87.0F * static_cast<float>(i) / count;
+  for (int i = 0; i < count; ++i) x(i) = -86.6F * static_cast<float>(i) / count;
   x(count - 1) = -INFINITY;
   x(count - 2) = -3.4e38F;
   const auto y = apply(x, math::exp_of_nonpositive);
@@ -116,9 +116,9 @@ TEST_CASE("exp_of_nonpositive keeps its error, is 1 at 0 and next to nothing at 
   double worst = 0;
   for (int i = 0; i < count - 2; ++i) {
     const double want = std::exp(static_cast<double>(x(i)));
-    worst = std::max(worst, std::abs(y(i) - want) / (want * 0x1p-23) / (2 - static_cast<double>(x(i))));
+    worst = std::max(worst, std::abs(y(i) - want) / (want * 0x1p-23));
   }
-  CHECK(worst <= 1);
+  CHECK(worst <= 2);
 }
 
 TEST_CASE("bounds hand NaN on", "[math]") {
