@@ -59,13 +59,14 @@ struct DepthwiseKnobs {
 };
 
 bool depthwise_matches(const Workload& w, const Machine&) {
+  if (!is_two_dimensional_conv(w) || !is_depthwise(w)) return false;
   const DType type = w.anchor_inputs()[0].dtype;
-  return is_two_dimensional_conv(w) && is_depthwise(w) && (sums_in_f32(type) || size_of(type) == 1);
+  return sums_in_f32(type) || size_of(type) == 1;
 }
 
 std::vector<DepthwiseKnobs> depthwise_candidates(const Workload& w, const Machine& m) {
-  // Beside the accumulators a tap's weights and what LLVM loads ahead: of 16 registers 10 accumulators run at two thirds
-  // of the speed of 8, 12 at half of it.
+  // Beside the accumulators a tap's weights and what LLVM loads ahead: of 16 registers 10 accumulators run at two
+  // thirds of the speed of 8, 12 at half of it.
   constexpr int others = 8;
   const std::int64_t width = typical(extent_of(w, "x"), w), height = typical(extent_of(w, "y"), w);
   std::vector<DepthwiseKnobs> all;
