@@ -91,7 +91,7 @@ struct OperandForm {
   std::vector<std::string> dimensions;     ///< as OperandInfo's, of the form
   std::vector<std::string> packing_order;  ///< as OperandInfo's, of the form
   std::function<std::vector<Extent>(const std::vector<Extent>& shape)> shape;
-  std::function<Array(const Array&)> compute;  ///< row-major to row-major, of the same dtype
+  std::function<Array(const Array&)> compute;  ///< row-major to row-major; the form may have a dtype of its own
 };
 
 struct OperandInfo {

@@ -46,6 +46,8 @@ std::vector<Dot> dots(DType data, DType weights) {
   return {known.begin(), known.end()};
 }
 
+bool multiplies_several(std::string_view variant) { return variant == "fours" || variant == "pairs"; }
+
 const Dot* dot_of(std::string_view variant, DType data, DType weights) {
   for (const Dot& dot : table(data, weights))
     if (dot.name == variant) return &dot;

@@ -33,6 +33,9 @@ std::vector<Dot> dots(DType data, DType weights);
 /// The one of that name, or null.
 const Dot* dot_of(std::string_view variant, DType data, DType weights);
 
+/// Whether an instruction of that variant does several products for every lane of its result.
+bool multiplies_several(std::string_view variant);
+
 /// The data as `dot` wants them.
 Halide::Expr dot_data(const Dot& dot, const Halide::Expr& value);
 

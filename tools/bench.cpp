@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "ops/winograd.hpp"
 #include "tools/command.hpp"
 #include "tools/execution.hpp"
 #include "tools/model.hpp"
@@ -25,7 +24,7 @@ struct Options : ModelOptions {
 struct Measured {
   std::string name, target, device, schedule;
   double flops = 0, bytes = 0;
-  bool saves_operations = false;  ///< by Winograd's algorithm: the plain one's are counted
+  bool bounded = true;  ///< by the FMA peak
   std::vector<double> seconds;
   Peak peak;  ///< of the processor; zero where a device works, which it says nothing of
 
@@ -37,7 +36,7 @@ void measure(Measured& m, const Options& options, int least_samples, const std::
   const bool on_processor = m.device == "cpu";
   if (on_processor) m.peak = measure_peak(options.thread_count());
   m.seconds = sample(once, least_samples, options.seconds);
-  if (on_processor) m.peak = peak_after(m.peak, options.thread_count(), m.saves_operations ? 0 : m.gflops());
+  if (on_processor) m.peak = peak_after(m.peak, options.thread_count(), m.bounded ? m.gflops() : 0);
 }
 
 int report(const Measured& m, const Options& options) {
@@ -46,7 +45,7 @@ int report(const Measured& m, const Options& options) {
   const double gflops = m.gflops();
   const double share = peak.gflops > 0 ? gflops / peak.gflops : 0;
   const double bandwidth = m.bytes / middle * 1e-9;
-  const bool valid = m.saves_operations || share <= largest_valid_share;
+  const bool valid = !m.bounded || share <= largest_valid_share;
   if (options.json) {
     const Json json = {{"name", m.name},
                        {"threads", options.thread_count()},
@@ -97,7 +96,7 @@ Measured bench_model(const Options& options) {
   m.device = device_name(*model);
   m.schedule = "by kernel; see `heddle profile`";
   for (const auto& kernel : model->module().kernels)
-    if (ops::saves_operations(Implementation::parse(kernel.implementation).variant)) m.saves_operations = true;
+    if (!bounded_by_fma_peak(Implementation::parse(kernel.implementation).variant)) m.bounded = false;
   for (std::size_t i = 0; i < model->main().steps.size(); ++i) {
     m.flops += static_cast<double>(session.flops(i));
     m.bytes += static_cast<double>(session.bytes(i));
@@ -124,7 +123,7 @@ Measured bench_operator(const Options& options) {
   m.device = bench.device();
   m.schedule = bench.choice().source;
   m.flops = static_cast<double>(bench.flops());
-  m.saves_operations = ops::saves_operations(bench.choice().implementation.variant);
+  m.bounded = bounded_by_fma_peak(bench.choice().implementation.variant);
   m.bytes = static_cast<double>(bench.bytes());
   measure(m, options, 50, [&] { return bench.time_once(); });
   return m;

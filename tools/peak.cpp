@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "ops/dot.hpp"
+#include "ops/winograd.hpp"
 #include "runtime/memory.hpp"
 
 #if defined(__x86_64__)
@@ -220,6 +222,10 @@ Peak measure_peak(int threads, bool bandwidth) {
 
 Peak best(const Peak& a, const Peak& b) {
   return {std::max(a.gflops, b.gflops), std::max(a.read_gbps, b.read_gbps), std::max(a.copy_gbps, b.copy_gbps)};
+}
+
+bool bounded_by_fma_peak(std::string_view variant) {
+  return !ops::saves_operations(variant) && !ops::multiplies_several(variant);
 }
 
 Peak peak_after(const Peak& before, int threads, double gflops) {

@@ -27,8 +27,11 @@ Peak measure_peak(int threads, bool bandwidth = true);
 /// The better of both, member by member: before and after a measurement.
 Peak best(const Peak& a, const Peak& b);
 
-/// A share above this is no result, unless the algorithm saves operations: the clock rose between the peak's
-/// measurement and the kernel's.
+/// Whether a kernel of an operator's variant does no more of the plain algorithm's operations than FMAs could:
+/// Winograd's algorithm saves some, and products of bytes go several at a time.
+bool bounded_by_fma_peak(std::string_view variant);
+
+/// A share above this of a kernel that the peak bounds is no result: the clock rose between the two measurements.
 constexpr double largest_valid_share = 1.01;
 
 /// `before` and a measurement now, the better of both. Where a kernel's `gflops` would be an impossible share of it, as

@@ -10,7 +10,6 @@
 #include "base/file.hpp"
 #include "dsl/schedule_cpp.hpp"
 #include "ops/halide_rebuild.hpp"
-#include "ops/winograd.hpp"
 #include "ops/workload_json.hpp"
 #include "tools/command.hpp"
 #include "tools/operator_bench.hpp"
@@ -144,9 +143,9 @@ struct Report {
   double seconds() const { return result.seconds(); }
   double gflops() const { return seconds() > 0 ? flops / seconds() * 1e-9 : 0; }
   double share() const { return peak.gflops > 0 ? gflops() / peak.gflops : 0; }
-  /// 0 where the algorithm saves operations: the plain one's are counted, and may pass the peak.
+  /// 0 where the peak is no bound.
   double bounded_gflops() const {
-    return ops::saves_operations(result.search.candidate.implementation.variant) ? 0 : gflops();
+    return bounded_by_fma_peak(result.search.candidate.implementation.variant) ? gflops() : 0;
   }
   bool valid() const { return peak.gflops == 0 || bounded_gflops() <= largest_valid_share * peak.gflops; }
 };
