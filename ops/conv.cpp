@@ -98,7 +98,7 @@ struct Conv {
             "x is {} and w {}: both must be the same float, or 8-bit integers", to_string(x.dtype), to_string(w.dtype));
     TensorType out{bytes ? DType::i32 : x.dtype, {x.shape[0], w.shape[0]}, {}};
     require(a.group >= 1, "group {} must be at least 1", a.group);
-    const std::int64_t least = x.dtype == DType::i8 ? -128 : 0, most = x.dtype == DType::i8 ? 127 : bytes ? 255 : 0;
+    const auto [least, most] = bytes ? integer_range(x.dtype) : IntegerRange{0, 0};
     require(a.pad_value >= least && a.pad_value <= most,
             "pad_value {} is outside of {} to {}, which {} can be padded with", a.pad_value, least, most,
             to_string(x.dtype));

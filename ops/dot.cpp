@@ -3,6 +3,8 @@
 #include <array>
 #include <span>
 
+#include "ops/rules.hpp"
+
 namespace heddle::ops {
 
 using Halide::Expr;
@@ -94,9 +96,13 @@ Expr dot_element(const Dot& dot, const Expr& c, const Extent& extent, const Expr
 Case over_all_bytes(Case test) {
   test.domains.clear();
   for (const TensorType& type : test.inputs) {
-    if (type.dtype == DType::u8) test.domains.push_back({0, 255, {0, 255}});
-    else if (type.dtype == DType::i8) test.domains.push_back({-128, 127, {-128, 127}});
-    else test.domains.emplace_back();
+    if (size_of(type.dtype) == 1) {
+      const auto [least, most] = integer_range(type.dtype);
+      const auto low = static_cast<double>(least), high = static_cast<double>(most);
+      test.domains.push_back({low, high, {low, high}});
+    } else {
+      test.domains.emplace_back();
+    }
   }
   return test;
 }

@@ -17,19 +17,6 @@ bool is_narrow_integer(DType type) {
 /// A step of the sums of a convolution or product of bytes, for tests.
 constexpr double sum_step = 4096;
 
-struct Limits {
-  std::int64_t least, most;
-};
-
-Limits limits(DType type) {
-  switch (type) {
-    case DType::u8: return {0, 255};
-    case DType::i8: return {-128, 127};
-    case DType::u16: return {0, 65535};
-    default: return {-32768, 32767};
-  }
-}
-
 /// The scale and the zero point stand for all of x, a channel, or whatever else they broadcast from.
 void require_parameters(std::span<const TensorType> in, DType integers) {
   require(is_float(in[1].dtype), "the scale must be a float, not {}", to_string(in[1].dtype));
@@ -86,7 +73,7 @@ struct Quantize {
     const Expr scale = Halide::cast(type, widen(a.in[1].broadcast(index)));
     // Strict, or LLVM would divide by multiplying with the inverse, which rounds differently.
     const Expr steps = at.inverse ? x * scale : Halide::strict_float(x / scale);
-    const auto [least, most] = limits(at.to);
+    const auto [least, most] = integer_range(at.to);
     Expr low = math::constant(type, static_cast<double>(least)), high = math::constant(type, static_cast<double>(most));
     Expr zero;
     if (a.in.size() > 2) {
@@ -110,7 +97,7 @@ struct Quantize {
   }
 
   static void reference(const Attributes& at, std::span<const Array> in, Array& out) {
-    const auto [least, most] = limits(at.to);
+    const auto [least, most] = integer_range(at.to);
     const bool wide = computed_in(in[0].dtype(), in[1].dtype()).bits() == 64;
     std::int64_t i = 0;
     for_each(out.shape(), [&](const auto& index) {

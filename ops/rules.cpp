@@ -1,6 +1,7 @@
 #include "ops/rules.hpp"
 
 #include <cmath>
+#include <limits>
 
 namespace heddle::ops {
 
@@ -24,6 +25,21 @@ int normalized_axis(std::int64_t axis, int rank, std::string_view attribute) {
 Halide::Type accumulator(Halide::Type type) {
   if (type.is_float() || type.is_bfloat()) return type.bits() < 32 ? Halide::Float(32) : type;
   return type.bits() < 32 ? Halide::Int(32) : type;
+}
+
+IntegerRange integer_range(DType type) {
+  const auto of = []<class T>(T) { return IntegerRange{std::numeric_limits<T>::min(), std::numeric_limits<T>::max()}; };
+  switch (type) {
+    case DType::boolean: return {0, 1};
+    case DType::u8: return of(std::uint8_t{});
+    case DType::i8: return of(std::int8_t{});
+    case DType::u16: return of(std::uint16_t{});
+    case DType::i16: return of(std::int16_t{});
+    case DType::u32: return of(std::uint32_t{});
+    case DType::i32: return of(std::int32_t{});
+    case DType::u64: return {0, std::numeric_limits<std::int64_t>::max()};
+    default: return of(std::int64_t{});
+  }
 }
 
 double unit_roundoff(DType type) {

@@ -33,6 +33,13 @@ int normalized_axis(std::int64_t axis, int rank, std::string_view attribute = "a
 /// What sums of this type are kept in: f32 for narrower floats, i32 for narrower integers, otherwise the type itself.
 Halide::Type accumulator(Halide::Type type);
 
+struct IntegerRange {
+  std::int64_t least, most;
+};
+
+/// What integers of the type hold, as far as i64 reaches.
+IntegerRange integer_range(DType type);
+
 /// Half the distance between 1 and the next number; 0 for integers.
 double unit_roundoff(DType type);
 

@@ -1,7 +1,6 @@
 #include "ops/window.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "ops/rules.hpp"
@@ -47,9 +46,8 @@ Window make_window(const std::vector<std::int64_t>& kernel, const std::vector<st
 }
 
 double lowest(DType type) {
-  const Halide::Type t = halide_type(type);
-  if (t.is_float() || t.is_bfloat()) return -std::numeric_limits<double>::infinity();
-  return t.is_int() ? -std::ldexp(1.0, t.bits() - 1) : 0;
+  if (is_float(type)) return -std::numeric_limits<double>::infinity();
+  return static_cast<double>(integer_range(type).least);
 }
 
 Extent output_extent(const Window& w, std::size_t d, const Extent& in) {

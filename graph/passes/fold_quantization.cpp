@@ -6,6 +6,7 @@
 #include "graph/passes/passes.hpp"
 #include "graph/passes/rewrite.hpp"
 #include "ops/catalog.hpp"
+#include "ops/rules.hpp"
 
 // Quantised models come as floats between dequantize and quantize. Here the integers move inside.
 namespace heddle::graph {
@@ -70,15 +71,6 @@ std::optional<Integers> dequantized(const Rewriter& r, int id) {
 }
 
 bool is_byte(DType type) { return type == DType::u8 || type == DType::i8; }
-
-std::pair<double, double> limits(DType type) {
-  switch (type) {
-    case DType::u8: return {0, 255};
-    case DType::i8: return {-128, 127};
-    case DType::u16: return {0, 65535};
-    default: return {-32768, 32767};
-  }
-}
 
 int dequantize(const Site& s, int x, const Integers& like) {
   std::vector<int> inputs = {x, s.constant(like.scale, "~scale")};
@@ -317,14 +309,16 @@ double bound(const Node& node, const char* name) {
 bool saturates_alike(const Node& clamp, const Integers& q, DType type) {
   const bool relu = clamp.op->name() == "relu";
   if (!relu && clamp.op->name() != "clip") return false;
-  const auto [least, most] = limits(type);
+  const auto [least, most] = ops::integer_range(type);
   const double low = relu ? 0 : bound(clamp, "min");
   const double high = relu ? std::numeric_limits<double>::infinity() : bound(clamp, "max");
   for (std::int64_t i = 0; i < q.scale.size(); ++i)
     for (std::int64_t j = 0; j < q.zero.size(); ++j) {
       const double scale = q.scale.at(i), zero = q.zero.at(j);
       // Half a step inside, both would still round to the end.
-      if (!(scale > 0) || low / scale + zero > least || high / scale + zero < most) return false;
+      if (!(scale > 0) || low / scale + zero > static_cast<double>(least) ||
+          high / scale + zero < static_cast<double>(most))
+        return false;
     }
   return true;
 }
@@ -404,7 +398,8 @@ Result move_bytes(const Site& s) {
 Result nothing_below_zero(const Site& s) {
   if (s.op() != "relu") return std::nullopt;
   const auto x = dequantized(s.r, s.in[0]);
-  if (!x || x->zero.size() != 1 || x->zero.at(0) != limits(s.r.type(x->x).dtype).first) return std::nullopt;
+  if (!x || x->zero.size() != 1 || x->zero.at(0) != static_cast<double>(ops::integer_range(s.r.type(x->x).dtype).least))
+    return std::nullopt;
   for (const double scale : to_doubles(x->scale))
     if (!(scale > 0)) return std::nullopt;
   return s.r.type(x->x).dtype == DType::i32 ? std::nullopt : Result(s.in[0]);
@@ -415,9 +410,10 @@ Result nothing_below_zero(const Site& s) {
 /// Before: operators on floats between dequantize and quantize. After:
 ///   conv and matmul of dequantized bytes       -> the same on the bytes, then a scale a channel
 ///   the same on wider integers that are bytes  -> on the bytes
-///   quantize of what they give                 -> one product, the nearest integer; relu and clip as far as that
-///   saturates max_pool, reshape, concat, ... of dequantize -> dequantize of max_pool, reshape, concat, ... of the
-///   integers quantize(dequantize(x)), parameters equal  -> x
+///   quantize of what they give                 -> one product, the nearest integer
+///   quantize of relu and clip                  -> quantize, as far as that saturates alike
+///   max_pool, concat, ... of dequantize        -> dequantize of max_pool, concat, ... of the integers
+///   quantize(dequantize(x)), parameters equal  -> x
 /// Weights whose zero point is not 0 are shifted to it where they stay bytes; what does not fit stays in floats.
 Graph fold_quantization(const Graph& graph) {
   const Operators operators;
