@@ -160,15 +160,23 @@ std::vector<std::string> TiledStructure::panels(const StageChoice& c) const {
 }
 
 bool TiledStructure::whole_blocks_are_readable() const {
-  for (const StageNode& stage : d().stages) {
+  return std::ranges::none_of(d().stages, [&](const StageNode& stage) {
     const auto loop = loop_of_place(stage, 0);
-    if (!loop || &stage == &d().out()) continue;
-    for (const Access& access : stage.accesses) {
-      const bool along = std::ranges::any_of(access.index, [&](const AffineIndex& i) { return follows(i, *loop); });
-      if (along && access.operand && !packs(access.source)) return false;
+    return loop && &stage != &d().out() && reads_unpadded(stage, *loop);
+  });
+}
+
+bool TiledStructure::reads_unpadded(const StageNode& reader, std::size_t loop) const {
+  for (const Access& access : reader.accesses)
+    for (std::size_t i = 0; i < access.index.size(); ++i) {
+      if (!follows(access.index[i], loop) || access.index[i].clamped) continue;
+      if (access.operand) {
+        if (!packs(access.source)) return true;
+      } else if (const StageChoice* c = choice(access.source); c != nullptr && c->role == TileRole::producer) {
+        if (reads_unpadded(*c->node, i)) return true;
+      }
     }
-  }
-  return true;
+  return false;
 }
 
 std::optional<std::size_t> TiledStructure::row_reduction(const StageNode& stage) const {

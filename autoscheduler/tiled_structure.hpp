@@ -54,6 +54,9 @@ class TiledStructure {
  private:
   const Dependences& d() const { return subject_.dependences; }
   std::vector<std::optional<std::size_t>> places(const StageNode& stage) const;
+  /// Whether a stage, or a producer for it, reads along one of its loops what packing does not pad, up to wherever the
+  /// loop runs.
+  bool reads_unpadded(const StageNode& reader, std::size_t loop) const;
 
   const Subject& subject_;
   std::vector<StageChoice> choices_;
