@@ -37,6 +37,8 @@ bool is_constant(const Workload& w, const std::string& role) {
   return true;
 }
 
+bool weights_are_packable(const Workload& w) { return is_constant(w, "w") && is_constant(w, "b"); }
+
 std::vector<ConvTile> conv_tiles(const Workload& w, const Machine& m,
                                  bool (*fits)(std::int64_t, std::int64_t, const Machine&)) {
   const std::int64_t lanes = m.lanes(4);

@@ -28,6 +28,9 @@ bool has_variant(const Workload& workload, const std::string& variant);
 /// Whether the operand is known beforehand, so that it can be stored in another form.
 bool is_constant(const Workload& workload, const std::string& role);
 
+/// Whether the weights, and the bias if there is one, are.
+bool weights_are_packable(const Workload& workload);
+
 /// Schedules `out` in tiles where the extents allow them, pixel by pixel where they do not.
 template <class Loops>
 void tiled_where_it_fits(Stage out, const Tiling& across, const Tiling& down, const Loops& loops) {

@@ -118,7 +118,7 @@ WinogradKnobs winograd_rule(const Workload& w, const Machine& m) {
 }
 
 bool winograd_matches(const Workload& w, const Machine& m) {
-  if (w.composition().exact || !is_two_dimensional_conv(w) || !is_constant(w, "w")) return false;
+  if (w.composition().exact || !is_two_dimensional_conv(w) || !weights_are_packable(w)) return false;
   if (!has_variant(w, ops::winograd_name(4))) return false;
   if (!extent_of(w, "x").is_constant() || !extent_of(w, "y").is_constant()) return false;
   const Problem p = problem(w);

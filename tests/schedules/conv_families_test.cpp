@@ -17,7 +17,8 @@ Workload convolution(const Json& attributes, const std::string& x, const std::st
   const Operators operators;
   const Operator& conv = operators.get("conv");
   const TensorType weights = TensorType::parse(w);
-  Case test{attributes, {TensorType::parse(x), weights, {DType::f32, {weights.shape[0]}, {}}}};
+  const DType sums = weights.dtype == DType::f32 ? DType::f32 : DType::i32;
+  Case test{attributes, {TensorType::parse(x), weights, {sums, {weights.shape[0]}, {}}}};
   return testing::channels_last_form(conv, test, threads);
 }
 
@@ -59,6 +60,23 @@ TEST_CASE("Winograd's algorithm is chosen where it is faster and not forbidden")
   CHECK_THROWS_WITH(family("conv_winograd")
                         .make(w, Machine{}, {{"tile", 4}, {"vectors", 2}, {"tiles", 6}, {"rows", 3}, {"channels", 48}}),
                     Catch::Contains("must divide"));
+}
+
+TEST_CASE("what is made at run time is not packed") {
+  const Json padded = {{"pads", {1, 1, 1, 1}}}, by_channel = {{"pads", {1, 1, 1, 1}}, {"group", 16}};
+  for (const Workload& w : {convolution(padded, "f32[1,16,8,8]", "f32[16,16,3,3]", 1),
+                            convolution(by_channel, "f32[1,16,8,8]", "f32[16,1,3,3]", 1),
+                            convolution(Json::object(), "u8[1,16,8,8]", "i8[16,16,1,1]", 1)}) {
+    REQUIRE_FALSE(choose(w, Machine{}).implementation.packings.empty());
+    for (const std::string role : {"w", "b"}) {
+      Composition made = w.composition();
+      for (std::size_t i = 0; i < w.inputs().size(); ++i)
+        if (w.inputs()[i].role == role) made.inputs[i].constant = false;
+      const Workload workload(made);
+      for (const Packing& packing : choose(workload, Machine{}).implementation.packings) CHECK(packing.operand != role);
+      CHECK(workload.text() != w.text());
+    }
+  }
 }
 
 }  // namespace
