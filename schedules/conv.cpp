@@ -21,7 +21,8 @@ std::vector<std::int64_t> integers(const Json& attributes, const char* name) {
 // --- conv_direct ---
 
 bool direct_matches(const Workload& w, const Machine& m) {
-  return is_two_dimensional_conv(w) && weights_are_packable(w) && sums_in_f32(w.anchor_inputs()[0].dtype) && blocks_lie_in_groups(w, m);
+  return is_two_dimensional_conv(w) && weights_are_packable(w) && sums_in_f32(w.anchor_inputs()[0].dtype) &&
+         blocks_lie_in_groups(w, m);
 }
 
 std::vector<ConvTile> direct_candidates(const Workload& w, const Machine& m) {
