@@ -141,13 +141,19 @@ class Grouper {
         continue;
       for (const int v : node(n).inputs) {
         const int p = producer(v);
-        if (p < 0 || nodes.size() >= most_nodes || std::find(nodes.begin(), nodes.end(), p) != nodes.end()) continue;
-        if (node(p).op->name() != "dequantize" || !fits(p, own ? result(p) : out)) continue;
-        std::vector<int> with = nodes;
-        with.insert(std::upper_bound(with.begin(), with.end(), p), p);
-        if (open_values(with).size() == 1) nodes = with;
+        if (p >= 0 && node(p).op->name() == "dequantize") take_in(nodes, p, own ? result(p) : out);
       }
     }
+  }
+
+  /// Adds what makes an operand, a node or -1, if it is elementwise, fits loops over `out` and nobody else reads it.
+  bool take_in(std::vector<int>& nodes, int p, const TensorType& out) const {
+    if (p < 0 || nodes.size() >= most_nodes || std::find(nodes.begin(), nodes.end(), p) != nodes.end()) return false;
+    std::vector<int> with = nodes;
+    with.insert(std::upper_bound(with.begin(), with.end(), p), p);
+    if (!fits(p, out) || open_values(with).size() != 1) return false;
+    nodes = std::move(with);
+    return true;
   }
 
   std::optional<int> next_consumer(const std::vector<int>& nodes, const TensorType& out) const {
@@ -178,19 +184,12 @@ class Grouper {
 
   /// Takes in elementwise operands of the same shape that nobody else reads.
   void pull_in(std::vector<int>& nodes) const {
-    const TensorType& out = g_.value(node(nodes.back()).outputs[0]).type;
+    const TensorType& out = result(nodes.back());
     for (bool changed = true; changed && nodes.size() < most_nodes;) {
       changed = false;
       for (const int n : std::vector<int>(nodes))
-        for (const int v : node(n).inputs) {
-          const int p = producer(v);
-          if (p < 0 || nodes.size() >= most_nodes || std::find(nodes.begin(), nodes.end(), p) != nodes.end()) continue;
-          std::vector<int> with = nodes;
-          with.insert(std::upper_bound(with.begin(), with.end(), p), p);
-          if (!fits(p, out) || open_values(with).size() != 1) continue;
-          nodes = with;
-          changed = true;
-        }
+        for (const int v : node(n).inputs)
+          if (take_in(nodes, producer(v), out)) changed = true;
     }
   }
 

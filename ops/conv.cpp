@@ -93,7 +93,7 @@ struct Conv {
     const TensorType& w = in[1];
     require(x.rank() >= 3 && x.rank() <= 5, "x has rank {}, expected 3 to 5: (n, ci, spatial...)", x.rank());
     require(w.rank() == x.rank(), "w has rank {}, expected {} like x", w.rank(), x.rank());
-    const bool bytes = (x.dtype == DType::u8 || x.dtype == DType::i8) && (w.dtype == DType::u8 || w.dtype == DType::i8);
+    const bool bytes = is_byte(x.dtype) && is_byte(w.dtype);
     require(bytes || (is_float(x.dtype) && w.dtype == x.dtype),
             "x is {} and w {}: both must be the same float, or 8-bit integers", to_string(x.dtype), to_string(w.dtype));
     TensorType out{bytes ? DType::i32 : x.dtype, {x.shape[0], w.shape[0]}, {}};

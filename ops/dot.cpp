@@ -1,5 +1,6 @@
 #include "ops/dot.hpp"
 
+#include <algorithm>
 #include <array>
 #include <span>
 
@@ -27,8 +28,6 @@ const std::array<Dot, 2>& of_halves() {
   return all;
 }
 
-bool is_byte(DType type) { return type == DType::u8 || type == DType::i8; }
-
 /// Weights may have been widened.
 std::span<const Dot> table(DType data, DType weights) {
   const std::span bytes(of_bytes()), halves(of_halves());
@@ -48,7 +47,10 @@ std::vector<Dot> dots(DType data, DType weights) {
   return {known.begin(), known.end()};
 }
 
-bool multiplies_several(std::string_view variant) { return variant == "fours" || variant == "pairs"; }
+bool multiplies_several(std::string_view variant) {
+  const auto is_it = [&](const Dot& dot) { return dot.name == variant && dot.factor > 1; };
+  return std::ranges::any_of(of_bytes(), is_it) || std::ranges::any_of(of_halves(), is_it);
+}
 
 const Dot* dot_of(std::string_view variant, DType data, DType weights) {
   for (const Dot& dot : table(data, weights))

@@ -55,8 +55,7 @@ Expr exp_within(const Expr& x) {
   constexpr float to_integer = 0x1.8p23F;
   const Expr shifted = strict_float(x * float(std::numbers::log2e) + to_integer);
   const Expr r = remainder(x, strict_float(shifted - to_integer));
-  const Expr power = polynomial(r, {1.0, 1.0, 0.5000000095179089, 0.16666518837468758, 0.04166620582935354,
-                                    0.008368889558099224, 0.0013950489161588533});
+  const Expr power = (exp_tail(r) * r + 1.0F) * r + 1.0F;
   return reinterpret<float>(reinterpret<std::int32_t>(power) + (reinterpret<std::int32_t>(shifted) << 23));
 }
 

@@ -71,7 +71,7 @@ struct Matmul {
     const TensorType& a = in[0];
     const TensorType& b = in[1];
     require(a.rank() >= 2 && b.rank() >= 2, "a has rank {} and b {}: both need at least 2", a.rank(), b.rank());
-    const bool bytes = (a.dtype == DType::u8 || a.dtype == DType::i8) && (b.dtype == DType::u8 || b.dtype == DType::i8);
+    const bool bytes = is_byte(a.dtype) && is_byte(b.dtype);
     const bool numbers = a.dtype == b.dtype && (is_float(a.dtype) || (is_integer(a.dtype) && size_of(a.dtype) >= 4));
     require(bytes || numbers,
             "a is {} and b {}: both must be the same float or 32- or 64-bit integer, or 8-bit integers",

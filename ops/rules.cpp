@@ -27,6 +27,8 @@ Halide::Type accumulator(Halide::Type type) {
   return type.bits() < 32 ? Halide::Int(32) : type;
 }
 
+bool is_byte(DType type) { return type == DType::u8 || type == DType::i8; }
+
 IntegerRange integer_range(DType type) {
   const auto of = []<class T>(T) { return IntegerRange{std::numeric_limits<T>::min(), std::numeric_limits<T>::max()}; };
   switch (type) {

@@ -33,6 +33,8 @@ int normalized_axis(std::int64_t axis, int rank, std::string_view attribute = "a
 /// What sums of this type are kept in: f32 for narrower floats, i32 for narrower integers, otherwise the type itself.
 Halide::Type accumulator(Halide::Type type);
 
+bool is_byte(DType type);  ///< u8 or i8
+
 struct IntegerRange {
   std::int64_t least, most;
 };

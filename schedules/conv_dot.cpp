@@ -19,7 +19,8 @@ const ops::Dot* dot_for(const Workload& w, const Machine& m) {
 }
 
 bool dot_matches(const Workload& w, const Machine& m) {
-  return is_two_dimensional_conv(w) && dot_for(w, m) != nullptr && is_constant(w, "w") && blocks_lie_in_groups(w, m);
+  return is_two_dimensional_conv(w) && dot_for(w, m) != nullptr && is_constant(w, weights_operand) &&
+         blocks_lie_in_groups(w, m);
 }
 
 std::vector<ConvTile> dot_candidates(const Workload& w, const Machine& m) {
@@ -49,7 +50,7 @@ Implementation dot_make(const Workload& w, const Machine& m, const ConvTile& k) 
   // A single pixel reads every weight once: as few bytes as can be.
   implementation.packings = {
       dot_packing(dot, m, w.input_type("w").dtype, {"w", "ci", "co", k.vectors, k.pixels * k.rows > 1})};
-  if (w.has_input("b") && is_constant(w, "b")) implementation.packings.push_back({"b", {{"co", block}}});
+  if (is_constant(w, bias_operand)) implementation.packings.push_back({"b", {{"co", block}}});
   const auto roles = stage_roles(w, dot.name);
 
   Schedule& s = implementation.schedule;

@@ -19,7 +19,7 @@ struct GroupedKnobs {
 std::int64_t channels_of_group(const Workload& w) { return extent_of(w, "co").value() / groups(w); }
 
 bool grouped_matches(const Workload& w, const Machine&) {
-  return is_two_dimensional_conv(w) && is_constant(w, "w") && has_variant(w, "grouped");
+  return is_two_dimensional_conv(w) && is_constant(w, weights_operand) && has_variant(w, "grouped");
 }
 
 std::vector<GroupedKnobs> grouped_candidates(const Workload& w, const Machine& m) {

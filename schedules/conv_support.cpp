@@ -31,16 +31,11 @@ bool has_variant(const Workload& w, const std::string& variant) {
   return std::ranges::find(variants, variant) != variants.end();
 }
 
-bool is_constant(const Workload& w, const std::string& role) {
-  for (std::size_t i = 0; i < w.inputs().size(); ++i)
-    if (w.inputs()[i].role == role && !w.composition().inputs[i].constant) return false;
-  return true;
+bool weights_are_packable(const Workload& w) {
+  return is_constant(w, weights_operand) && (!w.has_input("b") || is_constant(w, bias_operand));
 }
 
-bool weights_are_packable(const Workload& w) { return is_constant(w, "w") && is_constant(w, "b"); }
-
-std::vector<ConvTile> conv_tiles(const Workload& w, const Machine& m,
-                                 bool (*fits)(std::int64_t, std::int64_t, const Machine&)) {
+std::vector<ConvTile> conv_tiles(const Workload& w, const Machine& m, FitsRegisters fits) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t co = extent_of(w, "co").value();
   const std::int64_t per_group = co / groups(w);
@@ -59,7 +54,7 @@ std::vector<ConvTile> conv_tiles(const Workload& w, const Machine& m,
 }
 
 ConvTile best_conv_tile(const Workload& w, const Machine& m, const std::vector<ConvTile>& candidates,
-                        std::int64_t steps, double (*rate_of)(std::int64_t, std::int64_t)) {
+                        std::int64_t steps, TileRate rate_of) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t co = extent_of(w, "co").value();
   const std::int64_t width = typical(extent_of(w, "x"), w), height = typical(extent_of(w, "y"), w);

@@ -25,10 +25,10 @@ bool blocks_lie_in_groups(const Workload& workload, const Machine& machine);
 /// Whether the convolution can be computed in that form.
 bool has_variant(const Workload& workload, const std::string& variant);
 
-/// Whether the operand is known beforehand, so that it can be stored in another form.
-bool is_constant(const Workload& workload, const std::string& role);
+/// A convolution's operands, by number.
+constexpr std::size_t weights_operand = 1, bias_operand = 2;
 
-/// Whether the weights, and the bias if there is one, are.
+/// Whether the weights, and the bias if there is one, are known beforehand, so that they can be stored in another form.
 bool weights_are_packable(const Workload& workload);
 
 /// Schedules `out` in tiles where the extents allow them, pixel by pixel where they do not.
@@ -53,13 +53,12 @@ struct ConvTile {
 };
 
 /// Those that `fits(vectors, broadcasts, machine)` says the registers hold.
-std::vector<ConvTile> conv_tiles(const Workload& workload, const Machine& machine,
-                                 bool (*fits)(std::int64_t, std::int64_t, const Machine&));
+std::vector<ConvTile> conv_tiles(const Workload& workload, const Machine& machine, FitsRegisters fits);
 
 /// The analytic choice. `steps`: of a sum, each reading a vector of weights for a vector of results; `rate_of`: the
 /// share of the multipliers' rate that registers of so many vectors x broadcasts reach.
 ConvTile best_conv_tile(const Workload& workload, const Machine& machine, const std::vector<ConvTile>& candidates,
-                        std::int64_t steps, double (*rate_of)(std::int64_t, std::int64_t));
+                        std::int64_t steps, TileRate rate_of);
 
 /// Schedules `out` in such tiles and the start of `acc`; its update is the caller's.
 void schedule_conv_tiles(Schedule& schedule, const Workload& workload, const Machine& machine, const ConvTile& tile);

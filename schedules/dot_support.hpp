@@ -11,9 +11,7 @@ namespace heddle::schedules {
 /// The sums that the machine is fastest at for these types, or null where there are none.
 const ops::Dot* best_dot(const Machine& machine, DType data, DType weights);
 
-/// Which tiles of accumulators the machine's registers hold, and the share of the multipliers' rate that they reach.
-using FitsRegisters = bool (*)(std::int64_t vectors, std::int64_t broadcasts, const Machine& machine);
-using TileRate = double (*)(std::int64_t vectors, std::int64_t broadcasts);
+/// Which tiles hold accumulators of such sums, and how fast they are.
 FitsRegisters registers_of(const ops::Dot& dot, const Machine& machine);
 TileRate rate_of(const ops::Dot& dot, const Machine& machine);
 

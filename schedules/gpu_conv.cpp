@@ -26,12 +26,7 @@ bool is_conv(const Workload& w) {
          w.has_input("w") && weights(w).is_static() && extent_of(w, "co").is_constant();
 }
 
-bool is_constant_weight(const Workload& w) {
-  const auto& inputs = w.composition().inputs;
-  for (std::size_t i = 0; i < inputs.size(); ++i)
-    if (w.inputs()[i].role == "w") return inputs[i].constant;
-  return false;
-}
+bool is_constant_weight(const Workload& w) { return is_constant(w, 1); }
 
 /// Spatial loops, innermost first: x, y, z.
 std::vector<std::string> spatial(const Workload& w) {

@@ -22,12 +22,6 @@ Extent depth(const Workload& w) {
   return a[a.size() - (flag(w, "transpose_a") ? 2 : 1)];
 }
 
-bool is_constant(const Workload& w, std::size_t operand) {
-  const int value = w.anchor().operands.at(operand);
-  const auto& inputs = w.composition().inputs;
-  return value < static_cast<int>(inputs.size()) && inputs[static_cast<std::size_t>(value)].constant;
-}
-
 bool packs_b(const Workload& w) { return is_constant(w, 1) && w.anchor_inputs()[1].is_static() && w.has_input("b"); }
 
 bool row_major(const TensorType& type) { return type.innermost() == type.rank() - 1 || type.shape.back() == Extent(1); }

@@ -11,23 +11,17 @@ bool is_matmul(const Workload& w) {
 }
 
 bool b_is_packable(const Workload& w) {
-  const auto& composition = w.composition();
-  const int b = w.anchor().operands.at(1);
-  return b < static_cast<int>(composition.inputs.size()) && composition.inputs[static_cast<std::size_t>(b)].constant &&
-         w.anchor_inputs()[1].is_static() && w.anchor_inputs()[1].rank() == 2;
+  return is_constant(w, 1) && w.anchor_inputs()[1].is_static() && w.anchor_inputs()[1].rank() == 2;
 }
 
 bool pack_bias(Implementation& implementation, const Workload& w, std::int64_t block) {
   if (!w.has_input("c")) return true;
-  const TensorType& c = w.input_type("c");
-  if (c.rank() != 1 || !w.composition().inputs[static_cast<std::size_t>(w.anchor().operands.at(2))].constant)
-    return false;
+  if (w.input_type("c").rank() != 1 || !is_constant(w, 2)) return false;
   implementation.packings.push_back({"c", {{"n", block}}});
   return true;
 }
 
-std::vector<MatmulTile> matmul_tiles(const Workload& w, const Machine& m,
-                                     bool (*fits)(std::int64_t, std::int64_t, const Machine&)) {
+std::vector<MatmulTile> matmul_tiles(const Workload& w, const Machine& m, FitsRegisters fits) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t n = extent_of(w, "n").value();
   const std::int64_t rows = typical(extent_of(w, "m"), w);
@@ -42,7 +36,7 @@ std::vector<MatmulTile> matmul_tiles(const Workload& w, const Machine& m,
 }
 
 MatmulTile best_matmul_tile(const Workload& w, const Machine& m, const std::vector<MatmulTile>& candidates,
-                            double (*rate_of)(std::int64_t, std::int64_t)) {
+                            TileRate rate_of) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t n = extent_of(w, "n").value();
   const std::int64_t rows = typical(extent_of(w, "m"), w);

@@ -24,12 +24,11 @@ struct MatmulTile {
 };
 
 /// Those that `fits(vectors, broadcasts, machine)` says the registers hold.
-std::vector<MatmulTile> matmul_tiles(const Workload& workload, const Machine& machine,
-                                     bool (*fits)(std::int64_t, std::int64_t, const Machine&));
+std::vector<MatmulTile> matmul_tiles(const Workload& workload, const Machine& machine, FitsRegisters fits);
 
 /// The analytic choice; `rate_of`: the share of the multipliers' rate that such a tile reaches.
 MatmulTile best_matmul_tile(const Workload& workload, const Machine& machine, const std::vector<MatmulTile>& candidates,
-                            double (*rate_of)(std::int64_t, std::int64_t));
+                            TileRate rate_of);
 
 /// Dimensions before the matrix's own two, innermost first.
 std::vector<std::string> batch_loops(const Workload& workload);

@@ -39,6 +39,13 @@ std::int64_t typical(const Extent& extent, const Workload& workload) {
   return range.min == range.max ? range.min : std::max<std::int64_t>(1, (range.min + range.max) / 2);
 }
 
+bool is_constant(const Workload& w, std::size_t operand) {
+  const auto& operands = w.anchor().operands;
+  const auto& inputs = w.composition().inputs;
+  if (operand >= operands.size() || operands[operand] >= static_cast<int>(inputs.size())) return false;
+  return inputs[static_cast<std::size_t>(operands[operand])].constant;
+}
+
 bool sums_in_f32(DType type) { return is_float(type) && type != DType::f64; }
 
 std::string expression(const Extent& extent) {

@@ -61,6 +61,9 @@ struct Loop {
 /// a loop of one iteration is never worth a vector.
 std::vector<Loop> loops_by_memory(const Workload& workload);
 
+/// Whether an operand of the anchor, by its number, is an input that is known beforehand.
+bool is_constant(const Workload& workload, std::size_t operand);
+
 /// The names of the pipeline's stages in the given variant, producers first.
 std::vector<std::string> stage_roles(const Workload& workload, const std::string& variant = "direct");
 bool has_role(const std::vector<std::string>& roles, std::string_view role);
@@ -88,6 +91,10 @@ Tiling tile_loop(const Extent& extent, std::int64_t tile, const Workload& worklo
 
 /// Share of a split's iterations that are useful: 12 of 14 for extent 12 in tiles of 7.
 double tile_efficiency(std::int64_t extent, std::int64_t tile);
+
+/// Which register tiles the machine holds, and the share of the multipliers' rate that one can reach.
+using FitsRegisters = bool (*)(std::int64_t vectors, std::int64_t broadcasts, const Machine& machine);
+using TileRate = double (*)(std::int64_t vectors, std::int64_t broadcasts);
 
 /// A register tile of `vectors` x `broadcasts` accumulators, fed by `vectors` loads and `broadcasts` scalars a step, as
 /// in convolutions and matrix products. Accumulators, the loaded vectors and a spare must fit: a tile one over spills

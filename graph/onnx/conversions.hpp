@@ -15,6 +15,9 @@ struct Conversion {
 
 constexpr int newest_version = 25;  ///< the newest operator set that the rows were checked against
 
+/// NumPy's product of a and b, whose operands may be vectors (see MatMul).
+int numpy_matmul(OnnxNode& n, int a, int b);
+
 // Rows by subject, a file each.
 std::span<const Conversion> elementwise_conversions();
 std::span<const Conversion> window_conversions();       ///< convolution, pooling, resize, pad

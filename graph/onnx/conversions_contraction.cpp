@@ -4,7 +4,6 @@
 
 #include "base/error.hpp"
 #include "graph/onnx/conversions.hpp"
-#include "graph/onnx/quantization.hpp"
 
 namespace heddle::graph::onnx_import {
 namespace {

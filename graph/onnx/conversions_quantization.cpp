@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -13,9 +12,7 @@
 namespace heddle::graph::onnx_import {
 namespace {
 
-bool is_one_element(const TensorType& type) {
-  return std::all_of(type.shape.begin(), type.shape.end(), [](const Extent& e) { return e == Extent(1); });
-}
+bool is_one_element(const TensorType& type) { return type.element_count() == Extent(1); }
 
 int reshaped(OnnxNode& n, int value, const std::vector<Extent>& shape) {
   if (n.type_of(value).shape == shape) return value;

@@ -26,7 +26,4 @@ int quantized(OnnxNode& n, int x, const Quantization& q, DType type = DType::u8)
 /// x - zero point, exact, as `type`. Without a zero point x as `type`. A zero point that is a list belongs to `axis`.
 int shifted(OnnxNode& n, int x, std::optional<int> zero, std::int64_t axis, DType type);
 
-/// NumPy's product of a and b, whose operands may be vectors (see MatMul).
-int numpy_matmul(OnnxNode& n, int a, int b);
-
 }  // namespace heddle::graph::onnx_import

@@ -6,32 +6,11 @@
 #include "graph/arrays.hpp"
 #include "graph/passes/passes.hpp"
 #include "graph/passes/rewrite.hpp"
-#include "ops/catalog.hpp"
 
 // One form for one meaning, so that later passes and the grouping have less to recognise. Every rule looks at one node
 // and the nodes that made its operands.
 namespace heddle::graph {
 namespace {
-
-using Result = std::optional<int>;
-
-/// What a rule sees: the node with its operands as they are now.
-struct Site {
-  Rewriter& r;
-  const Operators& operators;
-  const Node& node;
-  std::vector<int> in;
-
-  std::string_view op() const { return node.op->name(); }
-  bool is(std::string_view name) const { return op() == name; }
-  const TensorType& out() const { return r.type(node.outputs[0]); }
-  bool same_type_as_out(int id) const { return r.type(id).dtype == out().dtype && r.type(id).shape == out().shape; }
-  int add(std::string_view name, const Json& attributes, std::vector<int> inputs) const {
-    return r.add(operators.get(name), attributes, std::move(inputs), node.name);
-  }
-  int constant(Array array) const { return r.add_constant(std::move(array), node.name + "~constant"); }
-  Json attribute(const char* name) const { return node.attributes.at(name); }
-};
 
 /// Every element through f, if every result is a number and exact as the element type.
 std::optional<Array> mapped(const Array& array, double (*f)(double), bool exactly) {

@@ -5,27 +5,11 @@
 #include "graph/arrays.hpp"
 #include "graph/passes/passes.hpp"
 #include "graph/passes/rewrite.hpp"
-#include "ops/catalog.hpp"
 #include "ops/rules.hpp"
 
 // Quantised models come as floats between dequantize and quantize. Here the integers move inside.
 namespace heddle::graph {
 namespace {
-
-using Result = std::optional<int>;
-
-struct Site {
-  Rewriter& r;
-  const Operators& operators;
-  const Node& node;
-  std::vector<int> in;
-
-  std::string_view op() const { return node.op->name(); }
-  int add(std::string_view name, const Json& attributes, std::vector<int> inputs) const {
-    return r.add(operators.get(name), attributes, std::move(inputs), node.name);
-  }
-  int constant(Array array, const char* what) const { return r.add_constant(std::move(array), node.name + what); }
-};
 
 /// A value that is a constant, or what quantised models compute of constants.
 std::optional<Array> known(const Rewriter& r, int id) {
@@ -69,8 +53,6 @@ std::optional<Integers> dequantized(const Rewriter& r, int id) {
   const Node* node = r.producer(id, "dequantize");
   return node == nullptr ? std::nullopt : parameters(r, *node, r.type(node->inputs[0]).dtype);
 }
-
-bool is_byte(DType type) { return type == DType::u8 || type == DType::i8; }
 
 int dequantize(const Site& s, int x, const Integers& like) {
   std::vector<int> inputs = {x, s.constant(like.scale, "~scale")};
@@ -122,7 +104,7 @@ std::optional<Weights> weights(const Array& plain, const std::vector<double>& ze
 
 std::optional<Weights> weights(const Rewriter& r, int id, std::size_t channel_dim) {
   const auto w = dequantized(r, id);
-  if (!w || !r.constant(w->x) || !is_byte(r.type(w->x).dtype)) return std::nullopt;
+  if (!w || !r.constant(w->x) || !ops::is_byte(r.type(w->x).dtype)) return std::nullopt;
   const Array& plain = *r.constant(w->x);
   const auto scale = along(w->scale, plain.shape(), channel_dim), zero = along(w->zero, plain.shape(), channel_dim);
   return scale && zero ? weights(plain, *zero, *scale, channel_dim) : std::nullopt;
@@ -187,7 +169,7 @@ std::vector<double> products(double factor, std::vector<double> values) {
 Result integer_conv(const Site& s) {
   if (s.op() != "conv" || s.r.type(s.node.outputs[0]).dtype != DType::f32) return std::nullopt;
   const auto x = dequantized(s.r, s.in[0]);
-  if (!x || !x->uniform() || !is_byte(s.r.type(x->x).dtype)) return std::nullopt;
+  if (!x || !x->uniform() || !ops::is_byte(s.r.type(x->x).dtype)) return std::nullopt;
   const auto w = weights(s.r, s.in[1], 0);
   if (!w || !sums_fit(w->bytes.size() / w->bytes.shape()[0])) return std::nullopt;
   const Result b = s.in.size() > 2 ? Result(s.in[2]) : std::nullopt;
@@ -212,14 +194,14 @@ Result integer_conv(const Site& s) {
 Result integer_matmul(const Site& s) {
   if (s.op() != "matmul" || s.in.size() != 2 || s.r.type(s.node.outputs[0]).dtype != DType::f32) return std::nullopt;
   const auto a = dequantized(s.r, s.in[0]);
-  if (!a || !a->uniform() || !is_byte(s.r.type(a->x).dtype)) return std::nullopt;
+  if (!a || !a->uniform() || !ops::is_byte(s.r.type(a->x).dtype)) return std::nullopt;
   const bool transposed_b = s.node.attributes.at("transpose_b").get<bool>();
   const auto& shape = s.r.type(s.in[0]).shape;
   const auto depth = shape[shape.size() - (s.node.attributes.at("transpose_a").get<bool>() ? 2 : 1)].constant();
   if (!depth || !sums_fit(*depth)) return std::nullopt;
   if (const auto b = dequantized(s.r, s.in[1]); b && !s.r.constant(b->x)) {
     // Zero points other than 0 would need the sums of rows and columns.
-    if (!b->uniform() || !is_byte(s.r.type(b->x).dtype) || a->zero.at(0) != 0 || b->zero.at(0) != 0)
+    if (!b->uniform() || !ops::is_byte(s.r.type(b->x).dtype) || a->zero.at(0) != 0 || b->zero.at(0) != 0)
       return std::nullopt;
     return scaled(s, s.add("matmul", s.node.attributes, {a->x, b->x}), {a->scale.at(0) * b->scale.at(0)}, 0);
   }
@@ -247,7 +229,7 @@ std::optional<Shifted> shifted(const Rewriter& r, int id) {
     result = {sub->inputs[0], sub->inputs[1]};
   }
   const Node* cast = r.producer(result.x, "cast");
-  if (cast == nullptr || !is_byte(r.type(cast->inputs[0]).dtype)) return std::nullopt;
+  if (cast == nullptr || !ops::is_byte(r.type(cast->inputs[0]).dtype)) return std::nullopt;
   result.x = cast->inputs[0];
   return result;
 }

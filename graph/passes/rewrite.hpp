@@ -1,9 +1,12 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "graph/graph.hpp"
+#include "ops/catalog.hpp"
 
 namespace heddle::graph {
 
@@ -66,6 +69,29 @@ Graph rewrite_nodes(const Graph& graph, F rewrite) {
   }
   return r.finish();
 }
+
+/// What replaces a node's result; nothing: it stays.
+using Result = std::optional<int>;
+
+/// What a rule sees: the node with its operands as they are now.
+struct Site {
+  Rewriter& r;
+  const Operators& operators;
+  const Node& node;
+  std::vector<int> in;
+
+  std::string_view op() const { return node.op->name(); }
+  bool is(std::string_view name) const { return op() == name; }
+  const TensorType& out() const { return r.type(node.outputs[0]); }
+  bool same_type_as_out(int id) const { return r.type(id).dtype == out().dtype && r.type(id).shape == out().shape; }
+  int add(std::string_view name, const Json& attributes, std::vector<int> inputs) const {
+    return r.add(operators.get(name), attributes, std::move(inputs), node.name);
+  }
+  int constant(Array array, std::string_view suffix = "~constant") const {
+    return r.add_constant(std::move(array), node.name + std::string(suffix));
+  }
+  Json attribute(const char* name) const { return node.attributes.at(name); }
+};
 
 /// x of `op(x, c)` or, where op commutes, of `op(c, x)` with the constant of one element near `c` (relative 1e-5).
 std::optional<int> operand_beside(const Rewriter& r, int id, std::string_view op, double c);
