@@ -71,14 +71,6 @@ std::string device_text(const KernelRequest& request, DeviceApi api) {
   return text;
 }
 
-/// An output that Halide only writes to files.
-std::string compile_to_text(const Halide::Module& module, Halide::OutputFileType kind) {
-  const TemporaryDirectory directory;
-  const std::filesystem::path path = directory.path() / "kernel";
-  module.compile({{kind, path.string()}});
-  return read_file(path);
-}
-
 /// Instructions and labels without the directives and constants around them.
 std::string trim_assembly(const std::string& text) {
   std::istringstream lines(text);

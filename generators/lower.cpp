@@ -1,5 +1,6 @@
 #include "generators/lower.hpp"
 
+#include <algorithm>
 #include <exception>
 #include <mutex>
 #include <string_view>
@@ -8,6 +9,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "base/file.hpp"
 #include "dsl/halide_error.hpp"
 #include "generators/rename.hpp"
 #include "targets/gpu/passes.hpp"
@@ -52,6 +54,28 @@ void use_up_short_names() {
   });
 }
 
+Halide::Target with_flags(Halide::Target target, const KernelRequest& request) {
+  if (!request.asserts) target.set_features({Halide::Target::NoAsserts, Halide::Target::NoBoundsQuery});
+  return target;
+}
+
+bool reads_bytes(const Workload& workload) {
+  return std::ranges::any_of(workload.inputs(), [&](const OperandInfo& input) {
+    const DType type = workload.input_type(input.role).dtype;
+    return type == DType::u8 || type == DType::i8;
+  });
+}
+
+Halide::Module lower_for(const KernelRequest& request, const std::string& symbol, const Halide::Target& target) {
+  const Pipeline pipeline = request.workload->instantiate(request.implementation, request.schedule_file);
+  Halide::Pipeline scheduled(pipeline.outputs);
+  if (request.target.is_gpu()) targets::add_gpu_passes(scheduled, *request.target.machine.gpu);
+  Halide::Module module =
+      scheduled.compile_to_module(pipeline.arguments(), symbol, target, Halide::LinkageType::ExternalPlusArgv);
+  normalise_names(module, symbol);
+  return module;
+}
+
 }  // namespace
 
 void with_halide(const KernelRequest& request, const std::function<void()>& f) {
@@ -71,21 +95,26 @@ void with_halide(const KernelRequest& request, const std::function<void()>& f) {
   if (failure) std::rethrow_exception(failure);
 }
 
-Halide::Target halide_target(const KernelRequest& request) {
-  Halide::Target target = request.target.halide;
-  if (!request.asserts) target.set_features({Halide::Target::NoAsserts, Halide::Target::NoBoundsQuery});
-  return target;
+std::string compile_to_text(const Halide::Module& module, Halide::OutputFileType kind) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory.path() / "kernel";
+  module.compile({{kind, path.string()}});
+  return read_file(path);
 }
+
+Halide::Target halide_target(const KernelRequest& request) { return with_flags(request.target.halide, request); }
 
 Halide::Module lower(const KernelRequest& request, const std::string& symbol) {
   use_up_short_names();
-  const Pipeline pipeline = request.workload->instantiate(request.implementation, request.schedule_file);
-  Halide::Pipeline scheduled(pipeline.outputs);
-  if (request.target.is_gpu()) targets::add_gpu_passes(scheduled, *request.target.machine.gpu);
-  Halide::Module module = scheduled.compile_to_module(pipeline.arguments(), symbol, halide_target(request),
-                                                      Halide::LinkageType::ExternalPlusArgv);
-  normalise_names(module, symbol);
-  return module;
+  if (request.target.bytes && reads_bytes(*request.workload)) {
+    Halide::Module module = lower_for(request, symbol, with_flags(request.target.bytes->halide, request));
+    const std::string assembly = compile_to_text(module, Halide::OutputFileType::assembly);
+    const std::string lacking = lacking_instruction(*request.target.bytes, assembly);
+    if (lacking.empty()) return module;
+    spdlog::info("{} is compiled without dot products of bytes: its code for {} needs '{}', which {} lacks",
+                 request.workload->name(), request.target.bytes->halide.to_string(), lacking, request.target.name);
+  }
+  return lower_for(request, symbol, halide_target(request));
 }
 
 }  // namespace heddle

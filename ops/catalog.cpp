@@ -24,6 +24,7 @@ const Operator& conv_transpose();
 const Operator& copy();
 const Operator& dequantize();
 const Operator& expand();
+const Operator& fake_quantize();
 const Operator& full();
 const Operator& gather();
 const Operator& gather_elements();
@@ -67,6 +68,7 @@ constexpr auto rows = {
     copy,
     dequantize,
     expand,
+    fake_quantize,
     full,
     gather,
     gather_elements,

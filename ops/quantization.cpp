@@ -1,3 +1,4 @@
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -33,6 +34,31 @@ void require_parameters(std::span<const TensorType> in, DType integers) {
 
 std::vector<OperandInfo> parameters() {
   return {{"x"}, {.role = "scale", .constant = true}, {.role = "zero", .constant = true}};
+}
+
+/// Steps from the zero point (of i32; undefined for 0) as far as the integers of `to` go, as floats, since larger ones
+/// than an integer holds convert to anything. NaN becomes the least of them: it fails the first comparison.
+Expr limited(const Expr& steps, DType to, const Expr& zero) {
+  const auto [least, most] = integer_range(to);
+  const Halide::Type type = steps.type();
+  Expr low = math::constant(type, static_cast<double>(least)), high = math::constant(type, static_cast<double>(most));
+  if (zero.defined()) {
+    low = low - Halide::cast(type, zero);
+    high = high - Halide::cast(type, zero);
+  }
+  const Expr above = select(math::less(low, steps), steps, low);
+  return select(math::less(above, high), above, high);
+}
+
+/// 1.5 2^23: the last digit of a sum with it is a whole number, for numbers up to 2^22. Rounding instructions and those
+/// that convert cost two additions each, and Halide splits wide vectors for them.
+constexpr float whole_numbers = 12582912.0F;
+
+/// The integer (i32) nearest to a number within +-2^22, of halves the even one.
+Expr nearest_integer(const Expr& number) {
+  if (number.type().bits() == 64) return Halide::cast<std::int32_t>(Halide::round(number));
+  const Expr sum = Halide::strict_float(number + whole_numbers);
+  return Halide::reinterpret<std::int32_t>(sum) - std::bit_cast<std::int32_t>(whole_numbers);
 }
 
 /// f64 where one of the two is, else f32: 16-bit floats are computed in it and rounded once.
@@ -73,21 +99,14 @@ struct Quantize {
     const Expr scale = Halide::cast(type, widen(a.in[1].broadcast(index)));
     // Strict, or LLVM would divide by multiplying with the inverse, which rounds differently.
     const Expr steps = at.inverse ? x * scale : Halide::strict_float(x / scale);
-    const auto [least, most] = integer_range(at.to);
-    Expr low = math::constant(type, static_cast<double>(least)), high = math::constant(type, static_cast<double>(most));
-    Expr zero;
-    if (a.in.size() > 2) {
-      zero = Halide::cast<std::int32_t>(a.in[2].broadcast(index));
-      low = low - Halide::cast(type, zero);
-      high = high - Halide::cast(type, zero);
-    }
-    // Limited as floats, since larger ones than an integer holds convert to anything. A NaN fails the first comparison.
-    const Expr above = select(math::less(low, steps), steps, low);
-    const Expr within = select(math::less(above, high), above, high);
-    Expr integer = Halide::cast<std::int32_t>(Halide::round(within));
+    const Expr zero = a.in.size() > 2 ? Halide::cast<std::int32_t>(a.in[2].broadcast(index)) : Expr();
+    Expr integer = nearest_integer(limited(steps, at.to, zero));
     if (zero.defined()) integer += zero;
-    // Saturating, which changes nothing any more, is one instruction for two vectors; truncating takes shuffles.
-    s.out(a.arguments()) = Halide::saturating_cast(halide_type(at.to), integer);
+    // Saturating changes nothing any more. It is one instruction for two vectors where truncating takes shuffles, and
+    // the other way round on AVX-512.
+    const Halide::Type to = halide_type(at.to);
+    s.out(a.arguments()) = select(Halide::target_has_feature(Halide::Target::AVX512_Skylake), Halide::cast(to, integer),
+                                  Halide::saturating_cast(to, integer));
   }
 
   template <class T>
@@ -236,10 +255,95 @@ struct Dequantize {
   }
 };
 
+/// What dequantize makes of what quantize makes, without integers in between.
+struct FakeQuantize {
+  static constexpr auto name = "fake_quantize";
+  static constexpr auto summary =
+      "(quantize(x, inverse, zero) - zero) scale: x in whole steps, as far as the integers of `to` go. `inverse` holds "
+      "steps a unit, the scale units a step; all broadcast to x";
+  static constexpr auto kind = OperatorKind::elementwise;
+
+  struct Attributes {
+    BOOST_HANA_DEFINE_STRUCT(Attributes, (DType, to));
+    Attributes() : to(DType::u8) {}
+  };
+  struct Stages {
+    BOOST_HANA_DEFINE_STRUCT(Stages, (Halide::Func, out));
+  };
+
+  static std::vector<OperandInfo> operands(const Attributes&, std::span<const TensorType>) {
+    return {{"x"},
+            {.role = "inverse", .constant = true},
+            {.role = "scale", .constant = true},
+            {.role = "zero", .constant = true}};
+  }
+
+  static TensorType infer(const Attributes& a, std::span<const TensorType> in) {
+    require_operands(in, 3, 4, "x, the inverse scale, the scale and optionally the zero point");
+    require(is_narrow_integer(a.to), "floats are quantised to integers of 8 or 16 bits, not {}", to_string(a.to));
+    for (std::size_t i = 0; i < 3; ++i)
+      require(in[i].dtype == DType::f32, "x and the scales must be f32, not {}", to_string(in[i].dtype));
+    for (std::size_t scale = 1; scale < 3; ++scale) {
+      std::vector<TensorType> parameters = {in[0], in[scale]};
+      if (in.size() > 3) parameters.push_back(in[3]);
+      require_parameters(parameters, a.to);
+    }
+    return tensor(DType::f32, in[0].shape);
+  }
+
+  static void define(const Attributes& at, Algorithm& a, Stages& s) {
+    const auto index = a.index();
+    const Expr steps = a.in[0].at(index) * a.in[1].broadcast(index);
+    const Expr zero = a.in.size() > 3 ? Halide::cast<std::int32_t>(a.in[3].broadcast(index)) : Expr();
+    const Expr sum = Halide::strict_float(limited(steps, at.to, zero) + whole_numbers);
+    s.out(a.arguments()) = Halide::strict_float(sum - whole_numbers) * a.in[2].broadcast(index);
+  }
+
+  static void reference(const Attributes& at, std::span<const Array> in, Array& out) {
+    std::vector<Array> parameters = {in[0], in[1]};
+    if (in.size() > 3) parameters.push_back(in[3]);
+    Quantize::Attributes quantized;
+    quantized.to = at.to;
+    quantized.inverse = true;
+    Array integers(at.to, in[0].shape());
+    Quantize::reference(quantized, parameters, integers);
+    parameters[0] = integers;
+    parameters[1] = in[2];
+    Dequantize::reference({}, parameters, out);
+  }
+
+  static Tolerance tolerance(const Attributes&, std::span<const TensorType>) {
+    return float_tolerance(DType::f32, 1, "the steps are exact, their product with the scale is rounded");
+  }
+  static Extent flops(const Attributes&, std::span<const TensorType>, std::span<const TensorType> out) {
+    return Extent(4) * out[0].element_count();
+  }
+
+  static std::vector<Case> cases() {
+    const std::vector<SymbolValues> sizes = {{{"N", 1}, {"W", 1}}, {{"N", 3}, {"W", 17}}, {{"N", 2}, {"W", 70}}};
+    std::vector<double> halves = float_extremes();
+    for (const double half : {0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.5, 254.5, 255.5}) halves.push_back(half);
+    const auto domains = [&](double least, double most) {
+      return std::vector<ValueDomain>{
+          {-300, 300, halves}, {0.5, 1, {0.5, 1.0}}, {0.01, 100, {}}, {least, most, {least, most}}};
+    };
+    return {
+        {Json::object(), types({"f32[N,W]", "f32[]", "f32[]", "u8[]"}), sizes, domains(0, 255)},
+        {{{"to", "i8"}}, types({"f32[N,W]", "f32[N,1]", "f32[N,1]", "i8[N,1]"}), sizes, domains(-128, 127)},
+        {{{"to", "i16"}}, types({"f32[3,5]", "f32[]", "f32[5]"}), {}, domains(0, 0)},
+    };
+  }
+};
+
 }  // namespace
 
 const Operator& quantize() {
   static const Erased<Quantize> op;
+  return op;
+}
+
+const Operator& fake_quantize() {
+  static const Erased<FakeQuantize> op;
   return op;
 }
 

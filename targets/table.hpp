@@ -7,6 +7,7 @@ namespace heddle::targets {
 Target x86_64();
 Target x86_64_avx2();
 Target x86_64_avx512();
+Target x86_64_avx512_vnni();
 Target x86_64_avx512_zen4();
 Target arm_64();
 Target opencl();

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,6 +11,16 @@
 
 namespace heddle {
 
+/// Code for products of bytes where Halide has no name for an instruction set between two that it has: generated for
+/// the larger one, and good unless it holds an instruction that processors of the smaller one lack.
+struct BorrowedInstructions {
+  Halide::Target halide;
+  std::vector<std::string> lacking;  ///< what the mnemonics of those instructions begin with
+};
+
+/// The first instruction of an assembly text that is among those lacking; empty where there is none.
+std::string lacking_instruction(const BorrowedInstructions& borrowed, std::string_view assembly);
+
 /// One instruction set or kind of device that packages can be compiled for. Each is one file in targets/.
 struct Target {
   std::string name;                   ///< "x86-64-linux-avx512": what --target takes and packages are named by
@@ -18,6 +29,7 @@ struct Target {
   std::string architecture;           ///< as `uname -m` says
   std::vector<std::string> features;  ///< that a processor must have, by the runtime's names
   int rank = 0;                       ///< a higher one is preferred where several run
+  std::optional<BorrowedInstructions> bytes = {};  ///< for kernels that read bytes, instead of `halide`
 
   bool is_gpu() const { return machine.gpu.has_value(); }
   /// The folder of a package that its files lie in: cpu, opencl or vulkan.

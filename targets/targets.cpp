@@ -21,10 +21,31 @@ Halide::Target linux_target(Halide::Target::Arch architecture, std::vector<Halid
 
 }  // namespace targets
 
+std::string lacking_instruction(const BorrowedInstructions& borrowed, std::string_view assembly) {
+  constexpr std::string_view blanks = " \t";
+  while (!assembly.empty()) {
+    const std::size_t end = std::min(assembly.find('\n'), assembly.size());
+    std::string_view line = assembly.substr(0, end);
+    assembly.remove_prefix(std::min(end + 1, assembly.size()));
+    line.remove_prefix(std::min(line.find_first_not_of(blanks), line.size()));
+    const std::string_view mnemonic = line.substr(0, line.find_first_of(blanks));
+    if (mnemonic.ends_with(':')) continue;  // a label
+    if (std::ranges::any_of(borrowed.lacking, [&](const auto& prefix) { return mnemonic.starts_with(prefix); }))
+      return std::string(mnemonic);
+  }
+  return "";
+}
+
 std::span<const Target> all_targets() {
   static const std::array table = {
-      targets::x86_64(), targets::x86_64_avx2(), targets::x86_64_avx512(), targets::x86_64_avx512_zen4(),
-      targets::arm_64(), targets::opencl(),      targets::vulkan(),
+      targets::x86_64(),
+      targets::x86_64_avx2(),
+      targets::x86_64_avx512(),
+      targets::x86_64_avx512_vnni(),
+      targets::x86_64_avx512_zen4(),
+      targets::arm_64(),
+      targets::opencl(),
+      targets::vulkan(),
   };
   return table;
 }

@@ -387,6 +387,28 @@ Result nothing_below_zero(const Site& s) {
   return s.r.type(x->x).dtype == DType::i32 ? std::nullopt : Result(s.in[0]);
 }
 
+/// add(dequantize(quantize(x)), y) -> add(fake_quantize(x), y): the sum is of floats, so nothing needs the integers. A
+/// convolution or product behind it would.
+Result add_without_integers(const Site& s) {
+  if (s.op() != "add") return std::nullopt;
+  std::vector<int> inputs = s.in;
+  for (int& input : inputs) {
+    const auto outer = dequantized(s.r, input);
+    if (!outer || !s.r.used_once(input) || !s.r.used_once(outer->x)) continue;
+    const Node* inner = s.r.producer(outer->x, "quantize");
+    if (inner == nullptr || !inner->attributes.at("inverse").get<bool>() || s.r.type(input).dtype != DType::f32)
+      continue;
+    const auto own = parameters(s.r, *inner, s.r.type(outer->x).dtype);
+    if (!own || own->scale.dtype() != DType::f32 || s.r.type(own->x).dtype != DType::f32) continue;
+    if (to_doubles(own->zero) != to_doubles(outer->zero) || own->zero.shape() != outer->zero.shape()) continue;
+    std::vector<int> operands = {own->x, inner->inputs[1], s.constant(outer->scale, "~scale")};
+    if (inner->inputs.size() > 2) operands.push_back(inner->inputs[2]);
+    input = s.add("fake_quantize", {{"to", inner->attributes.at("to")}}, operands);
+  }
+  if (inputs == s.in) return std::nullopt;
+  return s.add("add", s.node.attributes, inputs);
+}
+
 }  // namespace
 
 /// Before: operators on floats between dequantize and quantize. After:
@@ -396,13 +418,14 @@ Result nothing_below_zero(const Site& s) {
 ///   quantize of relu and clip                  -> quantize, as far as that saturates alike
 ///   max_pool, concat, ... of dequantize        -> dequantize of max_pool, concat, ... of the integers
 ///   quantize(dequantize(x)), parameters equal  -> x
+///   a sum with dequantize(quantize(x))         -> with fake_quantize(x)
 /// Weights whose zero point is not 0 are shifted to it where they stay bytes; what does not fit stays in floats.
 Graph fold_quantization(const Graph& graph) {
   const Operators operators;
   return rewrite_nodes(graph, [&](Rewriter& r, const Node& node) -> Result {
     const Site s{r, operators, node, r.operands(node)};
-    for (const auto rule :
-         {integer_conv, integer_matmul, plain_conv, plain_matmul, quantize, move_bytes, nothing_below_zero})
+    for (const auto rule : {integer_conv, integer_matmul, plain_conv, plain_matmul, quantize, move_bytes,
+                            nothing_below_zero, add_without_integers})
       if (const auto replacement = rule(s)) return replacement;
     return std::nullopt;
   });

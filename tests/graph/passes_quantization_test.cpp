@@ -256,7 +256,7 @@ TEST_CASE("a quantised residual block is one kernel a convolution, with bytes be
   const auto groups = make_groups(graph, 1);
   REQUIRE(groups.size() == 4);
   for (std::size_t i = 0; i + 1 < groups.size(); ++i) CHECK(graph.value(groups[i].outputs[0]).type.dtype == DType::u8);
-  CHECK(groups[2].workload->name() == "dequantize+conv+cast+quantize+dequantize+add+quantize");
+  CHECK(groups[2].workload->name() == "dequantize+conv+cast+fake_quantize+add+quantize");
 }
 
 TEST_CASE("dequantised constants that no integer operator takes are folded", "[passes]") {

@@ -116,6 +116,8 @@ TEST_CASE("sums of products of bytes are the processor's instructions") {
     INFO(w->text());
     CHECK_THAT(assembly(*w, "x86-64-linux-avx2"), Catch::Contains("vpmaddwd") && !Catch::Contains("vpmulld"));
     CHECK_THAT(assembly(*w, "x86-64-linux-avx512_zen4"), Catch::Contains("vpdpbusd"));
+    CHECK_THAT(assembly(*w, "x86-64-linux-avx512_vnni"), Catch::Contains("vpdpbusd"));
+    CHECK_THAT(assembly(*w, "x86-64-linux-avx512"), !Catch::Contains("vpdpbusd"));
   }
   const Workload half = product(Json::object(), {"bf16[64,64]", "bf16[64,64]"}, 1);
   CHECK_THAT(assembly(half, "x86-64-linux-avx512_zen4"), Catch::Contains("vdpbf16ps"));

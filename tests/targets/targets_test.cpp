@@ -26,8 +26,8 @@ TEST_CASE("Targets have distinct names and agree with their machine and with Hal
     CHECK(target.machine.l2_bytes < target.machine.l3_bytes);
     CHECK_FALSE(target.features.empty());
   }
-  for (const char* name :
-       {"x86-64-linux", "x86-64-linux-avx2", "x86-64-linux-avx512", "x86-64-linux-avx512_zen4", "arm-64-linux"})
+  for (const char* name : {"x86-64-linux", "x86-64-linux-avx2", "x86-64-linux-avx512", "x86-64-linux-avx512_vnni",
+                           "x86-64-linux-avx512_zen4", "arm-64-linux"})
     CHECK(names.contains(name));
 }
 
@@ -41,6 +41,14 @@ TEST_CASE("Where one processor runs several targets, the one that asks for more 
       CHECK((std::ranges::includes(more, fewer) || std::ranges::includes(fewer, more)));
       CHECK((a.features.size() < b.features.size()) == (a.rank < b.rank));
     }
+}
+
+TEST_CASE("What a processor lacks is found in an assembly text") {
+  const BorrowedInstructions borrowed = find_target("x86-64-linux-avx512_vnni").bytes.value();
+  CHECK(lacking_instruction(borrowed, "k:\n\tvpdpbusd\t(%rax), %zmm0, %zmm1\n\tvpermd %zmm1, %zmm2, %zmm3\n") == "");
+  CHECK(lacking_instruction(borrowed, "vpermb:\n  vpaddd %zmm1, %zmm2, %zmm3\n\tvpermb\t%zmm1, %zmm2, %zmm3") ==
+        "vpermb");
+  CHECK(lacking_instruction(borrowed, "") == "");
 }
 
 TEST_CASE("find_target knows names and the host") {
