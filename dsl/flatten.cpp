@@ -345,7 +345,12 @@ Composition flatten_pointwise(const Composition& c) {
     if (!is_one(w.shape[d])) return c;
   const TensorType out = output_types(c, types)[0];
   const int rank = x.rank();
-  const auto dense = [&](const TensorType& type) { return type.order() == channels_last(rank) && !type.has_border(); };
+  // Between pixels other channels may lie: what matters is that all pixels are one stride apart.
+  const auto dense = [&](const TensorType& type) {
+    for (int d = 0; d < type.rank(); ++d)
+      if (d != 1 && type.border(d) != Border{}) return false;
+    return type.order() == channels_last(rank);
+  };
   if (!dense(x) || !dense(out)) return c;
 
   Extent pixels = x.shape[0];

@@ -42,9 +42,10 @@ struct Pass {
 /// In the order they run. Layouts come after, see layout.hpp.
 const std::vector<Pass>& passes();
 
-/// What becomes one step: a kernel's nodes, or a view or host step of one node.
+/// What becomes one step: a kernel's nodes, or a host step of one node. A view looks at its operand's bytes differently
+/// and a join at bytes that its operands were written to: neither takes a step.
 struct Group {
-  enum class Kind { kernel, view, host };
+  enum class Kind { kernel, view, join, host };
   Kind kind = Kind::kernel;
   std::vector<int> nodes;            ///< indices into Graph::nodes, in order
   int anchor = 0;                    ///< index into `nodes` of this group

@@ -56,6 +56,9 @@ class Grouper {
       if (is_view(g_, node)) {
         taken_[n] = true;
         groups_.push_back({Group::Kind::view, {static_cast<int>(n)}, 0, {node.inputs[0]}, node.outputs, {}});
+      } else if (is_join(g_, node)) {
+        taken_[n] = true;
+        groups_.push_back({Group::Kind::join, {static_cast<int>(n)}, 0, node.inputs, node.outputs, {}});
       } else if (node.op->kind() != OperatorKind::elementwise) {
         add_kernel({static_cast<int>(n)});
       }
@@ -267,6 +270,16 @@ std::vector<Group> make_groups(const Graph& graph, int threads, bool exact) {
   return Grouper(graph, threads, exact).run();
 }
 
+std::string_view name_of(Group::Kind kind) {
+  switch (kind) {
+    case Group::Kind::kernel: return "kernel";
+    case Group::Kind::view: return "view";
+    case Group::Kind::join: return "join";
+    case Group::Kind::host: break;
+  }
+  return "host";
+}
+
 std::string label(const Group& group, const Graph& graph) {
   std::vector<std::string> names;
   for (const int n : group.nodes) names.emplace_back(graph.nodes[static_cast<std::size_t>(n)].op->name());
@@ -284,8 +297,7 @@ std::string print(const std::vector<Group>& groups, const Graph& graph) {
   };
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const Group& group = groups[i];
-    const char* kind = group.kind == Group::Kind::kernel ? "kernel" : group.kind == Group::Kind::view ? "view" : "host";
-    text += fmt::format("group {} {} {}\n", i, kind, label(group, graph));
+    text += fmt::format("group {} {} {}\n", i, name_of(group.kind), label(group, graph));
     for (const auto& name : named(group.inputs)) text += fmt::format("  in  {}\n", name);
     for (const auto& name : named(group.outputs)) text += fmt::format("  out {}\n", name);
     if (group.workload) text += fmt::format("  as  {}\n", group.workload->text());

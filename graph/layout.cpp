@@ -112,17 +112,6 @@ class Orders {
     return copy;
   }
 
- public:
-  static int add_copy(Graph& g, int value, const TensorType& wanted) {
-    static const Operators operators;
-    const std::string name = g.value(value).name;
-    const int copy = g.add_node("copy of " + name, operators.get("copy"), Json::object(), {value}, {name})[0];
-    g.value(copy).type = wanted;
-    g.value(copy).origin = g.value(value).origin;
-    return copy;
-  }
-
- private:
   /// The order that `v`'s consumers would have it in, if they care; read off the unplaced graph.
   std::optional<Order> wanted(int v) {
     auto& known = wanted_[static_cast<std::size_t>(v)];
@@ -334,7 +323,7 @@ class Borders {
         // of one element, which run along whole images, would rather have none.
         const int x = node.inputs[0];
         const bool alone = consumers[static_cast<std::size_t>(x)].size() == 1;
-        if (node.op->name() != "conv" && !(alone && can_have(x, producer, consumers))) continue;
+        if (node.op->name() != "conv" && !(alone && may_have_border(g_, x, producer, consumers))) continue;
         // A second window that wants other values around the same operand pads for itself.
         const double value = border_value(node);
         if (holds.try_emplace(x, value).first->second != value) continue;
@@ -351,7 +340,7 @@ class Borders {
       bordered.layout.border = border;
       bordered.layout.border_value = holds.at(v);
       bordered.layout = canonical_layout(bordered, true);
-      if (can_have(v, producer, consumers)) g_.value(v).type = bordered;
+      if (may_have_border(g_, v, producer, consumers)) g_.value(v).type = bordered;
       else copies.emplace(v, bordered);
     }
     if (!copies.empty()) insert(copies);
@@ -360,18 +349,6 @@ class Borders {
 
  private:
   double border_value(const Node& node) const { return wanted_border_value(node, g_.value(node.inputs[0]).type.dtype); }
-
-  bool can_have(int v, const std::vector<int>& producer, const std::vector<std::vector<int>>& consumers) const {
-    const int n = producer[static_cast<std::size_t>(v)];
-    if (n < 0 || is_view(g_, g_.nodes[static_cast<std::size_t>(n)])) return false;
-    if (std::find(g_.outputs.begin(), g_.outputs.end(), v) != g_.outputs.end()) return false;
-    const auto& readers = consumers[static_cast<std::size_t>(v)];
-    return std::none_of(readers.begin(), readers.end(), [&](int reader) {
-      const Node& node = g_.nodes[static_cast<std::size_t>(reader)];
-      return is_view(g_, node) || node.op->kind() == OperatorKind::contraction ||
-             node.op->layout() == LayoutPreference::row_major;
-    });
-  }
 
   void insert(const std::map<int, TensorType>& bordered) {
     Graph result = g_;
@@ -382,7 +359,7 @@ class Borders {
         if (const auto type = bordered.find(node.inputs[0]);
             type != bordered.end() && type->second.layout.border_value == border_value(node)) {
           const auto [copy, is_new] = copies.try_emplace(node.inputs[0], -1);
-          if (is_new) copy->second = Orders::add_copy(result, node.inputs[0], type->second);
+          if (is_new) copy->second = add_copy(result, node.inputs[0], type->second);
           node.inputs[0] = copy->second;
         }
       result.nodes.push_back(std::move(node));
@@ -412,9 +389,32 @@ bool is_view(const Graph& graph, const Node& node) {
   return significant_order(seen) == significant_order(out);
 }
 
+bool may_have_border(const Graph& g, int v, const std::vector<int>& producer,
+                     const std::vector<std::vector<int>>& consumers) {
+  const int n = producer[static_cast<std::size_t>(v)];
+  if (n < 0 || is_view(g, g.nodes[static_cast<std::size_t>(n)])) return false;
+  if (std::find(g.outputs.begin(), g.outputs.end(), v) != g.outputs.end()) return false;
+  const auto& readers = consumers[static_cast<std::size_t>(v)];
+  return std::none_of(readers.begin(), readers.end(), [&](int reader) {
+    const Node& node = g.nodes[static_cast<std::size_t>(reader)];
+    return is_view(g, node) || node.op->kind() == OperatorKind::contraction ||
+           node.op->layout() == LayoutPreference::row_major;
+  });
+}
+
+int add_copy(Graph& g, int value, const TensorType& wanted) {
+  static const Operators operators;
+  const std::string name = g.value(value).name;
+  const int copy = g.add_node("copy of " + name, operators.get("copy"), Json::object(), {value}, {name})[0];
+  g.value(copy).type = wanted;
+  g.value(copy).origin = g.value(value).origin;
+  return copy;
+}
+
 Graph assign_layouts(const Graph& graph, Padding padding) {
   Graph ordered = Orders(graph).run();
-  return compact(padding == Padding::in_memory ? Borders(std::move(ordered)).run() : ordered);
+  if (padding == Padding::in_kernel) return compact(ordered);
+  return compact(join_operands(Borders(std::move(ordered)).run()));
 }
 
 }  // namespace heddle::graph

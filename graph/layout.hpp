@@ -15,13 +15,31 @@ enum class Padding {
 
 /// Gives every value its memory order and border. Before: all row-major. After: channels last between operators that
 /// work best so, views (transposes, reshapes) in whatever order makes them free, borders where a padded convolution
-/// reads (unless kernels pad), and `copy` nodes (at most one a value and layout) where a consumer needs what its
-/// operand is not. The graph's inputs and outputs stay row-major without border.
+/// reads (unless kernels pad), concatenations' operands in their place (likewise), and `copy` nodes (at most one a
+/// value and layout) where a consumer needs what its operand is not. The graph's inputs and outputs stay row-major
+/// without border.
 Graph assign_layouts(const Graph& graph, Padding padding = Padding::in_memory);
 
 /// Whether the node only looks at its operand's bytes differently: a transpose or reshape whose result's layout is the
 /// operand's, seen through it. Decided from the values' layouts alone.
 bool is_view(const Graph& graph, const Node& node);
+
+/// Whether the node is a concatenation that finds its operands side by side in its result's bytes: they were written
+/// there. Decided from the values' layouts alone.
+bool is_join(const Graph& graph, const Node& node);
+
+/// Lets operands of concatenations be written where the result has them. Before: dense operands, which the
+/// concatenation copies. After: operands whose border is the rest of the result, and copies into such where an operand
+/// cannot have a border (a view's or a caller's bytes, a part of another concatenation).
+Graph join_operands(Graph graph);
+
+/// Whether the bytes of a value may have a border: a kernel makes it, and those who read it step over borders.
+/// `producer` and `consumers`: the graph's.
+bool may_have_border(const Graph& graph, int value, const std::vector<int>& producer,
+                     const std::vector<std::vector<int>>& consumers);
+
+/// Appends a node that copies the value into the wanted type, and returns the copy.
+int add_copy(Graph& graph, int value, const TensorType& wanted);
 
 /// Dimensions in memory order, outermost first, without those whose position is of no consequence (extent 1, no
 /// border).

@@ -62,11 +62,15 @@ class Lowering {
       const bool kernel = group.kind == Group::Kind::kernel;
       kernels.push_back(kernel ? &*next_kernel++ : nullptr);
       const bool on_device = kernel && kernels.back()->on_device();
-      sides.push_back(group.kind == Group::Kind::view ? Side::either : on_device ? Side::device : Side::host);
+      const bool only_seen = group.kind == Group::Kind::view || group.kind == Group::Kind::join;
+      sides.push_back(only_seen ? Side::either : on_device ? Side::device : Side::host);
+      if (group.kind == Group::Kind::join)
+        for (const int v : group.inputs) whole_[v] = group.outputs[0];
     }
     for (const std::size_t g : order_by_side(groups_, sides)) {
       switch (groups_[g].kind) {
         case Group::Kind::view: add_view(groups_[g]); break;
+        case Group::Kind::join: break;  // its first operand made the place
         case Group::Kind::host: add_host(groups_[g]); break;
         case Group::Kind::kernel: add_kernel(groups_[g], *kernels[g]); break;
       }
@@ -102,6 +106,22 @@ class Lowering {
     number = add(v, plan::Storage::constant);
     at(number).file_offset = weights_.add(lay_out(*value.constant, value.type));
     return number;
+  }
+
+  /// What a kernel makes: memory of its own, or a part of a joined value, whose memory is then there for all parts. New
+  /// memory with a border goes to `bordered`.
+  int add_result(int v, std::vector<int>& bordered) {
+    const auto whole = whole_.find(v);
+    if (whole == whole_.end()) {
+      const int value = add(v, plan::Storage::arena);
+      if (g_.value(v).type.has_border()) bordered.push_back(value);
+      return value;
+    }
+    int of = numbers_.at(static_cast<std::size_t>(whole->second));
+    if (of < 0) of = add_result(whole->second, bordered);
+    const int part = add(v, plan::Storage::alias);
+    at(part).of = root(of);
+    return part;
   }
 
   void add_view(const Group& group) {
@@ -180,12 +200,8 @@ class Lowering {
     }
     const auto outputs = w.output_views();
     std::vector<int> bordered;
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-      const int v = group.outputs[i];
-      const int value = add(v, plan::Storage::arena);
-      step.outputs.push_back(argument_of(value, outputs[i]));
-      if (g_.value(v).type.has_border()) bordered.push_back(value);
-    }
+    for (std::size_t i = 0; i < outputs.size(); ++i)
+      step.outputs.push_back(argument_of(add_result(group.outputs[i], bordered), outputs[i]));
     if (step.on_device) check_bindable(step);
     const auto& nodes = w.composition().nodes;
     const bool elementwise = std::all_of(nodes.begin(), nodes.end(),
@@ -297,6 +313,7 @@ class Lowering {
   Weights& weights_;
   plan::Function f_;
   std::vector<int> numbers_;
+  std::map<int, int> whole_;  ///< the joined value that a value is a part of
   std::map<std::tuple<int, std::string, std::string>, int> packed_;
   std::set<std::string> names_;
   std::set<int> in_place_;    ///< steps that may write over an operand

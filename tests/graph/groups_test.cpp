@@ -9,13 +9,11 @@
 namespace heddle::graph {
 namespace {
 
-/// "conv+relu" for kernels, "view" and "host" for others, in order.
+/// "conv+relu" for kernels, "view", "join" and "host" for others, in order.
 std::vector<std::string> names(const std::vector<Group>& groups) {
   std::vector<std::string> result;
   for (const Group& group : groups)
-    result.push_back(group.kind == Group::Kind::kernel ? group.workload->name()
-                     : group.kind == Group::Kind::view ? "view"
-                                                       : "host");
+    result.push_back(group.kind == Group::Kind::kernel ? group.workload->name() : std::string(name_of(group.kind)));
   return result;
 }
 
