@@ -1,6 +1,7 @@
 #include "runtime/tensor_view.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <numeric>
 
@@ -84,20 +85,33 @@ class Walk {
   std::int64_t offset_ = 0;
 };
 
-/// Fills the box of the dimensions from `level` on, borders included.
+/// A border takes as long to write as memory does, so a value of equal bytes, 0 above all, is written by what is
+/// fastest.
 template <class T>
-void fill_box(T* at, const std::vector<Side>& sides, std::size_t level, T value) {
-  if (level == sides.size()) {
-    *at = value;
-    return;
+void fill_run(T* at, std::int64_t count, T value) {
+  std::array<unsigned char, sizeof(T)> bytes{};
+  std::memcpy(bytes.data(), &value, sizeof(T));
+  if (std::all_of(bytes.begin(), bytes.end(), [&](unsigned char b) { return b == bytes[0]; }))
+    std::memset(at, bytes[0], static_cast<std::size_t>(count) * sizeof(T));
+  else std::fill_n(at, count, value);
+}
+
+/// Fills `count` boxes of the dimensions from `level` on, borders included; they are `stride` apart.
+template <class T>
+void fill_boxes(T* at, std::int64_t count, std::int64_t stride, const std::vector<Side>& sides, std::size_t level,
+                T value) {
+  const std::int64_t run = level == sides.size() ? 1 : sides[level].run;
+  const std::int64_t start = level == sides.size() ? 0 : sides[level].start;
+  if (run == stride) return fill_run(at - start, count * run, value);
+  for (std::int64_t i = 0; i < count; ++i, at += stride) {
+    if (run > 0) {
+      fill_run(at - start, run, value);
+    } else {
+      const Side& side = sides[level];
+      fill_boxes(at - side.before * side.stride, side.before + side.extent + side.after, side.stride, sides, level + 1,
+                 value);
+    }
   }
-  const Side& side = sides[level];
-  if (level + 1 == sides.size() && side.stride == 1) {
-    std::fill_n(at - side.before, side.before + side.extent + side.after, value);
-    return;
-  }
-  for (std::int64_t i = -side.before; i < side.extent + side.after; ++i)
-    fill_box(at + i * side.stride, sides, level + 1, value);
 }
 
 /// `levels`: up to the last one with a border. What lies inside it is the tensor's own, and not to be walked through.
@@ -105,10 +119,10 @@ template <class T>
 void fill_around(T* at, const std::vector<Side>& sides, std::size_t level, std::size_t levels, T value) {
   if (level >= levels) return;
   const Side& side = sides[level];
-  for (std::int64_t i = -side.before; i < 0; ++i) fill_box(at + i * side.stride, sides, level + 1, value);
+  fill_boxes(at - side.before * side.stride, side.before, side.stride, sides, level + 1, value);
   if (level + 1 < levels)
     for (std::int64_t i = 0; i < side.extent; ++i) fill_around(at + i * side.stride, sides, level + 1, levels, value);
-  for (std::int64_t i = 0; i < side.after; ++i) fill_box(at + (side.extent + i) * side.stride, sides, level + 1, value);
+  fill_boxes(at + side.extent * side.stride, side.after, side.stride, sides, level + 1, value);
 }
 
 }  // namespace
@@ -180,6 +194,15 @@ BorderPlan::BorderPlan(const TensorView& to, double value) : element_(element_by
     sides_.push_back({to.shape[d], to.strides[d], to.border_before.empty() ? 0 : to.border_before[d],
                       to.border_after.empty() ? 0 : to.border_after[d]});
   std::stable_sort(sides_.begin(), sides_.end(), [](const Side& a, const Side& b) { return a.stride > b.stride; });
+  std::int64_t run = 1, start = 0;
+  for (auto side = sides_.rbegin(); side != sides_.rend(); ++side) {
+    const std::int64_t allocated = side->before + side->extent + side->after;
+    const bool dense = side->stride == run || allocated == 1;
+    start += side->before * side->stride;
+    run = dense ? run * allocated : 0;
+    side->run = run;
+    side->start = start;
+  }
   Array converted(to.dtype, {1});
   converted.set(0, value);
   std::memcpy(&pattern_, converted.data(), element_);

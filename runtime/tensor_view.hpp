@@ -60,6 +60,8 @@ class BorderPlan {
 
   struct Side {
     std::int64_t extent, stride, before, after;
+    std::int64_t run = 0;  ///< elements from this dimension on, borders included, if they lie one after another; else 0
+    std::int64_t start = 0;  ///< of those that lie before element (0, ..., 0)
   };
 
  private:

@@ -222,5 +222,42 @@ TEST_CASE("an input that is the output stays as it is") {
   CHECK(g.nodes.empty());
 }
 
+TEST_CASE("operands of a concatenation lie where its result has them") {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[1,4,6,6]");
+  const auto conv = [&](int of, const char* weights) { return m.op("conv", {of, m.constant(weights)}); };
+  const int a = conv(x, "f32[8,4,1,1]"), b = m.op("relu", {conv(a, "f32[5,8,1,1]")});
+  const int inner = m.op("concat", {a, b}, {{"axis", 1}});
+  const int c = conv(inner, "f32[3,13,1,1]");
+  // x is the caller's and a repeated operand is in one place alone: both are copied into theirs.
+  const int outer = m.op("concat", {inner, c, x, c}, {{"axis", -3}});
+  m.output(m.op("conv", {outer, m.constant("f32[2,23,3,3]")}, {{"pads", {1, 1, 1, 1}}}), "y");
+  const Graph g = assigned(m.graph);
+  for (const Node& node : g.nodes)
+    if (node.op->name() == "concat") CHECK(is_join(g, node));
+  const auto type = [&](int v) { return named(g, m.graph.value(v).name).type.str(); };
+  CHECK(type(outer) == "f32[1,23,6,6]{0,2,3,1|2:1+1,3:1+1}");
+  CHECK(type(inner) == "f32[1,13,6,6]{0,2,3,1|1:0+10,2:1+1,3:1+1}");
+  CHECK(type(a) == "f32[1,8,6,6]{0,2,3,1|1:0+15,2:1+1,3:1+1}");
+  CHECK(type(b) == "f32[1,5,6,6]{0,2,3,1|1:8+10,2:1+1,3:1+1}");
+  CHECK(count(g, "copy") == 5);  // x to channels last, x and c twice into their places, y back
+}
+
+TEST_CASE("a concatenation of what lies elsewhere copies, and devices copy always") {
+  ModelBuilder m;
+  const int x = m.input("x", "f32[1,4,6,6]"), z = m.input("z", "f32[1,2,6,6]");
+  const int both = m.op("concat", {x, z}, {{"axis", 1}});
+  m.output(both, "y");
+  const int a = m.op("conv", {both, m.constant("f32[8,6,1,1]")}), b = m.op("conv", {both, m.constant("f32[5,6,1,1]")});
+  m.output(m.op("conv", {m.op("concat", {a, b}, {{"axis", 1}}), m.constant("f32[2,13,1,1]")}), "w");
+  const Graph processor = assigned(m.graph), device = assign_layouts(m.graph, Padding::in_kernel);
+  const auto joins = [](const Graph& g) {
+    return std::count_if(g.nodes.begin(), g.nodes.end(), [&](const Node& n) { return is_join(g, n); });
+  };
+  CHECK(count(processor, "concat") == 2);
+  CHECK(joins(processor) == 1);
+  CHECK(joins(device) == 0);
+}
+
 }  // namespace
 }  // namespace heddle::graph

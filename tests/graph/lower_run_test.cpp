@@ -96,6 +96,26 @@ TEST_CASE("an elementwise result takes the bytes of an operand that is used up")
   CHECK(f.values[static_cast<std::size_t>(result.of)].name == m.graph.value(a).name);
 }
 
+TEST_CASE("concatenations find their operands in place, padding included") {
+  ModelBuilder m({{"N", {1, 3}}, {"W", {4, 20}}});
+  const int x = m.input("x", "f32[N,3,9,W]");
+  const Json padded = {{"pads", {1, 1, 1, 1}}};
+  const int a = m.op("relu", {m.op("conv", {x, m.constant("f32[17,3,3,3]"), m.constant("f32[17]")}, padded)});
+  const int b = m.op("conv", {a, m.constant("f32[16,17,1,1]")});
+  const int c = m.op("max_pool", {a}, {{"kernel_shape", {3, 3}}, {"pads", {1, 1, 1, 1}}});
+  const int inner = m.op("concat", {a, b, c}, {{"axis", 1}});
+  const int scaled = m.op("relu", {m.op("mul", {inner, m.constant("f32[50,1,1]")})});
+  const int d = m.op("conv", {scaled, m.constant("f32[5,50,3,3]")}, padded);
+  const int outer = m.op("concat", {inner, d, x}, {{"axis", 1}});
+  m.output(m.op("conv", {outer, m.constant("f32[7,58,3,3]")}, padded), "y");
+  m.output(m.op("reduce_mean", {outer}, {{"axes", {2, 3}}}), "z");
+  const LoadedModel loaded(m.graph);
+  for (const auto& step : loaded.main().steps) CHECK(step.label.find("(concat)") == std::string::npos);
+  CHECK(named(loaded.main(), m.graph.value(a).name).storage == plan::Storage::alias);
+  for (const SymbolValues& symbols : {SymbolValues{{"N", 1}, {"W", 4}}, SymbolValues{{"N", 3}, {"W", 19}}})
+    check_runs(m.graph, loaded, symbols);
+}
+
 TEST_CASE("an operand that is read later, or elsewhere, keeps its bytes") {
   ModelBuilder m;
   const int x = m.input("x", "f32[8,8]");

@@ -87,11 +87,12 @@ TEST_CASE("filling a border touches the border only, and all of it", "[tensor_vi
     Laid tensor(shape, random);
     const std::int64_t size = element_count(shape);
     for (std::int64_t i = 0; i < size; ++i)
-      tensor.memory[static_cast<std::size_t>(tensor.offset(i))] = static_cast<float>(i);
-    runtime::BorderPlan(tensor.view, 0.5).run(tensor.view.data);
+      tensor.memory[static_cast<std::size_t>(tensor.offset(i))] = static_cast<float>(i + 1);
+    const float value = round % 2 == 0 ? 0.5F : 0.0F;  // 0 is all equal bytes
+    runtime::BorderPlan(tensor.view, value).run(tensor.view.data);
     for (std::int64_t i = 0; i < size; ++i)
-      REQUIRE(tensor.memory[static_cast<std::size_t>(tensor.offset(i))] == static_cast<float>(i));
-    const auto filled = std::count(tensor.memory.begin(), tensor.memory.end(), 0.5F);
+      REQUIRE(tensor.memory[static_cast<std::size_t>(tensor.offset(i))] == static_cast<float>(i + 1));
+    const auto filled = std::count(tensor.memory.begin(), tensor.memory.end(), value);
     REQUIRE(filled == static_cast<std::ptrdiff_t>(tensor.memory.size()) - size);
   }
 }
