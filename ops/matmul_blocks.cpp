@@ -35,7 +35,7 @@ struct MatmulBlocks {
   /// words: for few rows. Weight number j of a 32-bit word of b's form is masked and converted where it stands, as
   /// q 2^(bits j), and multiplied with a_tile, which is a 2^-(bits j): no shift, no shuffle, nothing rounded. Zero
   /// points are multiplied with the sums of a's blocks, a_sum; `part` is a block's sum before the scale.
-  /// panels: for many rows. b_tile is b as f32.
+  /// panels: for many rows. b_tile is b as f32. `acc` can be asked for rows beyond the last.
   static std::vector<std::string> variants(const Attributes&, std::span<const TensorType>) {
     return {"direct", "words", "panels"};
   }
@@ -123,15 +123,15 @@ struct MatmulBlocks {
       return own;
     }
 
-    Expr row_element(const Expr& k) const {
+    Expr row_element(const Expr& row, const Expr& k) const {
       std::vector<Expr> index(batch.rbegin(), batch.rend());
-      index.insert(index.end(), {m, k});
+      index.insert(index.end(), {row, k});
       return a.in[0].at(index);
     }
     /// The same where blocks go on beyond the row's end: 0 there.
     Expr padded_element(const Expr& k) const {
-      if (mod(a.in[0].type.shape.back(), at.block_size) == Extent(0)) return row_element(k);
-      return Halide::select(k < depth, row_element(Halide::min(k, depth - 1)), 0.0f);
+      if (mod(a.in[0].type.shape.back(), at.block_size) == Extent(0)) return row_element(m, k);
+      return Halide::select(k < depth, row_element(m, Halide::min(k, depth - 1)), 0.0f);
     }
     Expr blocks() const { return a.in[2].extents[1]; }
     Expr scale(const Expr& kb) const { return a.in[2].at({n, kb}); }
@@ -163,14 +163,15 @@ struct MatmulBlocks {
     if (a.variant == "words") return define_words(p, s);
     const Reduction r = a.reduce({{"k", p.depth}});
     const Expr k = r["k"];
-    Expr value = p.value(k);
-    if (a.variant == "panels") {
-      const Halide::Var kv("k");
-      s.b_tile(p.n, kv) = p.value(kv);
-      value = s.b_tile(p.n, k);
-    }
     s.acc(a.arguments()) = 0.0f;
-    s.acc(a.arguments()) += p.row_element(k) * value;
+    if (a.variant == "panels") {
+      const Halide::Var of_b("k");
+      s.b_tile(p.n, of_b) = p.value(of_b);
+      const Expr rows = a.in[0].extents[a.in[0].extents.size() - 2];
+      s.acc(a.arguments()) += p.row_element(Halide::min(p.m, rows - 1), k) * s.b_tile(p.n, k);
+    } else {
+      s.acc(a.arguments()) += p.row_element(p.m, k) * p.value(k);
+    }
     s.out(a.arguments()) = p.with_c(s.acc(a.arguments()));
   }
 

@@ -3,7 +3,8 @@
 // matmul_words: few rows. The weights are words of 32 bits in panels of `vectors` vectors of columns, read once, in the
 // order of memory, for each tile of `rows` rows. A vector of weights costs a mask, a conversion and a product a row.
 //
-// matmul_panels: many rows. A panel of columns becomes f32 first; then matmul_packed's register tile over it.
+// matmul_panels: many rows. A panel of columns, `depth` of k at a time, becomes f32 in the first cache; then
+// matmul_packed's register tile goes over it for all rows.
 #include "schedules/families.hpp"
 #include "schedules/matmul_support.hpp"
 
@@ -50,12 +51,35 @@ MatmulTile words_rule(const Workload& w, const Machine& m) {
   return best_matmul_tile(w, m, words_candidates(w, m), any_rows ? words_any_rows_rate : words_tile_rate);
 }
 
-std::vector<MatmulTile> panels_candidates(const Workload& w, const Machine& m) {
-  return matmul_tiles(w, m, fits_registers);
+struct PanelTile {
+  BOOST_HANA_DEFINE_STRUCT(PanelTile, (std::int64_t, vectors), (std::int64_t, rows), (std::int64_t, depth),
+                           (std::int64_t, tasks));
+};
+
+/// So many of k, in whole blocks, that a panel stays in the first cache beside the rows that are multiplied with it.
+std::int64_t panel_depth(const Workload& w, const Machine& m, std::int64_t vectors) {
+  const auto block = w.anchor().attributes.at("block_size").get<std::int64_t>();
+  const std::int64_t blocks = w.anchor_inputs()[1].shape[1].value();
+  const std::int64_t fitting = std::max<std::int64_t>(1, m.l1_bytes / 2 / (vectors * m.vector_bytes * block));
+  return block * chunk(blocks, chunk(blocks, fitting));
 }
 
-MatmulTile panels_rule(const Workload& w, const Machine& m) {
-  return best_matmul_tile(w, m, panels_candidates(w, m), register_tile_rate);
+PanelTile panel_tile(const Workload& w, const Machine& m, const MatmulTile& k) {
+  return {k.vectors, k.rows, panel_depth(w, m, k.vectors), k.tasks};
+}
+
+std::vector<PanelTile> panels_candidates(const Workload& w, const Machine& m) {
+  std::vector<PanelTile> all;
+  for (const MatmulTile& k : matmul_tiles(w, m, fits_registers)) {
+    all.push_back(panel_tile(w, m, k));
+    all.push_back(all.back());
+    all.back().depth *= 2;
+  }
+  return all;
+}
+
+PanelTile panels_rule(const Workload& w, const Machine& m) {
+  return panel_tile(w, m, best_matmul_tile(w, m, matmul_tiles(w, m, fits_registers), register_tile_rate));
 }
 
 Implementation packed_in_columns(const Workload& w, const char* variant, std::int64_t block) {
@@ -83,18 +107,52 @@ Implementation words_make(const Workload& w, const Machine& m, const MatmulTile&
   return implementation;
 }
 
-Implementation panels_make(const Workload& w, const Machine& m, const MatmulTile& k) {
+/// The sums of a task's rows with a panel stay in the second cache while k passes.
+std::int64_t rows_of_task(const Workload& w, const Machine& m, const PanelTile& k) {
+  const std::int64_t rows = typical(extent_of(w, "m"), w);
+  const std::int64_t panels = chunk(extent_of(w, "n").value(), k.vectors * m.lanes(4));
+  const std::int64_t fitting = m.l2_bytes / 4 / (k.vectors * m.vector_bytes);
+  const std::int64_t pieces = std::max({chunk(rows, fitting), k.tasks / panels, std::int64_t(1)});
+  return round_up(chunk(rows, pieces), k.rows);
+}
+
+Implementation panels_make(const Workload& w, const Machine& m, const PanelTile& k) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t block = k.vectors * lanes;
+  const auto tail = [](const Extent& extent, std::int64_t factor) {
+    return mod(extent, factor) == Extent(0) ? Tail::RoundUp : Tail::GuardWithIf;
+  };
   Implementation implementation = packed_in_columns(w, "panels", block);
   Schedule& s = implementation.schedule;
-  schedule_matmul_tiles(s, w, m, k, true);
-  s["acc"].update(0).reorder("n", "m", "k").vectorize("n", lanes).unroll("n").unroll("m");
+
+  const std::int64_t rows = rows_of_task(w, m, k);
+  std::vector<std::string> order = {"ni", "mi", "task_m", "no"};
+  for (const auto& batch : batch_loops(w)) order.push_back(batch);
+  s["out"]
+      .split("n", "no", "ni", block, tail(extent_of(w, "n"), block))
+      .split("m", "task_m", "mi", rows, tail(extent_of(w, "m"), rows))
+      .reorder(order)
+      .fuse("task_m", "no", "task")
+      .vectorize("ni", lanes)
+      .unroll("ni")
+      .parallel("task");
+
+  const auto tile = [&](Stage stage, const char* columns, const char* in_tile) {
+    return stage.vectorize(columns, lanes).unroll(columns).unroll(in_tile);
+  };
+  const Extent& depth = w.anchor_inputs()[0].shape.back();
+  s["acc"].update(0).split("k", "ko", "ki", k.depth, Tail::GuardWithIf).rfactor("ko", "c", "part");
+  s["acc"].compute_at("out", "task").bound_extent("n", block).align_extent("m", k.rows).vectorize("n", lanes).unroll("n");
+  tile(s["acc"].update(0).split("m", "mt", "mi", k.rows, Tail::RoundUp).reorder("n", "mi", "mt", "ko"), "n", "mi");
+  tile(s["part"].compute_at("acc", "mt").bound_extent("n", block).bound_extent("m", k.rows), "n", "m");
+  Stage sum = tile(s["part"].update(0).reorder("n", "m", "ki"), "n", "m");
+  if (mod(depth, k.depth) == Extent(0) && k.depth % 2 == 0) sum.unroll("ki", 2);
+
   const auto& attributes = w.anchor().attributes;
   const auto in_block = attributes.at("block_size").get<std::int64_t>();
   const std::int64_t in_word = 32 / attributes.at("bits").get<std::int64_t>();
   s["b_tile"]
-      .compute_at("out", "task")
+      .compute_at("acc", "ko")
       .bound_extent("n", block)
       .split("k", "kb", "k", in_block, Tail::RoundUp)
       .split("k", "w", "j", in_word, Tail::RoundUp)
@@ -115,7 +173,7 @@ Family matmul_words() {
 }
 
 Family matmul_panels() {
-  return TypedFamily<MatmulTile>{"matmul_panels", "weights of few bits, many rows: a panel of columns unpacked, then matmul_packed's tile",
+  return TypedFamily<PanelTile>{"matmul_panels", "weights of few bits, many rows: a panel of columns unpacked, then matmul_packed's tile",
                                  panels_match,    panels_rule,
                                  panels_candidates, panels_make}
       .erase();
