@@ -13,7 +13,8 @@ using Halide::Expr;
 struct MatmulBlocks {
   static constexpr auto name = "matmul_blocks";
   static constexpr auto summary =
-      "products of rows with weights of few bits, in f32: b[n, block of k, byte] holds the weights of column n, low bits "
+      "products of rows with weights of few bits, in f32: b[n, block of k, byte] holds the weights of column n, low "
+      "bits "
       "first, scale[n, block] what a step is worth, zero[n, block] (2^(bits - 1) if absent) which number is 0; c, if "
       "given, is added to every row";
   static constexpr auto kind = OperatorKind::contraction;
@@ -109,9 +110,14 @@ struct MatmulBlocks {
     bool has_zero, has_c;
 
     Parts(const Attributes& attributes, Algorithm& algorithm)
-        : at(attributes), a(algorithm), m(a.loops[a.loops.size() - 2]), n(a.loops.back()),
-          batch(a.loops.rbegin() + 2, a.loops.rend()), depth(a.in[0].extents.back()),
-          has_zero(a.in.size() > 3 && is_zero(a.in[3].type)), has_c(a.in.size() > (has_zero ? 4U : 3U)) {}
+        : at(attributes),
+          a(algorithm),
+          m(a.loops[a.loops.size() - 2]),
+          n(a.loops.back()),
+          batch(a.loops.rbegin() + 2, a.loops.rend()),
+          depth(a.in[0].extents.back()),
+          has_zero(a.in.size() > 3 && is_zero(a.in[3].type)),
+          has_c(a.in.size() > (has_zero ? 4U : 3U)) {}
 
     /// The arguments of a stage that has the batch's dimensions outermost.
     std::vector<Expr> index(std::vector<Expr> own) const {
@@ -146,8 +152,7 @@ struct MatmulBlocks {
       const Operand& b = a.in[1];
       const bool is_words = b.type.rank() == 2;
       const int in_holder = static_cast<int>(at.weights_in(is_words ? 32 : 8));
-      const Expr holder =
-          is_words ? b.at({n, k / in_holder}) : b.at({n, k / at.block(), k % at.block() / in_holder});
+      const Expr holder = is_words ? b.at({n, k / in_holder}) : b.at({n, k / at.block(), k % at.block() / in_holder});
       const Halide::Type type = holder.type();
       const Expr shift = Halide::cast(type, k % in_holder * static_cast<int>(at.bits));
       const Expr mask = Halide::cast(type, (1 << at.bits) - 1);
@@ -192,8 +197,8 @@ struct MatmulBlocks {
     const Expr j = r["j"], w = kb * words + r["w"];
     const Expr word = a.in[1].at({p.n, w});
     const Expr mask = Halide::cast<std::uint32_t>((1 << bits) - 1);
-    const Expr weight = Halide::select(j == in_word - 1, word >> (32 - bits),
-                                       word & (mask << Halide::cast<std::uint32_t>(j * bits)));
+    const Expr weight =
+        Halide::select(j == in_word - 1, word >> (32 - bits), word & (mask << Halide::cast<std::uint32_t>(j * bits)));
     const auto part = p.variables({p.n, p.m, kb});
     s.part(part) = -p.zero(kb) * s.a_sum(p.index({kb, p.m}));
     s.part(part) += s.a_tile(p.index({w * in_word + j, p.m})) * Halide::cast<float>(Halide::reinterpret<int>(weight));
@@ -249,8 +254,8 @@ struct MatmulBlocks {
         over_all_bytes({{{"bits", 4}, {"block_size", 16}},
                         types({"f32[2,M,5]", "u8[1,1,8]", "f32[1,1]"}),
                         {{{"M", 1}}, {{"M", 3}}}}),
-        over_all_bytes({{{"bits", 8}, {"block_size", 64}},
-                        types({"f32[3,128]", "u8[48,2,64]", "f32[48,2]", "u8[48,2]"})}),
+        over_all_bytes(
+            {{{"bits", 8}, {"block_size", 64}}, types({"f32[3,128]", "u8[48,2,64]", "f32[48,2]", "u8[48,2]"})}),
     };
   }
 };

@@ -142,7 +142,12 @@ Implementation panels_make(const Workload& w, const Machine& m, const PanelTile&
   };
   const Extent& depth = w.anchor_inputs()[0].shape.back();
   s["acc"].update(0).split("k", "ko", "ki", k.depth, Tail::GuardWithIf).rfactor("ko", "c", "part");
-  s["acc"].compute_at("out", "task").bound_extent("n", block).align_extent("m", k.rows).vectorize("n", lanes).unroll("n");
+  s["acc"]
+      .compute_at("out", "task")
+      .bound_extent("n", block)
+      .align_extent("m", k.rows)
+      .vectorize("n", lanes)
+      .unroll("n");
   tile(s["acc"].update(0).split("m", "mt", "mi", k.rows, Tail::RoundUp).reorder("n", "mi", "mt", "ko"), "n", "mi");
   tile(s["part"].compute_at("acc", "mt").bound_extent("n", block).bound_extent("m", k.rows), "n", "m");
   Stage sum = tile(s["part"].update(0).reorder("n", "m", "ki"), "n", "m");
@@ -166,16 +171,18 @@ Implementation panels_make(const Workload& w, const Machine& m, const PanelTile&
 }  // namespace
 
 Family matmul_words() {
-  return TypedFamily<MatmulTile>{"matmul_words", "weights of few bits, few rows: words of them unpacked for a tile of rows",
-                                 words_match,    words_rule,
-                                 words_candidates, words_make}
+  return TypedFamily<MatmulTile>{
+      "matmul_words",   "weights of few bits, few rows: words of them unpacked for a tile of rows",
+      words_match,      words_rule,
+      words_candidates, words_make}
       .erase();
 }
 
 Family matmul_panels() {
-  return TypedFamily<PanelTile>{"matmul_panels", "weights of few bits, many rows: a panel of columns unpacked, then matmul_packed's tile",
-                                 panels_match,    panels_rule,
-                                 panels_candidates, panels_make}
+  return TypedFamily<PanelTile>{
+      "matmul_panels",   "weights of few bits, many rows: a panel of columns unpacked, then matmul_packed's tile",
+      panels_match,      panels_rule,
+      panels_candidates, panels_make}
       .erase();
 }
 
