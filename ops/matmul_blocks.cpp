@@ -36,7 +36,8 @@ struct MatmulBlocks {
   /// words: for few rows. Weight number j of a 32-bit word of b's form is masked and converted where it stands, as
   /// q 2^(bits j), and multiplied with a_tile, which is a 2^-(bits j): no shift, no shuffle, nothing rounded. Zero
   /// points are multiplied with the sums of a's blocks, a_sum; `part` is a block's sum before the scale.
-  /// panels: for many rows. b_tile is b as f32. `acc` can be asked for rows beyond the last.
+  /// panels: for many rows. b_tile is b as f32; it can be asked for k beyond the last block, and `acc` for rows beyond
+  /// the last.
   static std::vector<std::string> variants(const Attributes&, std::span<const TensorType>) {
     return {"direct", "words", "panels"};
   }
@@ -147,18 +148,23 @@ struct MatmulBlocks {
     }
     Expr with_c(const Expr& sum) const { return has_c ? sum + a.in.back().at({n}) : sum; }
 
-    /// Weight k of a column as it is stored, from bytes or words.
+    bool is_words() const { return a.in[1].type.rank() == 2; }
+
+    /// Weight k of a column as it is stored. Of words some number where k lies beyond the last block.
     Expr weight(const Expr& k) const {
       const Operand& b = a.in[1];
-      const bool is_words = b.type.rank() == 2;
-      const int in_holder = static_cast<int>(at.weights_in(is_words ? 32 : 8));
-      const Expr holder = is_words ? b.at({n, k / in_holder}) : b.at({n, k / at.block(), k % at.block() / in_holder});
+      const int in_holder = static_cast<int>(at.weights_in(is_words() ? 32 : 8));
+      const Expr holder = is_words() ? b.at({n, Halide::min(k / in_holder, b.extents[1] - 1)})
+                                     : b.at({n, k / at.block(), k % at.block() / in_holder});
       const Halide::Type type = holder.type();
       const Expr shift = Halide::cast(type, k % in_holder * static_cast<int>(at.bits));
       const Expr mask = Halide::cast(type, (1 << at.bits) - 1);
       return Halide::cast<float>(Halide::cast<std::int32_t>(holder >> shift & mask));
     }
-    Expr value(const Expr& k) const { return (weight(k) - zero(k / at.block())) * scale(k / at.block()); }
+    Expr value(const Expr& k) const {
+      const Expr kb = is_words() ? Expr(Halide::min(k / at.block(), blocks() - 1)) : k / at.block();
+      return (weight(k) - zero(kb)) * scale(kb);
+    }
   };
 
   static void define(const Attributes& at, Algorithm& a, Stages& s) {
