@@ -13,6 +13,10 @@ namespace {
 
 constexpr std::int64_t many_rows = 24;
 
+std::int64_t weights_in_word(const Workload& w) { return 32 / w.anchor().attributes.at("bits").get<std::int64_t>(); }
+std::int64_t block_size(const Workload& w) { return w.anchor().attributes.at("block_size").get<std::int64_t>(); }
+std::int64_t words_in_block(const Workload& w) { return block_size(w) / weights_in_word(w); }
+
 bool words_match(const Workload& w, const Machine&) {
   if (w.anchor().op->name() != "matmul_blocks" || !has_columns_innermost(w)) return false;
   for (std::size_t i = 1; i < w.anchor().operands.size(); ++i)
@@ -24,9 +28,12 @@ std::int64_t least_rows(const Workload& w) { return extent_of(w, "m").bounds(w.c
 
 bool panels_match(const Workload& w, const Machine& m) { return words_match(w, m) && least_rows(w) >= many_rows; }
 
-/// Sums, a panel's words, a row's element each, and a weight on its way from one to the other. Masks come from memory.
+/// Sums, words, a row's element each, and a weight on its way from one to the other. Masks come from memory.
+bool fit_registers(std::int64_t sums, std::int64_t words, std::int64_t rows, const Machine& m) {
+  return sums + words + rows + 1 <= m.vector_registers;
+}
 bool fits_registers_of_words(std::int64_t vectors, std::int64_t rows, const Machine& m) {
-  return vectors * rows + vectors + rows + 1 <= m.vector_registers;
+  return fit_registers(vectors * rows, vectors, rows, m);
 }
 
 /// Two instructions a cycle, of which a row's products are the useful ones, and no sum is added to before the last
@@ -58,7 +65,7 @@ struct PanelTile {
 
 /// So many of k, in whole blocks, that a panel stays in the first cache beside the rows that are multiplied with it.
 std::int64_t panel_depth(const Workload& w, const Machine& m, std::int64_t vectors) {
-  const auto block = w.anchor().attributes.at("block_size").get<std::int64_t>();
+  const std::int64_t block = block_size(w);
   const std::int64_t blocks = w.anchor_inputs()[1].shape[1].value();
   const std::int64_t fitting = std::max<std::int64_t>(1, m.l1_bytes / 2 / (vectors * m.vector_bytes * block));
   return block * chunk(blocks, chunk(blocks, fitting));
@@ -100,7 +107,12 @@ Implementation words_make(const Workload& w, const Machine& m, const MatmulTile&
   const auto tile = [&](Stage stage) { return stage.vectorize("n", lanes).unroll("n").unroll("m"); };
   tile(s["acc"].update(0).reorder("n", "m", "kb"));
   tile(s["part"].compute_at("acc", "kb").bound_extent("n", block));
-  tile(s["part"].update(0).reorder("n", "m", "j", "w")).unroll("j");
+  // Two words' loads first: a processor looks no further ahead than some dozens of instructions that wait for memory.
+  // Several rows have other things to do meanwhile.
+  const bool two_words = least_rows(w) == 1 && words_in_block(w) % 2 == 0 &&
+                         fit_registers(k.vectors * k.rows, 2 * k.vectors, k.rows, m);
+  Stage sum = s["part"].update(0).split("w", "wo", "w", two_words ? 2 : 1, Tail::GuardWithIf);
+  tile(sum.reorder("n", "m", "w", "j", "wo")).unroll("w").unroll("j");
   s["a_tile"].compute_root().vectorize("k", lanes, Tail::RoundUp).parallel("m");
   s["a_sum"].compute_root().parallel("m");
   s["a_sum"].update(0).atomic().vectorize("k", lanes).parallel("m");
@@ -153,14 +165,11 @@ Implementation panels_make(const Workload& w, const Machine& m, const PanelTile&
   Stage sum = tile(s["part"].update(0).reorder("n", "m", "ki"), "n", "m");
   if (mod(depth, k.depth) == Extent(0) && k.depth % 2 == 0) sum.unroll("ki", 2);
 
-  const auto& attributes = w.anchor().attributes;
-  const auto in_block = attributes.at("block_size").get<std::int64_t>();
-  const std::int64_t in_word = 32 / attributes.at("bits").get<std::int64_t>();
   s["b_tile"]
       .compute_at("acc", "ko")
       .bound_extent("n", block)
-      .split("k", "kb", "k", in_block, Tail::RoundUp)
-      .split("k", "w", "j", in_word, Tail::RoundUp)
+      .split("k", "kb", "k", block_size(w), Tail::RoundUp)
+      .split("k", "w", "j", weights_in_word(w), Tail::RoundUp)
       .reorder("n", "j", "w", "kb")
       .vectorize("n", lanes)
       .unroll("n")
