@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "graph/arrays.hpp"
 #include "graph/passes/passes.hpp"
 #include "graph/passes/rewrite.hpp"
 #include "ops/rules.hpp"
@@ -8,29 +9,25 @@
 namespace heddle::graph {
 namespace {
 
-/// A matrix of integers whose blocks along k have a scale and a zero point each; by columns: [n, blocks, block].
+/// A matrix by columns, whose blocks along k have a scale and a zero point each. Numbers and zero points are unsigned.
 struct BlockWeights {
-  std::int64_t columns = 0, blocks = 0, block = 0;
-  std::vector<int> numbers;  ///< as they are stored, signed or not
-  std::vector<int> zeros;    ///< [n, blocks]
-  Array scale;               ///< [n, blocks]
+  Array numbers;       ///< [n, blocks, block]
+  Array scale, zeros;  ///< [n, blocks]
 
-  std::int64_t depth() const { return blocks * block; }
+  std::int64_t block() const { return numbers.shape()[2]; }
 };
 
-/// Element [n, kb, k] of arrays that lie [kb, k, n] or, by columns, [n, kb, k]; k is 0 where it has extent 1.
-template <class F>
-void for_each_weight(const Array& array, bool by_columns, F f) {
-  const Shape& shape = array.shape();
-  for (std::int64_t i = 0; i < array.size(); ++i) {
-    const std::int64_t inner = i % shape[2], middle = i / shape[2] % shape[1], outer = i / shape[2] / shape[1];
-    if (by_columns) f(outer, middle, inner, i);
-    else f(inner, outer, middle, i);
-  }
+/// Signed bytes as unsigned ones, the least of each the same.
+Array as_unsigned(const Array& bytes) {
+  if (bytes.dtype() == DType::u8) return bytes;
+  Array result(DType::u8, bytes.shape());
+  std::ranges::transform(bytes.as<std::int8_t>(), result.as<std::uint8_t>().begin(),
+                         [](std::int8_t v) { return static_cast<std::uint8_t>(v + 128); });
+  return result;
 }
 
-/// The matrix product's right side, read through what the importer makes of DequantizeLinear with a block_size, and a
-/// transpose.
+/// The matrix product's right side, read through what the importer makes of DequantizeLinear with a block_size, and
+/// through a transpose.
 std::optional<BlockWeights> block_weights(const Rewriter& r, int id, bool by_columns) {
   if (const Node* transpose = r.producer(id, "transpose")) {
     if (r.type(id).rank() != 2) return std::nullopt;
@@ -38,78 +35,61 @@ std::optional<BlockWeights> block_weights(const Rewriter& r, int id, bool by_col
     id = transpose->inputs[0];
   }
   const Node* joined = r.producer(id, "reshape");
-  if (joined == nullptr || r.type(id).rank() != 2) return std::nullopt;
-  const Node* node = r.producer(joined->inputs[0], "dequantize");
-  if (node == nullptr) return std::nullopt;
+  const Node* node = joined == nullptr ? nullptr : r.producer(joined->inputs[0], "dequantize");
+  if (node == nullptr || r.type(id).rank() != 2) return std::nullopt;
   const auto &x = r.constant(node->inputs[0]), &scale = r.constant(node->inputs[1]);
   if (!x || !scale || !ops::is_byte(x->dtype()) || scale->dtype() != DType::f32 || x->shape().size() != 3)
     return std::nullopt;
-  BlockWeights w;
-  const Shape& shape = x->shape();
-  w.columns = shape[by_columns ? 0 : 2];
-  w.blocks = shape[by_columns ? 1 : 0];
-  w.block = shape[by_columns ? 2 : 1];
-  const Shape expected = by_columns ? Shape{w.columns, w.blocks, 1} : Shape{w.blocks, 1, w.columns};
-  const Shape matrix = by_columns ? Shape{w.columns, w.depth()} : Shape{w.depth(), w.columns};
-  for (std::size_t d = 0; d < 2; ++d)
-    if (!(r.type(id).shape[d] == Extent(matrix[d]))) return std::nullopt;
-  if (scale->shape() != expected) return std::nullopt;
-  w.numbers.resize(static_cast<std::size_t>(x->size()));
-  for_each_weight(*x, by_columns, [&](std::int64_t n, std::int64_t kb, std::int64_t k, std::int64_t from) {
-    w.numbers[static_cast<std::size_t>((n * w.blocks + kb) * w.block + k)] = static_cast<int>(x->at(from));
-  });
-  w.scale = Array(DType::f32, {w.columns, w.blocks});
-  w.zeros.assign(static_cast<std::size_t>(scale->size()), 0);
-  for_each_weight(*scale, by_columns, [&](std::int64_t n, std::int64_t kb, std::int64_t, std::int64_t from) {
-    w.scale.set(n * w.blocks + kb, scale->at(from));
-  });
-  if (node->inputs.size() < 3) return w;
-  const auto& zero = r.constant(node->inputs[2]);
-  if (!zero || zero->shape() != expected) return std::nullopt;
-  for_each_weight(*zero, by_columns, [&](std::int64_t n, std::int64_t kb, std::int64_t, std::int64_t from) {
-    w.zeros[static_cast<std::size_t>(n * w.blocks + kb)] = static_cast<int>(zero->at(from));
-  });
+  const auto columns_first = [&](const Array& array) { return by_columns ? array : transposed(array, {2, 0, 1}); };
+  BlockWeights w{columns_first(*x), {}, {}};
+  const Shape& shape = w.numbers.shape();
+  const Shape each = {shape[0], shape[1]};
+  const Shape expected = by_columns ? Shape{shape[0], shape[1], 1} : Shape{shape[1], 1, shape[0]};
+  if (scale->shape() != expected || !(r.type(id).shape[by_columns ? 0 : 1] == Extent(shape[0]))) return std::nullopt;
+  Array zero(x->dtype(), expected);
+  if (node->inputs.size() > 2) {
+    const auto& known = r.constant(node->inputs[2]);
+    if (!known || known->shape() != expected) return std::nullopt;
+    zero = *known;
+  }
+  w.numbers = as_unsigned(w.numbers);
+  w.scale = columns_first(*scale).reshaped(each);
+  w.zeros = as_unsigned(columns_first(zero)).reshaped(each);
   return w;
 }
 
-/// Shifts numbers and zero points into what so many bits hold; false where they do not all fit.
-bool shift_into(BlockWeights& w, int bits) {
-  const int most = (1 << bits) - 1;
-  for (const int shift : {0, 1 << (bits - 1)}) {
-    const auto fits = [&](int v) { return v + shift >= 0 && v + shift <= most; };
-    if (!std::ranges::all_of(w.numbers, fits) || !std::ranges::all_of(w.zeros, fits)) continue;
-    for (auto* all : {&w.numbers, &w.zeros})
-      for (int& v : *all) v += shift;
+/// Whether 4 bits hold the numbers and their zero points, less the same for all. They came as bytes.
+bool make_four_bits(BlockWeights& w) {
+  constexpr int most = 15;
+  const auto numbers = std::as_const(w.numbers).as<std::uint8_t>();
+  const auto zeros = w.zeros.as<std::uint8_t>();
+  // Unsigned numbers begin at 0, signed ones 8 below their middle.
+  for (const int least : {0, 128 - 8}) {
+    const auto fits = [&](std::uint8_t v) { return v >= least && v <= least + most; };
+    if (!std::ranges::all_of(zeros, fits) || !std::ranges::all_of(numbers, fits)) continue;
+    for (std::uint8_t& v : zeros) v = static_cast<std::uint8_t>(v - least);
+    Array packed(DType::u8, {w.numbers.shape()[0], w.numbers.shape()[1], w.block() / 2});
+    const auto to = packed.as<std::uint8_t>();
+    for (std::size_t i = 0; i < to.size(); ++i)
+      to[i] = static_cast<std::uint8_t>((numbers[2 * i] - least) | (numbers[2 * i + 1] - least) << 4);
+    w.numbers = packed;
     return true;
   }
   return false;
-}
-
-Array bytes(const Shape& shape, const std::vector<int>& values, int bits) {
-  Array array(DType::u8, shape);
-  const auto to = array.as<std::uint8_t>();
-  const std::size_t in_byte = static_cast<std::size_t>(8 / bits);
-  for (std::size_t i = 0; i < values.size(); ++i)
-    to[i / in_byte] =
-        static_cast<std::uint8_t>(to[i / in_byte] | values[i] << i % in_byte * static_cast<std::size_t>(bits));
-  return array;
 }
 
 Result block_product(const Site& s) {
   if (!s.is("matmul") || s.in.size() != 2 || s.out().dtype != DType::f32 || s.attribute("transpose_a").get<bool>())
     return std::nullopt;
   auto w = block_weights(s.r, s.in[1], s.attribute("transpose_b").get<bool>());
-  constexpr std::int64_t least_block = 16;
-  if (!w || w->block < least_block) return std::nullopt;
-  // Numbers of 4 bits came as bytes. Blocks are whole words.
-  const int bits = w->block % 8 == 0 && shift_into(*w, 4) ? 4 : w->block % 4 == 0 && shift_into(*w, 8) ? 8 : 0;
-  if (bits == 0) return std::nullopt;
-  const bool is_middle = std::ranges::all_of(w->zeros, [&](int v) { return v == 1 << (bits - 1); });
-  std::vector<int> inputs = {
-      s.in[0], s.constant(bytes({w->columns, w->blocks, w->block * bits / 8}, w->numbers, bits), "~weights"),
-      s.constant(w->scale, "~scale")};
-  if (!is_middle) inputs.push_back(s.constant(bytes({w->columns, w->blocks}, w->zeros, 8), "~zero"));
-  return s.add("matmul_blocks", {{"bits", bits}, {"block_size", w->block}}, inputs);
+  constexpr std::int64_t least_block = 16, in_word = 8;
+  if (!w || w->block() < least_block || w->block() % in_word != 0) return std::nullopt;
+  const std::int64_t block = w->block();
+  const int bits = make_four_bits(*w) ? 4 : 8;
+  std::vector<int> inputs = {s.in[0], s.constant(w->numbers, "~weights"), s.constant(w->scale, "~scale")};
+  const auto is_middle = [&](std::uint8_t v) { return v == 1 << (bits - 1); };
+  if (!std::ranges::all_of(w->zeros.as<std::uint8_t>(), is_middle)) inputs.push_back(s.constant(w->zeros, "~zero"));
+  return s.add("matmul_blocks", {{"bits", bits}, {"block_size", block}}, inputs);
 }
 
 }  // namespace
