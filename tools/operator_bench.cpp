@@ -105,10 +105,10 @@ OperatorRequest matmul_blocks_request(const Operator& op, const std::map<std::st
   keys.finish();
   if (block == 0) throw Error(ErrorCode::invalid_argument, "--shape of matmul_blocks: a block of 0");
   const std::int64_t blocks = (k + block - 1) / block;
-  return {&op,
-          {{"bits", bits}, {"block_size", block}},
-          {tensor(DType::f32, {m, k}), tensor(DType::u8, {n, blocks, block * bits / 8}),
-           tensor(DType::f32, {n, blocks})}};
+  return {
+      &op,
+      {{"bits", bits}, {"block_size", block}},
+      {tensor(DType::f32, {m, k}), tensor(DType::u8, {n, blocks, block * bits / 8}), tensor(DType::f32, {n, blocks})}};
 }
 
 /// "auto", "hand", a file, or family[:knob=value,...] -> the implementation's text in a file for the compiler.

@@ -43,9 +43,11 @@ struct Blocks : ModelBuilder {
 
 TEST_CASE("products with weights in blocks read them as they are", "[passes]") {
   const bool by_columns = GENERATE(false, true), has_zero = GENERATE(false, true);
-  const auto [type, low, high, bits] =
-      GENERATE(table<DType, int, int, int>({{DType::u8, 0, 15, 4}, {DType::i8, -8, 7, 4}, {DType::u8, 0, 16, 8},
-                                            {DType::u8, 0, 255, 8}, {DType::i8, -128, 127, 8}}));
+  const auto [type, low, high, bits] = GENERATE(table<DType, int, int, int>({{DType::u8, 0, 15, 4},
+                                                                             {DType::i8, -8, 7, 4},
+                                                                             {DType::u8, 0, 16, 8},
+                                                                             {DType::u8, 0, 255, 8},
+                                                                             {DType::i8, -128, 127, 8}}));
   Blocks m;
   const int b = m.weights(type, low, high, by_columns, has_zero);
   const Graph result = m.product(b, {{"transpose_b", by_columns}});
