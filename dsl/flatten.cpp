@@ -384,16 +384,21 @@ Composition flatten_pointwise(const Composition& c) {
 
 Composition flatten_matmul(const Composition& c) {
   const auto& anchor = anchor_of(c);
-  if (anchor.op->name() != "matmul" || c.outputs.size() != 1 || !all_elementwise_except(c, c.anchor)) return c;
+  const bool in_blocks = anchor.op->name() == "matmul_blocks";
+  if ((anchor.op->name() != "matmul" && !in_blocks) || c.outputs.size() != 1 || !all_elementwise_except(c, c.anchor))
+    return c;
   const auto types = infer_types(c);
   const int inputs = static_cast<int>(c.inputs.size());
   const int ai = anchor.operands[0], bi = anchor.operands[1];
   if (ai >= inputs || bi >= inputs || ai == bi) return c;
+  // What belongs to all rows alike; weights in blocks are no batch of matrices.
+  const std::set<int> weights(anchor.operands.begin() + 1,
+                              in_blocks ? anchor.operands.end() : anchor.operands.begin() + 1);
   const TensorType& a = c.inputs[static_cast<std::size_t>(ai)].type;
   const TensorType& b = c.inputs[static_cast<std::size_t>(bi)].type;
   const TensorType out = output_types(c, types)[0];
   if (a.rank() < 2 || b.rank() < 2 || out.rank() == 2 || anchor.attributes.value("transpose_a", false)) return c;
-  for (int d = 0; d < b.rank() - 2; ++d)
+  for (int d = 0; d < b.rank() - 2 && !in_blocks; ++d)
     if (!is_one(b.shape[static_cast<std::size_t>(d)])) return c;
   const auto dense = [](const TensorType& type) {
     const auto order = type.order();
@@ -409,7 +414,9 @@ Composition flatten_matmul(const Composition& c) {
   for (int i = 0; i < inputs; ++i) {
     const TensorType& type = c.inputs[static_cast<std::size_t>(i)].type;
     auto& to = result.inputs[static_cast<std::size_t>(i)].type;
-    if (i == ai) {
+    if (weights.contains(i)) {
+      if (i == ai) return c;
+    } else if (i == ai) {
       to = flat(type);
     } else if (i == bi) {
       to.shape = {type.shape.end() - 2, type.shape.end()};

@@ -34,6 +34,7 @@ const Operator& iota();
 const Operator& layer_norm();
 const Operator& lrn();
 const Operator& matmul();
+const Operator& matmul_blocks();
 const Operator& max_pool();
 const Operator& pad();
 const Operator& quantize();
@@ -78,6 +79,7 @@ constexpr auto rows = {
     layer_norm,
     lrn,
     matmul,
+    matmul_blocks,
     max_pool,
     pad,
     quantize,

@@ -1,4 +1,5 @@
 #include "ops/dot.hpp"
+#include "ops/matrix.hpp"
 #include "ops/reference.hpp"
 #include "ops/rules.hpp"
 
@@ -32,23 +33,16 @@ struct Matmul {
     return names;
   }
 
-  /// {..., b1, b} before the matrix's own two.
-  static std::vector<std::string> with_batches(int rank, const char* rows, const char* columns) {
-    std::vector<std::string> names;
-    for (int d = rank - 2; d-- > 0;) names.push_back(d == 0 ? "b" : fmt::format("b{}", d));
-    names.insert(names.end(), {rows, columns});
-    return names;
-  }
   static int output_rank(std::span<const TensorType> in) { return std::max(in[0].rank(), in[1].rank()); }
 
   static std::vector<std::string> dimensions(const Attributes&, std::span<const TensorType> in) {
-    return with_batches(output_rank(in), "m", "n");
+    return matrix_dimensions(output_rank(in), "m", "n");
   }
 
   static std::vector<OperandInfo> operands(const Attributes& at, std::span<const TensorType> in) {
-    OperandInfo a{"a", with_batches(in[0].rank(), at.transpose_a ? "k" : "m", at.transpose_a ? "m" : "k")};
+    OperandInfo a{"a", matrix_dimensions(in[0].rank(), at.transpose_a ? "k" : "m", at.transpose_a ? "m" : "k")};
     OperandInfo b{"b",
-                  with_batches(in[1].rank(), at.transpose_b ? "n" : "k", at.transpose_b ? "k" : "n"),
+                  matrix_dimensions(in[1].rank(), at.transpose_b ? "n" : "k", at.transpose_b ? "k" : "n"),
                   {"k", "n"},
                   in[1].rank() == 2};
     for (int d = in[1].rank() - 2; d-- > 0;) b.packing_order.push_back(b.dimensions[static_cast<std::size_t>(d)]);
@@ -281,6 +275,13 @@ struct Matmul {
 };
 
 }  // namespace
+
+std::vector<std::string> matrix_dimensions(int rank, const char* rows, const char* columns) {
+  std::vector<std::string> names;
+  for (int d = rank - 2; d-- > 0;) names.push_back(d == 0 ? "b" : fmt::format("b{}", d));
+  names.insert(names.end(), {rows, columns});
+  return names;
+}
 
 const Operator& matmul() {
   static const Erased<Matmul> op;

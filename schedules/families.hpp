@@ -10,6 +10,8 @@ Family conv_depthwise();
 Family conv_grouped();
 Family conv_dot();
 Family matmul_dot();
+Family matmul_words();
+Family matmul_panels();
 Family matmul_packed();
 Family matmul_plain();
 Family attention_fused();

@@ -2,13 +2,14 @@
 
 namespace heddle::schedules {
 
-bool is_matmul(const Workload& w) {
-  if (w.anchor().op->name() != "matmul") return false;
+bool has_columns_innermost(const Workload& w) {
   const TensorType out = w.output_types()[0];
   if (out.rank() < 2) return false;
   const Extent columns = out.shape.back();
   return columns.is_constant() && (out.innermost() == out.rank() - 1 || columns == Extent(1));
 }
+
+bool is_matmul(const Workload& w) { return w.anchor().op->name() == "matmul" && has_columns_innermost(w); }
 
 bool b_is_packable(const Workload& w) {
   return is_constant(w, 1) && w.anchor_inputs()[1].is_static() && w.anchor_inputs()[1].rank() == 2;

@@ -8,7 +8,10 @@
 // What the families of matrix products share.
 namespace heddle::schedules {
 
-/// A product whose columns are a known number and innermost in memory.
+/// A result whose columns are a known number and innermost in memory.
+bool has_columns_innermost(const Workload& workload);
+
+/// A product of two matrices with such a result.
 bool is_matmul(const Workload& workload);
 
 /// A matrix known beforehand.

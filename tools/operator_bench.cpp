@@ -98,6 +98,19 @@ OperatorRequest matmul_request(const Operator& op, const std::map<std::string, s
   return {&op, Json::object(), {tensor(DType::f32, {m, k}), tensor(DType::f32, {k, n})}};
 }
 
+OperatorRequest matmul_blocks_request(const Operator& op, const std::map<std::string, std::string>& values) {
+  Keys keys(values, "matmul_blocks");
+  const auto m = keys.get("m"), n = keys.get("n"), k = keys.get("k"), bits = keys.get("bits", 4),
+             block = keys.get("block", 32);
+  keys.finish();
+  if (block == 0) throw Error(ErrorCode::invalid_argument, "--shape of matmul_blocks: a block of 0");
+  const std::int64_t blocks = (k + block - 1) / block;
+  return {
+      &op,
+      {{"bits", bits}, {"block_size", block}},
+      {tensor(DType::f32, {m, k}), tensor(DType::u8, {n, blocks, block * bits / 8}), tensor(DType::f32, {n, blocks})}};
+}
+
 /// "auto", "hand", a file, or family[:knob=value,...] -> the implementation's text in a file for the compiler.
 std::optional<std::filesystem::path> schedule_file(const std::string& schedule, const Workload& workload,
                                                    const Target& target, const std::filesystem::path& directory) {
@@ -177,6 +190,7 @@ OperatorRequest parse_shape(const Operator& op, const std::string& shape, const 
                                    [](const auto& pair) { return pair.second.find('[') != std::string::npos; });
   if (!by_role && op.name() == "conv") request = conv_request(op, values);
   else if (!by_role && op.name() == "matmul") request = matmul_request(op, values);
+  else if (!by_role && op.name() == "matmul_blocks") request = matmul_blocks_request(op, values);
   for (const auto& text : attributes)
     for (const auto& [name, value] : pairs(text, "--attribute")) {
       Json json = Json::parse(value, nullptr, false);

@@ -11,7 +11,10 @@ struct Conversion {
   std::string_view op_type;
   int first, last;  ///< operator set versions that the function handles
   void (*convert)(OnnxNode&);
+  std::string_view domain = "";
 };
+
+constexpr std::string_view microsoft = "com.microsoft";  ///< the domain of ONNX Runtime's own operators
 
 constexpr int newest_version = 25;  ///< the newest operator set that the rows were checked against
 
@@ -27,6 +30,6 @@ std::span<const Conversion> movement_conversions();     ///< reshape, transpose,
 std::span<const Conversion> quantization_conversions();
 std::span<const Conversion> constant_conversions();  ///< constants, shapes, ranges, pass-through
 
-const Conversion* find_conversion(std::string_view op_type);  ///< null if no row has it
+const Conversion* find_conversion(std::string_view domain, std::string_view op_type);  ///< null if no row has it
 
 }  // namespace heddle::graph::onnx_import

@@ -14,8 +14,15 @@ namespace {
 
 bool is_one_element(const TensorType& type) { return type.element_count() == Extent(1); }
 
+const std::optional<Array>& constant_of(OnnxNode& n, int value) { return n.importer().graph().value(value).constant; }
+
 int reshaped(OnnxNode& n, int value, const std::vector<Extent>& shape) {
   if (n.type_of(value).shape == shape) return value;
+  if (const auto& constant = constant_of(n, value)) {
+    Shape fixed;
+    for (const Extent& extent : shape) fixed.push_back(extent.value());
+    return n.add_constant(constant->reshaped(fixed));
+  }
   return n.op("reshape", {{"shape", n.shape_attribute(shape)}}, {value});
 }
 
@@ -37,15 +44,21 @@ Array repeated(const Array& array, std::size_t axis, std::int64_t times, std::in
   return result;
 }
 
+void require_blocks(const OnnxNode& n, const TensorType& parameters, std::size_t axis, std::int64_t block,
+                    const TensorType& x) {
+  if (parameters.rank() != x.rank())
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("with blocks, scale and zero point have the rank of x ({}), not {}", x.str(), parameters.str()));
+  n.require_equal(parameters.shape[axis], ceil_div(x.shape[axis], block),
+                  fmt::format("blocks of {} along axis {}", block, axis));
+}
+
 /// A scale or zero point of blocks as one for every element.
 int spread(OnnxNode& n, int value, std::size_t axis, std::int64_t block, const TensorType& x) {
   const TensorType type = n.type_of(value);
-  if (type.rank() != x.rank())
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("with blocks, scale and zero point have the rank of x ({}), not {}", x.str(), type.str()));
-  n.require_equal(type.shape[axis], ceil_div(x.shape[axis], block),
-                  fmt::format("blocks of {} along axis {}", block, axis));
-  const auto& constant = n.importer().graph().value(value).constant;
+  require_blocks(n, type, axis, block, x);
+  const auto& constant = constant_of(n, value);
   if (constant && x.shape[axis].is_constant())
     return n.add_constant(repeated(*constant, axis, block, x.shape[axis].value()));
   std::vector<Extent> apart = type.shape, wide = type.shape;
@@ -98,9 +111,38 @@ std::vector<int> operands(OnnxNode& n, int x, const Quantization& q, DType integ
   if (scale.shape != zero.shape && !(is_one_element(scale) && is_one_element(zero)))
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("scale {} and zero point {} differ in shape", scale.str(), zero.str()));
-  const auto& known = n.importer().graph().value(*q.zero).constant;
+  const auto& known = constant_of(n, *q.zero);
   if (!known || !is_zero(*known)) all.push_back(aligned(n, *q.zero, q, type));
   return all;
+}
+
+/// Integers whose blocks have a dimension of their own, along which scale and zero point are repeated.
+struct Apart {
+  int x;
+  Quantization q;
+};
+
+/// Where whole blocks make up the axis. Nothing is repeated then, and passes see the blocks.
+std::optional<Apart> blocks_apart(OnnxNode& n, int x, const Quantization& q) {
+  const TensorType type = n.type_of(x);
+  if (q.block <= 0) return std::nullopt;
+  const auto axis = static_cast<std::size_t>(n.normal_axis(q.axis, type.rank()));
+  if (!(mod(type.shape[axis], q.block) == Extent(0))) return std::nullopt;
+  const auto with_block = [&](int value, std::int64_t extent) {
+    std::vector<Extent> shape = n.type_of(value).shape;
+    if (value == x) shape[axis] = floor_div(shape[axis], q.block);
+    shape.insert(shape.begin() + static_cast<std::ptrdiff_t>(axis) + 1, Extent(extent));
+    return reshaped(n, value, shape);
+  };
+  require_blocks(n, n.type_of(q.scale), axis, q.block, type);
+  Apart apart{with_block(x, q.block), q};
+  apart.q.block = 0;
+  apart.q.scale = with_block(q.scale, 1);
+  if (q.zero) {
+    require_blocks(n, n.type_of(*q.zero), axis, q.block, type);
+    apart.q.zero = with_block(*q.zero, 1);
+  }
+  return apart;
 }
 
 int cast_to(OnnxNode& n, int value, DType type) {
@@ -165,10 +207,57 @@ void convert_matmul_integer(OnnxNode& n) {
                             shifted(n, b, zero(3), -1, DType::i32)));
 }
 
+/// Zero points of columns and blocks, which lie packed as the weights do, each in a byte.
+Array unpacked_zeros(const OnnxNode& n, const Array& packed, std::int64_t columns, std::int64_t blocks,
+                     std::int64_t bits) {
+  if (packed.dtype() != DType::u8) n.fail("zero points that are not packed bytes are not supported");
+  const std::int64_t row = (blocks * bits + 7) / 8;
+  if (packed.size() != columns * row)
+    throw Error(ErrorCode::invalid_argument, fmt::format("{} bytes of zero points, expected {} for each of {} columns",
+                                                         packed.size(), row, columns));
+  Array zeros(DType::u8, {columns, blocks});
+  const auto from = packed.as<std::uint8_t>();
+  const auto to = zeros.as<std::uint8_t>();
+  for (std::int64_t c = 0; c < columns; ++c)
+    for (std::int64_t b = 0; b < blocks; ++b)
+      to[static_cast<std::size_t>(c * blocks + b)] = static_cast<std::uint8_t>(
+          from[static_cast<std::size_t>(c * row + b * bits / 8)] >> b * bits % 8 & ((1 << bits) - 1));
+  return zeros;
+}
+
+/// a times weights of few bits. accuracy_level allows for rounding a, of which no use is made.
+void convert_matmul_bits(OnnxNode& n) {
+  const std::int64_t depth = n.integer("K", 0), columns = n.integer("N", 0), block = n.integer("block_size", 0),
+                     bits = n.integer("bits", 4);
+  if (depth <= 0 || columns <= 0 || block <= 0)
+    throw Error(ErrorCode::invalid_argument, fmt::format("K={}, N={}, block_size={}", depth, columns, block));
+  if (bits != 4 && bits != 8) n.fail(fmt::format("weights of {} bits are not supported, only 4 and 8", bits));
+  const std::int64_t blocks = (depth + block - 1) / block;
+  if (n.has_input(4)) {
+    const auto group = n.constant(4);
+    for (std::int64_t k = 0; k < depth; ++k)
+      if (!group || group->size() != depth || static_cast<std::int64_t>(group->at(k)) != k / block)
+        n.fail("a g_idx that reorders the rows of b is not supported");
+  }
+  const DType type = n.type(0).dtype;
+  n.require_equal(n.type(0).shape.back(), depth, "a's last extent");
+  std::vector<int> operands = {cast_to(n, n.input(0), DType::f32),
+                               reshaped(n, n.input(1), {columns, blocks, block * bits / 8}),
+                               cast_to(n, reshaped(n, n.input(2), {columns, blocks}), DType::f32)};
+  if (n.has_input(3)) {
+    const auto zeros = n.constant(3);
+    if (!zeros) n.fail("zero points that are not known beforehand are not supported");
+    operands.push_back(n.add_constant(unpacked_zeros(n, *zeros, columns, blocks, bits)));
+  }
+  if (n.has_input(5)) operands.push_back(cast_to(n, n.input(5), DType::f32));
+  n.set_result(cast_to(n, n.op("matmul_blocks", {{"bits", bits}, {"block_size", block}}, operands), type));
+}
+
 constexpr std::array rows = {
     Conversion{"DequantizeLinear", 10, newest_version, convert_dequantize},
     Conversion{"DynamicQuantizeLinear", 11, newest_version, convert_dynamic_quantize},
     Conversion{"MatMulInteger", 10, newest_version, convert_matmul_integer},
+    Conversion{"MatMulNBits", 1, 1, convert_matmul_bits, microsoft},
     Conversion{"QLinearMatMul", 10, newest_version, convert_qlinear_matmul},
     Conversion{"QuantizeLinear", 10, newest_version, convert_quantize},
 };
@@ -180,6 +269,8 @@ Quantization quantization(const OnnxNode& n, int scale, int zero, std::int64_t a
 }
 
 int dequantized(OnnxNode& n, int x, const Quantization& q) {
+  if (const auto apart = blocks_apart(n, x, q))
+    return reshaped(n, dequantized(n, apart->x, apart->q), std::vector<Extent>(n.type_of(x).shape));
   return n.op("dequantize", Json::object(), operands(n, x, q, n.type_of(x).dtype));
 }
 

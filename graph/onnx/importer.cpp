@@ -79,8 +79,19 @@ void Importer::add_initializers(const ::onnx::GraphProto& proto, Scope& scope) {
   if (proto.sparse_initializer_size() > 0)
     throw Error(ErrorCode::unsupported,
                 fmt::format("sparse initializer '{}' is not supported", proto.sparse_initializer(0).values().name()));
-  for (const auto& tensor : proto.initializer())
-    bind(scope, tensor.name(), graph_.add_constant(scope.prefix + tensor.name(), model_.array(tensor)));
+  for (const auto& tensor : proto.initializer()) {
+    const int value = graph_.add_constant(scope.prefix + tensor.name(), model_.array(tensor));
+    if (has_four_bits(tensor.data_type())) four_bits_.insert(value);
+    bind(scope, tensor.name(), value);
+  }
+}
+
+/// What computes with 4-bit integers, or makes some, would have to know that they are.
+void Importer::require_whole_bytes(OnnxNode& node) const {
+  if (node.op_type() == "DequantizeLinear") return;
+  for (int i = 0; i < node.input_count(); ++i)
+    if (node.has_input(i) && four_bits_.contains(node.scope().find(node.proto().input(i)).value_or(-1)))
+      node.fail(fmt::format("'{}' holds 4-bit integers, which DequantizeLinear alone takes", node.proto().input(i)));
 }
 
 void Importer::read_inputs(const ::onnx::GraphProto& proto, Scope& scope) {
@@ -224,15 +235,17 @@ void Importer::read_node(const ::onnx::NodeProto& proto, Scope& scope) {
   OnnxNode node(*this, scope, proto);
   try {
     const std::string domain = normal_domain(proto.domain());
+    require_whole_bytes(node);
     if (const auto* function = model_.function(proto.domain(), proto.op_type())) return call_function(node, *function);
-    if (!domain.empty()) {
+    if (!domain.empty())
       if (const Operator* op = find_custom(operators_, proto.op_type())) return call_custom(node, *op);
-      node.fail(fmt::format("no operator of this name is loaded; load a module that has one (--ops MODULE.so)"));
-    }
-    const Conversion* conversion = find_conversion(proto.op_type());
-    if (conversion == nullptr) node.fail("Heddle does not have this operator");
-    if (!scope.versions.contains(""))
-      throw Error(ErrorCode::corrupt, "the model imports no version of ONNX's operator set");
+    const Conversion* conversion = find_conversion(domain, proto.op_type());
+    if (conversion == nullptr)
+      node.fail(domain.empty() ? "Heddle does not have this operator"
+                               : "no operator of this name is loaded; load a module that has one (--ops MODULE.so)");
+    if (!scope.versions.contains(domain))
+      throw Error(ErrorCode::corrupt, fmt::format("the model imports no version of {} operator set",
+                                                  domain.empty() ? "ONNX's" : domain + "'s"));
     if (node.version() < conversion->first || node.version() > conversion->last)
       node.fail(
           fmt::format("this operator is handled in versions {} to {}; convert the model with onnx.version_converter",

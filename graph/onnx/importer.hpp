@@ -66,6 +66,7 @@ class Importer {
   void read_node(const ::onnx::NodeProto& proto, Scope& scope);
   void call_function(OnnxNode& node, const ::onnx::FunctionProto& function);
   void call_custom(OnnxNode& node, const Operator& op);
+  void require_whole_bytes(OnnxNode& node) const;
   bool evaluate_shape_arithmetic(OnnxNode& node);
   std::optional<std::vector<Array>> fold(const Operator& op, const Json& attributes,
                                          const std::vector<int>& inputs) const;
@@ -81,6 +82,7 @@ class Importer {
   std::map<std::string, std::string> base_;    ///< of a symbol that stands for a part of another: H_32 -> H
   std::set<std::string> used_keys_;            ///< of options_.dimensions and multiples
   std::set<int> bound_;                        ///< values that carry their ONNX name
+  std::set<int> four_bits_;                    ///< constants that are bytes here
 };
 
 }  // namespace heddle::graph::onnx_import

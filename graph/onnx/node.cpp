@@ -4,6 +4,7 @@
 
 #include "base/error.hpp"
 #include "graph/onnx/importer.hpp"
+#include "graph/onnx/tensors.hpp"
 
 namespace heddle::graph::onnx_import {
 
@@ -87,6 +88,7 @@ Array OnnxNode::tensor(std::string_view name) const {
   const auto* found = attribute(name);
   if (found == nullptr) throw Error(ErrorCode::corrupt, fmt::format("attribute '{}' is missing", name));
   require(*found, ::onnx::AttributeProto::TENSOR);
+  if (has_four_bits(found->t().data_type())) dtype_of(found->t().data_type());  // says that there is no such type
   return importer_.model().array(found->t());
 }
 

@@ -96,6 +96,40 @@ Array read_external(const ::onnx::TensorProto& tensor, const std::filesystem::pa
   return array;
 }
 
+/// Sizes are compared before anything is allocated.
+Array take_plain(::onnx::TensorProto& tensor, const std::filesystem::path& directory, DType dtype, Shape shape) {
+  const std::int64_t count = element_count(shape);
+  if (tensor.data_location() == ::onnx::TensorProto::EXTERNAL)
+    return read_external(tensor, directory, dtype, std::move(shape));
+  if (tensor.has_raw_data()) {
+    if (tensor.raw_data().size() != static_cast<std::size_t>(count) * size_of(dtype))
+      corrupt(tensor,
+              fmt::format("has {} bytes for {} {}", tensor.raw_data().size(), to_string(dtype), to_string(shape)));
+    Array array(dtype, std::move(shape));
+    const std::unique_ptr<std::string> bytes(tensor.release_raw_data());
+    if (!bytes->empty()) std::memcpy(array.mutable_data(), bytes->data(), bytes->size());
+    return array;
+  }
+  if (typed_count(tensor, dtype) != count)
+    corrupt(tensor, fmt::format("has {} elements for shape {}", typed_count(tensor, dtype), to_string(shape)));
+  Array array(dtype, std::move(shape));
+  copy_typed(tensor, array);
+  return array;
+}
+
+/// Two numbers of 4 bits a byte, the low ones first, as one each.
+Array unpacked(const Array& packed, DType dtype, Shape shape) {
+  Array array(dtype, std::move(shape));
+  const auto from = packed.as<std::uint8_t>();
+  auto* to = static_cast<std::uint8_t*>(array.mutable_data());
+  const int sign = dtype == DType::i8 ? 8 : 0;
+  for (std::int64_t i = 0; i < array.size(); ++i) {
+    const int bits = from[static_cast<std::size_t>(i / 2)] >> i % 2 * 4 & 15;
+    to[i] = static_cast<std::uint8_t>((bits ^ sign) - sign);
+  }
+  return array;
+}
+
 }  // namespace
 
 DType dtype_of(int onnx_type) {
@@ -125,10 +159,11 @@ DType dtype_of(int onnx_type) {
   }
 }
 
+bool has_four_bits(int onnx_type) {
+  return onnx_type == ::onnx::TensorProto::INT4 || onnx_type == ::onnx::TensorProto::UINT4;
+}
+
 Array take_array(::onnx::TensorProto& tensor, const std::filesystem::path& directory) {
-  const DType dtype = dtype_of(tensor.data_type());
-  if (dtype == DType::string)
-    throw Error(ErrorCode::unsupported, fmt::format("tensor '{}' holds strings", tensor.name()));
   Shape shape;
   std::int64_t count = 1;
   for (const std::int64_t extent : tensor.dims()) {
@@ -139,23 +174,15 @@ Array take_array(::onnx::TensorProto& tensor, const std::filesystem::path& direc
     count *= extent;
     shape.push_back(extent);
   }
-  // Sizes are compared before anything is allocated.
-  if (tensor.data_location() == ::onnx::TensorProto::EXTERNAL)
-    return read_external(tensor, directory, dtype, std::move(shape));
-  if (tensor.has_raw_data()) {
-    if (tensor.raw_data().size() != static_cast<std::size_t>(count) * size_of(dtype))
-      corrupt(tensor,
-              fmt::format("has {} bytes for {} {}", tensor.raw_data().size(), to_string(dtype), to_string(shape)));
-    Array array(dtype, std::move(shape));
-    const std::unique_ptr<std::string> bytes(tensor.release_raw_data());
-    if (!bytes->empty()) std::memcpy(array.mutable_data(), bytes->data(), bytes->size());
-    return array;
+  if (has_four_bits(tensor.data_type())) {
+    const Array packed = take_plain(tensor, directory, DType::u8, {(count + 1) / 2});
+    const bool is_signed = tensor.data_type() == ::onnx::TensorProto::INT4;
+    return unpacked(packed, is_signed ? DType::i8 : DType::u8, std::move(shape));
   }
-  if (typed_count(tensor, dtype) != count)
-    corrupt(tensor, fmt::format("has {} elements for shape {}", typed_count(tensor, dtype), to_string(shape)));
-  Array array(dtype, std::move(shape));
-  copy_typed(tensor, array);
-  return array;
+  const DType dtype = dtype_of(tensor.data_type());
+  if (dtype == DType::string)
+    throw Error(ErrorCode::unsupported, fmt::format("tensor '{}' holds strings", tensor.name()));
+  return take_plain(tensor, directory, dtype, std::move(shape));
 }
 
 }  // namespace heddle::graph::onnx_import

@@ -12,6 +12,7 @@ Graph expand_batch_norm(const Graph& graph);
 Graph fold_affine(const Graph& graph);
 Graph fold_pads(const Graph& graph);
 Graph fold_quantization(const Graph& graph);
+Graph fold_block_weights(const Graph& graph);
 Graph fuse_layer_norm(const Graph& graph);
 Graph fuse_attention(const Graph& graph);
 Graph fuse_activations(const Graph& graph);
