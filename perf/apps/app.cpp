@@ -20,7 +20,7 @@ const Tolerance rounded = {.of_largest = 1.5 / 65535, .reason = "floats rounded 
 const ValueDomain unit = {0, 1, {}};
 
 const std::array table = {
-    App{"attention", "softmax(q k^T) v, 12 heads", make_attention, 64, 128, 16, 24, {-2, 2, {}}, sums},
+    App{"attention", "softmax(q k^T) v, 12 heads", make_attention, 64, 128, 32, 48, {-2, 2, {}}, sums},
     App{"bilateral_grid", "edge-preserving smoothing through a grid of intensities", make_bilateral_grid, 1024, 768, 80,
         56, unit, sums},
     App{"camera_pipe",
