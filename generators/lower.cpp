@@ -62,7 +62,7 @@ Halide::Target with_flags(Halide::Target target, const KernelRequest& request) {
 bool reads_bytes(const Workload& workload) {
   return std::ranges::any_of(workload.inputs(), [&](const OperandInfo& input) {
     const DType type = workload.input_type(input.role).dtype;
-    return type == DType::u8 || type == DType::i8;
+    return is_integer(type) && size_of(type) == 1;
   });
 }
 

@@ -51,6 +51,16 @@ bool takes_strides(const Node& node) {
   return node.op->kind() == OperatorKind::contraction && node.op->layout() != LayoutPreference::row_major;
 }
 
+/// Appends a node that copies the value into the wanted type, and returns the copy.
+int add_copy(Graph& g, int value, const TensorType& wanted) {
+  static const Operators operators;
+  const std::string name = g.value(value).name;
+  const int copy = g.add_node("copy of " + name, operators.get("copy"), Json::object(), {value}, {name})[0];
+  g.value(copy).type = wanted;
+  g.value(copy).origin = g.value(value).origin;
+  return copy;
+}
+
 /// Chooses orders and puts in copies; borders come after.
 class Orders {
  public:
@@ -343,7 +353,7 @@ class Borders {
       if (may_have_border(g_, v, producer, consumers)) g_.value(v).type = bordered;
       else copies.emplace(v, bordered);
     }
-    if (!copies.empty()) insert(copies);
+    insert(copies);
     return std::move(g_);
   }
 
@@ -351,20 +361,15 @@ class Borders {
   double border_value(const Node& node) const { return wanted_border_value(node, g_.value(node.inputs[0]).type.dtype); }
 
   void insert(const std::map<int, TensorType>& bordered) {
-    Graph result = g_;
-    result.nodes.clear();
-    std::map<int, int> copies;
-    for (Node node : g_.nodes) {
-      if (wanted_border(node))
-        if (const auto type = bordered.find(node.inputs[0]);
-            type != bordered.end() && type->second.layout.border_value == border_value(node)) {
-          const auto [copy, is_new] = copies.try_emplace(node.inputs[0], -1);
-          if (is_new) copy->second = add_copy(result, node.inputs[0], type->second);
-          node.inputs[0] = copy->second;
-        }
-      result.nodes.push_back(std::move(node));
+    OperandTypes wanted;
+    for (std::size_t n = 0; n < g_.nodes.size(); ++n) {
+      const Node& node = g_.nodes[n];
+      if (!wanted_border(node)) continue;
+      const auto type = bordered.find(node.inputs[0]);
+      if (type != bordered.end() && type->second.layout.border_value == border_value(node))
+        wanted.emplace(std::pair(n, 0), type->second);
     }
-    g_ = std::move(result);
+    g_ = with_copies(std::move(g_), wanted);
   }
 
   Graph g_;
@@ -402,13 +407,22 @@ bool may_have_border(const Graph& g, int v, const std::vector<int>& producer,
   });
 }
 
-int add_copy(Graph& g, int value, const TensorType& wanted) {
-  static const Operators operators;
-  const std::string name = g.value(value).name;
-  const int copy = g.add_node("copy of " + name, operators.get("copy"), Json::object(), {value}, {name})[0];
-  g.value(copy).type = wanted;
-  g.value(copy).origin = g.value(value).origin;
-  return copy;
+Graph with_copies(Graph g, const OperandTypes& wanted) {
+  if (wanted.empty()) return g;
+  std::map<std::pair<int, std::string>, int> copies;
+  const std::vector<Node> nodes = std::exchange(g.nodes, {});
+  for (std::size_t n = 0; n < nodes.size(); ++n) {
+    Node node = nodes[n];
+    for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+      const auto type = wanted.find({n, i});
+      if (type == wanted.end()) continue;
+      const auto [copy, is_new] = copies.try_emplace({node.inputs[i], type->second.str()}, -1);
+      if (is_new) copy->second = add_copy(g, node.inputs[i], type->second);
+      node.inputs[i] = copy->second;
+    }
+    g.nodes.push_back(std::move(node));
+  }
+  return g;
 }
 
 Graph assign_layouts(const Graph& graph, Padding padding) {

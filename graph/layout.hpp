@@ -1,5 +1,7 @@
 #pragma once
+#include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "graph/graph.hpp"
@@ -38,8 +40,11 @@ Graph join_operands(Graph graph);
 bool may_have_border(const Graph& graph, int value, const std::vector<int>& producer,
                      const std::vector<std::vector<int>>& consumers);
 
-/// Appends a node that copies the value into the wanted type, and returns the copy.
-int add_copy(Graph& graph, int value, const TensorType& wanted);
+/// Types by the number of a node and of its operand.
+using OperandTypes = std::map<std::pair<std::size_t, std::size_t>, TensorType>;
+
+/// The graph with copies of those operands into those types, one a value and type, before the first node that reads it.
+Graph with_copies(Graph graph, const OperandTypes& wanted);
 
 /// Dimensions in memory order, outermost first, without those whose position is of no consequence (extent 1, no
 /// border).

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "graph/layout.hpp"
@@ -41,24 +40,6 @@ std::vector<TensorType> parts(const Graph& g, const Node& node, std::size_t axis
   return all;
 }
 
-bool same_place(const TensorType& a, const TensorType& b) {
-  return a.strides() == b.strides() && a.origin() == b.origin() && a.allocated_elements() == b.allocated_elements();
-}
-
-/// The graph with a copy before each of the given operands of nodes, into the given types.
-Graph with_copies(const Graph& g, const std::map<std::pair<std::size_t, std::size_t>, TensorType>& copies) {
-  Graph result = g;
-  result.nodes.clear();
-  for (std::size_t n = 0; n < g.nodes.size(); ++n) {
-    Node node = g.nodes[n];
-    for (std::size_t i = 0; i < node.inputs.size(); ++i)
-      if (const auto wanted = copies.find({n, i}); wanted != copies.end())
-        node.inputs[i] = add_copy(result, node.inputs[i], wanted->second);
-    result.nodes.push_back(std::move(node));
-  }
-  return result;
-}
-
 }  // namespace
 
 bool is_join(const Graph& graph, const Node& node) {
@@ -66,7 +47,7 @@ bool is_join(const Graph& graph, const Node& node) {
   if (!axis) return false;
   const auto wanted = parts(graph, node, *axis);
   for (std::size_t i = 0; i < wanted.size(); ++i)
-    if (!same_place(graph.value(node.inputs[i]).type, wanted[i])) return false;
+    if (!same_memory(graph.value(node.inputs[i]).type, wanted[i])) return false;
   return true;
 }
 
@@ -74,7 +55,7 @@ Graph join_operands(Graph graph) {
   const auto producer = graph.producer();
   const auto consumers = graph.consumers();
   std::set<int> joined;
-  std::map<std::pair<std::size_t, std::size_t>, TensorType> copies;
+  OperandTypes copies;
   // Of concatenations in concatenations the outer one comes first: it says where the inner one lies.
   for (std::size_t n = graph.nodes.size(); n-- > 0;) {
     const auto axis = joinable_axis(graph, graph.nodes[n]);
@@ -104,7 +85,7 @@ Graph join_operands(Graph graph) {
       }
     }
   }
-  return copies.empty() ? graph : with_copies(graph, copies);
+  return with_copies(std::move(graph), copies);
 }
 
 }  // namespace heddle::graph

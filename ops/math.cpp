@@ -1,5 +1,6 @@
 #include "ops/math.hpp"
 
+#include <bit>
 #include <limits>
 #include <numbers>
 #include <vector>
@@ -30,6 +31,12 @@ Expr polynomial(const Expr& x, const std::vector<double>& coefficients) {
 /// add the two constants, hence the strict step.
 Expr remainder(const Expr& x, const Expr& k) { return strict_float(x - k * 0.693359375F) - k * -2.12194440e-4F; }
 
+/// x + 1.5 2^23: the sum's unit is 1, so it is rounded to an integer, which its low bits hold. Strict, or LLVM would
+/// cancel the terms.
+constexpr float shift_to_unit_one = 0x1.8p23F;
+Expr with_unit_one(const Expr& x) { return strict_float(x + shift_to_unit_one); }
+Expr without_shift(const Expr& shifted) { return strict_float(shifted - shift_to_unit_one); }
+
 /// x = k ln2 + r with |r| <= ln2 / 2. k is limited so that 2^(k - 1) is normal.
 struct Reduced {
   Expr k, r;
@@ -50,11 +57,8 @@ constexpr float least_exponent = -86.6F;
 
 /// e^x for `least_exponent` <= x <= 88.72283, 2 ulp; of a NaN with low bits set no NaN.
 Expr exp_within(const Expr& x) {
-  // The sum's unit is 1: it is rounded to an integer, which its low bits hold. That takes less than round() and a
-  // conversion. Strict, or LLVM would cancel the terms.
-  constexpr float to_integer = 0x1.8p23F;
-  const Expr shifted = strict_float(x * float(std::numbers::log2e) + to_integer);
-  const Expr r = remainder(x, strict_float(shifted - to_integer));
+  const Expr shifted = with_unit_one(x * float(std::numbers::log2e));
+  const Expr r = remainder(x, without_shift(shifted));
   const Expr power = (exp_tail(r) * r + 1.0F) * r + 1.0F;
   return reinterpret<float>(reinterpret<std::int32_t>(power) + (reinterpret<std::int32_t>(shifted) << 23));
 }
@@ -137,6 +141,12 @@ Expr widen_to_f32(const Expr& x) {
 }
 
 Expr constant(Halide::Type type, double value) { return cast(type, Expr(value)); }
+
+Expr nearest(const Expr& x) { return without_shift(with_unit_one(x)); }
+Expr nearest_integer(const Expr& x) {
+  if (x.type().bits() == 64) return cast<std::int32_t>(Halide::round(x));
+  return reinterpret<std::int32_t>(with_unit_one(x)) - std::bit_cast<std::int32_t>(shift_to_unit_one);
+}
 
 Expr less(const Expr& a, const Expr& b) { return a.type().is_float() ? strict_float(a < b) : a < b; }
 // Halide turns a <= b into !(b < a), which NaN passes.

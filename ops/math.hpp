@@ -17,6 +17,12 @@ Expr constant(Halide::Type type, double value);
 /// test for infinities and NaN is then folded away.
 Expr widen_to_f32(const Expr& x);
 
+/// The whole number nearest to x, |x| <= 2^22, of halves the even one, as x's own type (f32) and as i32. These are
+/// additions, where rounding and converting cost two each and Halide splits wide vectors for them. An f64 may be
+/// whatever an i32 holds.
+Expr nearest(const Expr& x);
+Expr nearest_integer(const Expr& x);
+
 /// Comparisons that hold no more than IEEE says: Halide's own assume that there is no NaN and call NaN < 1 true.
 Expr less(const Expr& a, const Expr& b);
 Expr less_equal(const Expr& a, const Expr& b);

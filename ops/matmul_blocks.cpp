@@ -14,8 +14,8 @@ struct MatmulBlocks {
   static constexpr auto name = "matmul_blocks";
   static constexpr auto summary =
       "products of rows with weights of few bits, in f32: b[n, block of k, byte] holds the weights of column n, low "
-      "bits "
-      "first, scale[n, block] what a step is worth, zero[n, block] (2^(bits - 1) if absent) which number is 0; c, if "
+      "bits first, scale[n, block] what a step is worth, zero[n, block] (2^(bits - 1) if absent) which number is 0; c, "
+      "if "
       "given, is added to every row";
   static constexpr auto kind = OperatorKind::contraction;
 
@@ -121,14 +121,13 @@ struct MatmulBlocks {
           has_c(a.in.size() > (has_zero ? 4U : 3U)) {}
 
     /// The arguments of a stage that has the batch's dimensions outermost.
-    std::vector<Expr> index(std::vector<Expr> own) const {
+    template <class Argument>
+    std::vector<Argument> with_batch(std::vector<Argument> own) const {
       own.insert(own.end(), batch.begin(), batch.end());
       return own;
     }
-    std::vector<Halide::Var> variables(std::vector<Halide::Var> own) const {
-      own.insert(own.end(), batch.begin(), batch.end());
-      return own;
-    }
+    std::vector<Expr> index(std::vector<Expr> own) const { return with_batch(std::move(own)); }
+    std::vector<Halide::Var> variables(std::vector<Halide::Var> own) const { return with_batch(std::move(own)); }
 
     Expr row_element(const Expr& row, const Expr& k) const {
       std::vector<Expr> index(batch.rbegin(), batch.rend());

@@ -1,4 +1,3 @@
-#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -17,6 +16,13 @@ bool is_narrow_integer(DType type) {
 
 /// A step of the sums of a convolution or product of bytes, for tests.
 constexpr double sum_step = 4096;
+
+/// What saturates, and quotients half-way between two steps.
+std::vector<double> extremes_and_halves() {
+  std::vector<double> values = float_extremes();
+  for (const double half : {0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.5, 254.5, 255.5}) values.push_back(half);
+  return values;
+}
 
 /// The scale and the zero point stand for all of x, a channel, or whatever else they broadcast from.
 void require_parameters(std::span<const TensorType> in, DType integers) {
@@ -48,17 +54,6 @@ Expr limited(const Expr& steps, DType to, const Expr& zero) {
   }
   const Expr above = select(math::less(low, steps), steps, low);
   return select(math::less(above, high), above, high);
-}
-
-/// 1.5 2^23: the last digit of a sum with it is a whole number, for numbers up to 2^22. Rounding instructions and those
-/// that convert cost two additions each, and Halide splits wide vectors for them.
-constexpr float whole_numbers = 12582912.0F;
-
-/// The integer (i32) nearest to a number within +-2^22, of halves the even one.
-Expr nearest_integer(const Expr& number) {
-  if (number.type().bits() == 64) return Halide::cast<std::int32_t>(Halide::round(number));
-  const Expr sum = Halide::strict_float(number + whole_numbers);
-  return Halide::reinterpret<std::int32_t>(sum) - std::bit_cast<std::int32_t>(whole_numbers);
 }
 
 /// f64 where one of the two is, else f32: 16-bit floats are computed in it and rounded once.
@@ -100,7 +95,7 @@ struct Quantize {
     // Strict, or LLVM would divide by multiplying with the inverse, which rounds differently.
     const Expr steps = at.inverse ? x * scale : Halide::strict_float(x / scale);
     const Expr zero = a.in.size() > 2 ? Halide::cast<std::int32_t>(a.in[2].broadcast(index)) : Expr();
-    Expr integer = nearest_integer(limited(steps, at.to, zero));
+    Expr integer = math::nearest_integer(limited(steps, at.to, zero));
     if (zero.defined()) integer += zero;
     // Saturating changes nothing any more. It is one instruction for two vectors where truncating takes shuffles, and
     // the other way round on AVX-512.
@@ -141,8 +136,7 @@ struct Quantize {
     const std::vector<SymbolValues> sizes = {{{"N", 1}, {"W", 1}}, {{"N", 3}, {"W", 17}}, {{"N", 2}, {"W", 70}}};
     // Halves, as quotients of scale 1 and 2, beside what saturates. A scale is at most twice another: an error of a
     // step is then at most two of the next.
-    std::vector<double> halves = float_extremes();
-    for (const double half : {0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.5, 254.5, 255.5}) halves.push_back(half);
+    const std::vector<double> halves = extremes_and_halves();
     const auto domains = [&](double low, double high, double least, double most) {
       return std::vector<ValueDomain>{{low, high, halves}, {1, 2, {1.0, 2.0}}, {least, most, {}}};
     };
@@ -295,8 +289,7 @@ struct FakeQuantize {
     const auto index = a.index();
     const Expr steps = a.in[0].at(index) * a.in[1].broadcast(index);
     const Expr zero = a.in.size() > 3 ? Halide::cast<std::int32_t>(a.in[3].broadcast(index)) : Expr();
-    const Expr sum = Halide::strict_float(limited(steps, at.to, zero) + whole_numbers);
-    s.out(a.arguments()) = Halide::strict_float(sum - whole_numbers) * a.in[2].broadcast(index);
+    s.out(a.arguments()) = math::nearest(limited(steps, at.to, zero)) * a.in[2].broadcast(index);
   }
 
   static void reference(const Attributes& at, std::span<const Array> in, Array& out) {
@@ -321,8 +314,7 @@ struct FakeQuantize {
 
   static std::vector<Case> cases() {
     const std::vector<SymbolValues> sizes = {{{"N", 1}, {"W", 1}}, {{"N", 3}, {"W", 17}}, {{"N", 2}, {"W", 70}}};
-    std::vector<double> halves = float_extremes();
-    for (const double half : {0.5, 1.5, 2.5, -0.5, -1.5, 126.5, 127.5, 254.5, 255.5}) halves.push_back(half);
+    const std::vector<double> halves = extremes_and_halves();
     const auto domains = [&](double least, double most) {
       return std::vector<ValueDomain>{
           {-300, 300, halves}, {0.5, 1, {0.5, 1.0}}, {0.01, 100, {}}, {least, most, {least, most}}};
