@@ -10,6 +10,7 @@
 #include "base/file.hpp"
 #include "generators/fingerprint.hpp"
 #include "generators/lower.hpp"
+#include "targets/cpu/prefetch_panels.hpp"
 #include "targets/gpu/passes.hpp"
 
 namespace Halide::Internal {
@@ -24,9 +25,10 @@ namespace {
 /// Raised when the code for equal pipelines changes for a reason that is in this folder: other flags, other names.
 constexpr int generator_version = 2;
 
-/// What the code for a device depends on beside the pipeline.
-std::string device_key(const Target& target) {
-  if (!target.is_gpu()) return "";
+/// What the code depends on beside the pipeline.
+std::string machine_key(const Target& target) {
+  if (!target.is_gpu())
+    return fmt::format("panels {} of {}\n", targets::prefetch_panels_version, target.machine.l2_bytes);
   const Gpu& gpu = *target.machine.gpu;
   return fmt::format("device {} {} passes {} code {} block {} shared {} subgroup {} processors {} edge {}\n",
                      to_string(gpu.api), target.name, targets::gpu_passes_version, targets::device_code_version,
@@ -40,7 +42,7 @@ std::string compute_key(const KernelRequest& request) {
   });
   return sha256(fmt::format("generator {}\nHalide {}.{}.{}\ntarget {} {}\n{}asserts {}\n{}\n{}\n{}", generator_version,
                             HALIDE_VERSION_MAJOR, HALIDE_VERSION_MINOR, HALIDE_VERSION_PATCH, request.target.name,
-                            halide_target(request).to_string(), device_key(request.target), request.asserts,
+                            halide_target(request).to_string(), machine_key(request.target), request.asserts,
                             request.workload->text(), request.implementation.print(), form));
 }
 
@@ -101,7 +103,7 @@ std::string kernel_key(const KernelRequest& request) {
     operators += fmt::format("{} ", static_cast<const void*>(node.op));
   const std::string question =
       fmt::format("{}\n{}\n{}\n{}\n{}\n{}", operators, request.workload->text(), request.implementation.print(),
-                  halide_target(request).to_string(), request.target.name, device_key(request.target));
+                  halide_target(request).to_string(), request.target.name, machine_key(request.target));
   {
     const std::lock_guard lock(mutex);
     const auto found = known.find(question);

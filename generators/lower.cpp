@@ -12,7 +12,9 @@
 #include "base/file.hpp"
 #include "dsl/halide_error.hpp"
 #include "generators/rename.hpp"
+#include "targets/cpu/prefetch_panels.hpp"
 #include "targets/gpu/passes.hpp"
+#include "targets/pass.hpp"
 
 namespace heddle {
 namespace {
@@ -69,7 +71,13 @@ bool reads_bytes(const Workload& workload) {
 Halide::Module lower_for(const KernelRequest& request, const std::string& symbol, const Halide::Target& target) {
   const Pipeline pipeline = request.workload->instantiate(request.implementation, request.schedule_file);
   Halide::Pipeline scheduled(pipeline.outputs);
-  if (request.target.is_gpu()) targets::add_gpu_passes(scheduled, *request.target.machine.gpu);
+  if (request.target.is_gpu()) {
+    targets::add_gpu_passes(scheduled, *request.target.machine.gpu);
+  } else {
+    targets::add_pass(scheduled, [&](const hi::Stmt& s) {
+      return targets::prefetch_panels(s, request.target.machine, request.workload->composition().threads);
+    });
+  }
   Halide::Module module =
       scheduled.compile_to_module(pipeline.arguments(), symbol, target, Halide::LinkageType::ExternalPlusArgv);
   normalise_names(module, symbol);

@@ -15,22 +15,12 @@
 #include "targets/gpu/register_tiles.hpp"
 #include "targets/gpu/special_values.hpp"
 #include "targets/gpu/vulkan_values.hpp"
+#include "targets/pass.hpp"
 
 namespace heddle::targets {
 namespace {
 
 using namespace Halide::Internal;
-
-/// A function from statement to statement, as Halide takes it.
-class Pass : public IRMutator {
- public:
-  explicit Pass(std::function<Stmt(const Stmt&)> rewrite) : rewrite_(std::move(rewrite)) {}
-  using IRMutator::mutate;
-  Stmt mutate(const Stmt& s) override { return rewrite_(s); }
-
- private:
-  std::function<Stmt(const Stmt&)> rewrite_;
-};
 
 /// The first call of a function that the device lacks.
 class Lacking : public IRGraphVisitor {
@@ -49,9 +39,7 @@ class Lacking : public IRGraphVisitor {
 
 void add_gpu_passes(Halide::Pipeline& pipeline, const Gpu& gpu) {
   const bool vulkan = gpu.api == DeviceApi::vulkan;
-  const auto add = [&](std::function<Stmt(const Stmt&)> pass) {
-    pipeline.add_custom_lowering_pass(new Pass(std::move(pass)));
-  };
+  const auto add = [&](std::function<Stmt(const Stmt&)> pass) { add_pass(pipeline, std::move(pass)); };
   add(register_tiles);
   add(prefetch_stages);
   add(special_values);

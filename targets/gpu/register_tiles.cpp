@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
-#include "targets/gpu/affine.hpp"
+#include "targets/affine.hpp"
 #include "targets/gpu/kernels.hpp"
 
 namespace heddle::targets {

@@ -1,4 +1,4 @@
-#include "targets/gpu/affine.hpp"
+#include "targets/affine.hpp"
 
 namespace heddle::targets {
 
