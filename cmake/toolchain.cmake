@@ -36,11 +36,9 @@ add_compile_options(
   -Wno-psabi)
 
 # The compile side spends its time in Halide and LLVM and the tests in kernels: -O2 makes neither faster, and the build a
-# third longer. What runs beside kernels asks for it. Where Halide's header is precompiled it cannot be asked for: GCC 12
-# crashes on code that it finds there with other options.
-function(heddle_optimize_speed)
-  add_compile_options($<$<CONFIG:Release>:-O2>)
-endfunction()
+# third longer. What runs beside kernels or measures the machine asks for it by these options. Where Halide's header is
+# precompiled it cannot be asked for: GCC 12 crashes on code that it finds there with other options.
+set(HEDDLE_SPEED_OPTIONS "$<$<CONFIG:Release>:-O2>")
 
 option(HEDDLE_SANITIZE "Build with the address and undefined-behaviour sanitizers" OFF)
 if(HEDDLE_SANITIZE)

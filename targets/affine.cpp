@@ -1,5 +1,7 @@
 #include "targets/affine.hpp"
 
+#include <algorithm>
+
 namespace heddle::targets {
 
 using namespace Halide::Internal;
@@ -13,6 +15,15 @@ Affine& Affine::add(const Affine& other, std::int64_t factor) {
     if (at->second == 0) terms.erase(at);
   }
   return *this;
+}
+
+std::int64_t Affine::coefficient(const std::string& variable) const {
+  const auto found = terms.find(Variable::make(Halide::Int(32), variable));
+  return found == terms.end() ? 0 : found->second;
+}
+
+bool Affine::uses(const std::string& variable) const {
+  return std::any_of(terms.begin(), terms.end(), [&](const auto& term) { return expr_uses_var(term.first, variable); });
 }
 
 Expr Affine::expr() const {

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <Halide.h>
@@ -15,7 +16,9 @@ struct Affine {
   std::map<Halide::Expr, std::int64_t, Halide::Internal::IRDeepCompare> terms = {};  ///< no zero coefficients
 
   Affine& add(const Affine& other, std::int64_t factor = 1);
-  Halide::Expr expr() const;  ///< Int(32)
+  std::int64_t coefficient(const std::string& variable) const;  ///< of an Int(32); 0 where it is no term by itself
+  bool uses(const std::string& variable) const;                 ///< alone or within a term
+  Halide::Expr expr() const;                                    ///< Int(32)
   bool operator==(const Affine& other) const;
 };
 

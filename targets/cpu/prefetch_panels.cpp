@@ -76,15 +76,6 @@ class Readings : public IRVisitor {
   Lets lets_;
 };
 
-bool uses(const Affine& index, const std::string& variable) {
-  return std::ranges::any_of(index.terms, [&](const auto& term) { return expr_uses_var(term.first, variable); });
-}
-
-std::int64_t coefficient(const Affine& index, const std::string& variable) {
-  const auto found = index.terms.find(Halide::Internal::Variable::make(Halide::Int(32), variable));
-  return found == index.terms.end() ? 0 : found->second;
-}
-
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// Iterations of a nest of loops, counted from its first.
@@ -139,22 +130,22 @@ std::optional<Stmt> fetch_ahead(const std::string& input, const Reading& reading
   std::int64_t size = reading.elements;
   auto loop = loops.rbegin();
   Count steps;
-  for (; loop != loops.rend() && coefficient(panel, (*loop)->name) == size; ++loop) {
+  for (; loop != loops.rend() && panel.coefficient((*loop)->name) == size; ++loop) {
     if ((*loop)->is_parallel() || !steps.take(**loop)) break;
     panel.add(Affine{0, {{Variable::make(Halide::Int(32), (*loop)->name), 1}}}, -size);
     panel.constant += *as_const_int((*loop)->min) * size;
-    if (uses(panel, (*loop)->name)) return {};
+    if (panel.uses((*loop)->name)) return {};
     size = reading.elements * steps.extent;
   }
   if (loop == loops.rbegin()) return {};
   Count tiles;
-  for (; loop != loops.rend() && !(*loop)->is_parallel() && !uses(panel, (*loop)->name); ++loop)
+  for (; loop != loops.rend() && !(*loop)->is_parallel() && !panel.uses((*loop)->name); ++loop)
     if (!tiles.take(**loop)) break;
   const std::int64_t bytes = reading.type.bytes();
   if (tiles.extent < fewest_tiles || 2 * size * bytes > machine.l2_bytes) return {};
 
   // The panels between are other threads'.
-  const bool is_task = loop != loops.rend() && (*loop)->is_parallel() && coefficient(panel, (*loop)->name) == size;
+  const bool is_task = loop != loops.rend() && (*loop)->is_parallel() && panel.coefficient((*loop)->name) == size;
   const std::int64_t elements = line_bytes / bytes;
   const auto [part, lines] = part_of_panel(ceil_div(size, elements), elements, tiles, steps);
   const Expr next = panel.expr() + static_cast<int>(is_task ? threads * size : size) + part;

@@ -257,10 +257,7 @@ class Part {
   /// number instead.
   void choose_base(const std::vector<Loop>& loops) {
     const auto named = [&](const Access& access) {
-      return std::count_if(loops.begin(), loops.end(), [&](const Loop& loop) {
-        return std::any_of(access.base.terms.begin(), access.base.terms.end(),
-                           [&](const auto& term) { return expr_uses_var(term.first, loop.name); });
-      });
+      return std::count_if(loops.begin(), loops.end(), [&](const Loop& loop) { return access.base.uses(loop.name); });
     };
     base_ = std::max_element(accesses_.begin(), accesses_.end(), [&](const Access& a, const Access& b) {
               return named(a) < named(b);

@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "targets/gpu/register_tiles.hpp"
+#include "targets/pass.hpp"
 #include "tests/targets/gpu_jit.hpp"
 
 namespace heddle {
@@ -37,16 +38,10 @@ class Sizes : public hi::IRMutator {
   std::map<std::string, int>& sizes_;
 };
 
-class Apply : public hi::IRMutator {
- public:
-  using IRMutator::mutate;
-  hi::Stmt mutate(const hi::Stmt& s) override { return targets::register_tiles(s); }
-};
-
 std::map<std::string, int> sizes_of(Func f, DeviceApi api = DeviceApi::opencl) {
   std::map<std::string, int> sizes;
   Halide::Pipeline pipeline(f);
-  pipeline.add_custom_lowering_pass(new Apply);
+  targets::add_pass(pipeline, targets::register_tiles);
   pipeline.add_custom_lowering_pass(new Sizes(sizes));
   pipeline.compile_to_module({}, "f", testing::device_target(api));
   return sizes;
