@@ -59,7 +59,7 @@ class Search::Searcher {
     if (measurer_ == nullptr) throw Error(ErrorCode::internal, "a search with trials needs a measurer");
     while (trials_.size() < wanted() && !ended()) {
       if (planned_.empty()) {
-        planned_ = trials_.empty() ? first_batch() : next_batch();
+        planned_ = with_recalled(trials_.empty() ? first_batch() : next_batch());
         if (planned_.empty()) break;
         for (const Pool::Member& member : planned_) tried_.insert(member.emitted->text);
         choose_incumbent();
@@ -304,6 +304,37 @@ class Search::Searcher {
     return planned.members();
   }
 
+  /// A batch in which what earlier runs have tried has its place, and the rest follows.
+  std::vector<Pool::Member> with_recalled(std::vector<Pool::Member> plan) {
+    if (!hooks_.recall) return plan;
+    const std::size_t size = plan.size();
+    const auto text = [](const Pool::Member& member) { return member.emitted->text; };
+    std::map<std::size_t, Pool::Member> known;  // by place in the batch
+    for (std::size_t place = 0; place < plan.size(); ++place) {
+      const int number = static_cast<int>(trials_.size() + place);
+      auto recalled = hooks_.recall(number);
+      if (!recalled) continue;
+      emitter_.count({recalled->point}, {});
+      const Emitted* emitted = emitter_.emit(recalled->point);
+      if (emitted == nullptr)
+        throw Error(ErrorCode::internal, fmt::format("trial {} is recalled with a point that is pruned", number));
+      const auto planned = std::ranges::find(plan, emitted->text, text);
+      known[place] =
+          planned != plan.end() ? *planned : Pool::Member{recalled->point, recalled->origin, emitted, infinite};
+      recalled_[number] = std::move(*recalled);
+    }
+    std::erase_if(plan, [&](const Pool::Member& member) {
+      return std::ranges::any_of(known, [&](const auto& k) { return text(k.second) == text(member); });
+    });
+    std::vector<Pool::Member> batch;
+    auto next = plan.begin();
+    while (batch.size() < size) {
+      const auto at = known.find(batch.size());
+      batch.push_back(at != known.end() ? at->second : *next++);
+    }
+    return batch;
+  }
+
   void train(CostModel& model, bool counted) {
     std::vector<CostRow> rows;
     std::vector<double> seconds;
@@ -347,6 +378,15 @@ class Search::Searcher {
     }
   }
 
+  /// None if it is not among the trials any more.
+  std::optional<std::size_t> incumbent_of(const RecalledTrial& recalled) const {
+    if (recalled.incumbent_kernel.empty()) return incumbent_;
+    const auto found = std::ranges::find(trials_, recalled.incumbent_kernel,
+                                         [](const Trial& trial) { return trial.measurement.kernel_key; });
+    if (found == trials_.end()) return std::nullopt;
+    return static_cast<std::size_t>(found - trials_.begin());
+  }
+
   /// Measures those that no earlier run has; ends early when the search is stopped or late.
   void try_out(const std::vector<Pool::Member>& members) {
     const auto take = [&](Trial& trial, Measurement measurement) {
@@ -366,12 +406,13 @@ class Search::Searcher {
       trial.requirements = std::move(made.requirements);
       trial.estimate = member.emitted->counted->estimate;
       trial.incumbent = incumbent_;
-      if (predicted_) trial.prediction = std::exp(member.cost);
+      if (incumbent_) trial.incumbent_kernel = trials_[*incumbent_].measurement.kernel_key;
+      if (predicted_ && std::isfinite(member.cost)) trial.prediction = std::exp(member.cost);
       trial.origin = member.origin;
-      auto known =
-          hooks_.recall ? hooks_.recall(trial.number, trial.point, trial.implementation) : std::optional<Measurement>();
-      if (known) {
-        take(trial, std::move(*known));
+      if (const auto known = recalled_.find(trial.number); known != recalled_.end()) {
+        trial.incumbent = incumbent_of(known->second);
+        trial.incumbent_kernel = known->second.incumbent_kernel;
+        take(trial, known->second.measurement);
         trial.recalled = true;
       } else {
         missing.push_back(trial.implementation);
@@ -503,6 +544,7 @@ class Search::Searcher {
   std::vector<Pool::Member> counted_;  ///< whose instructions have been counted, and that were not chosen so far
   std::vector<Pool::Member> planned_;  ///< what is left of the batch
   std::vector<Trial> trials_, pending_;
+  std::map<int, RecalledTrial> recalled_;  ///< of trials that earlier runs have measured, by number
   std::optional<std::size_t> incumbent_;
   bool predicted_ = false;  ///< the batch's costs are predictions
   bool stopped_ = false;

@@ -32,6 +32,7 @@ struct Trial {
   Measurement measurement;
   bool recalled = false;                 ///< measured by an earlier run of the same search
   std::optional<std::size_t> incumbent;  ///< the trial that it was timed in turns with
+  std::string incumbent_kernel = {};     ///< that trial's Measurement::kernel_key
   /// Seconds, comparable between trials; infinite for a failure. Beside an incumbent
   ///   median(samples) / median(the incumbent's samples beside them) * the incumbent's score,
   /// so that the clock and the neighbours of another moment cancel out; never far below the fastest sample. The
@@ -49,11 +50,20 @@ struct SearchOptions {
   double seconds = 0;          ///< no new trial after this long; 0: no limit
 };
 
+/// A trial of an earlier run of the same search.
+struct RecalledTrial {
+  Point point;
+  std::string origin;
+  std::string incumbent_kernel;  ///< Trial::incumbent_kernel
+  Measurement measurement;
+};
+
 /// What a search asks of the outside, so that it can be stopped, resumed and watched.
 struct SearchHooks {
-  /// Asked before a trial is measured: what an earlier run of the same search measured of that number.
-  std::function<std::optional<Measurement>(int number, const Point& point, const Implementation& implementation)>
-      recall;
+  /// Asked once for each number, before a batch is tried. What was tried stands, also where this run would have tried
+  /// another point: how many candidates are counted between trials depends on the time that was left, and what is
+  /// measured again for trials that were pruned leads elsewhere.
+  std::function<std::optional<RecalledTrial>(int number)> recall;
   /// Called once a trial is measured now (not for recalled ones), in order.
   std::function<void(const Trial& trial)> store;
   /// The same for a finalist's medians in fresh processes.

@@ -89,6 +89,7 @@ Record to_record(const Trial& trial, const TuneRequest& request, const Space& sp
   for (const Start& start : starts)
     point["starts"].push_back(
         {{"origin", start.origin}, {"sketch", start.point.sketch}, {"values", start.point.values}});
+  if (!trial.incumbent_kernel.empty()) point["incumbent_kernel"] = trial.incumbent_kernel;
   record.point = point.dump();
   record.origin = trial.origin;
   record.status = std::string(to_string(m.status));
@@ -135,17 +136,22 @@ Tuner::Tuner(const TuneRequest& request, RecordStore& store, const std::function
       starts_(starts_of(request, store, *space_, key_)),
       search_(*space_, request.seed, starts_, stop) {}
 
-std::optional<Measurement> Tuner::recall(int number, const Implementation& implementation) {
+std::optional<autoscheduler::RecalledTrial> Tuner::recall(int number) {
   const auto record = store_.find(key_, number);
   if (!record) return std::nullopt;
-  if (record->implementation != implementation.print())
+  const auto point = autoscheduler::nearest_point(record->point, *space_);
+  const auto emitted = point ? space_->emit(*point) : autoscheduler::Pruned{};
+  const auto* candidate = std::get_if<autoscheduler::Candidate>(&emitted);
+  if (candidate == nullptr || candidate->implementation.print() != record->implementation)
     throw Error(ErrorCode::unsupported,
-                fmt::format("trial {} of search {} in the records has another schedule than this program would try: "
-                            "they were changed since. Search with another --seed, or into another file of records",
+                fmt::format("trial {} of search {} in the records has another schedule than this program makes of its "
+                            "point: they were changed since. Search with another --seed, or into another file of "
+                            "records",
                             number, key_));
   ids_[number] = record->id;
-  ++recalled_;
-  return to_measurement(*record);
+  return autoscheduler::RecalledTrial{*point, record->origin,
+                                      Json::parse(record->point).value("incumbent_kernel", ""),
+                                      to_measurement(*record)};
 }
 
 TuneResult Tuner::run(const autoscheduler::SearchOptions& options,
@@ -157,9 +163,7 @@ TuneResult Tuner::run(const autoscheduler::SearchOptions& options,
   autoscheduler::SearchHooks hooks;
   hooks.progress = progress;
   hooks.stop = stop_;
-  hooks.recall = [&](int number, const Point&, const Implementation& implementation) {
-    return recall(number, implementation);
-  };
+  hooks.recall = [&](int number) { return recall(number); };
   hooks.store = [&](const Trial& trial) {
     ids_[trial.number] = store_.add(to_record(trial, request_, *space_, key_, starts_));
   };
@@ -190,7 +194,7 @@ TuneResult Tuner::run(const autoscheduler::SearchOptions& options,
   result.key = key_;
   result.sketches = space_->sketches();
   result.search = search_.run(measurer_.get(), options, hooks);
-  result.recalled = recalled_;
+  result.recalled = static_cast<int>(std::ranges::count_if(result.search.trials, &Trial::recalled));
   // What is left is of runs that were killed between keeping a result and removing its job.
   if (request_.fleet && !result.search.stopped && static_cast<int>(result.search.trials.size()) == options.trials)
     autoscheduler::forget_jobs(request_.fleet->records, key_);

@@ -61,7 +61,7 @@ class Tuner {
                  std::function<bool()> stop);
 
  private:
-  std::optional<autoscheduler::Measurement> recall(int number, const Implementation& implementation);
+  std::optional<autoscheduler::RecalledTrial> recall(int number);
 
   TuneRequest request_;
   RecordStore& store_;
@@ -73,7 +73,6 @@ class Tuner {
   std::function<bool()> stop_;
   std::chrono::steady_clock::time_point deadline_;
   std::map<int, std::int64_t> ids_;  ///< records of trials
-  int recalled_ = 0;
 };
 
 /// The fleet's machine that a search is for (autoscheduler::choose_machine). While there is none, waits for the first

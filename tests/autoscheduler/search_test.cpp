@@ -41,11 +41,11 @@ struct Memory {
 
   SearchHooks hooks() {
     SearchHooks hooks;
-    hooks.recall = [this](int number, const Point& point, const Implementation&) -> std::optional<Measurement> {
+    hooks.recall = [this](int number) -> std::optional<RecalledTrial> {
       const auto found = trials.find(number);
       if (found == trials.end()) return std::nullopt;
-      REQUIRE(found->second.point == point);
-      return found->second.measurement;
+      const Trial& trial = found->second;
+      return RecalledTrial{trial.point, trial.origin, trial.incumbent_kernel, trial.measurement};
     };
     hooks.store = [this](const Trial& trial) { REQUIRE(trials.emplace(trial.number, trial).second); };
     hooks.recall_finalist = [this](int number) { return finalists[number]; };
@@ -246,6 +246,48 @@ TEST_CASE("a hole in what is recalled is measured again, under its number") {
   CHECK(texts(again) == texts(whole));
   CHECK(second.measured.size() == 2);
   CHECK(memory.trials.size() == 24);
+}
+
+TEST_CASE("what was tried stands where what is measured again leads elsewhere") {
+  const SyntheticSpace space;
+  SyntheticMeasurer first(space), second(space), third(space);
+  Memory memory;
+  tune(space, first, 24, 2, memory.hooks());
+  std::erase_if(memory.trials, [](const auto& entry) { return entry.first != 13 && entry.first != 20; });
+  const Memory kept = memory;
+  second.jumps = 0.5;  // other times, so that other trials follow
+  const auto again = tune(space, second, 24, 2, memory.hooks());
+  REQUIRE(again.trials.size() == 24);
+  CHECK(memory.trials.size() == 24);
+  for (const auto& [number, trial] : kept.trials) {
+    CHECK(again.trials[static_cast<std::size_t>(number)].recalled);
+    CHECK(again.trials[static_cast<std::size_t>(number)].point == trial.point);
+    CHECK(second.measured.count(trial.implementation.print()) == 0);
+  }
+  // It goes on as what it is now.
+  const auto whole = tune(space, third, 24, 2, memory.hooks());
+  CHECK(texts(whole) == texts(again));
+  CHECK(third.measured.empty());
+}
+
+TEST_CASE("a recalled time is judged by the one that it was measured beside, if that is there") {
+  const SyntheticSpace space;
+  for (const bool there : {true, false}) {
+    SyntheticMeasurer first(space), second(space);
+    Memory memory;
+    tune(space, first, 8, 2, memory.hooks());
+    Trial& trial = memory.trials.at(5);
+    trial.measurement.status = TrialStatus::ok;
+    trial.measurement.seconds = {3e-3, 3e-3, 3e-3};
+    trial.measurement.incumbent_seconds = {2e-3, 2e-3, 2e-3};
+    trial.incumbent_kernel = "another";
+    if (there) memory.trials.at(0).measurement.kernel_key = "another";
+    const auto again = tune(space, second, 6, 2, memory.hooks());
+    CHECK(second.measured.empty());
+    CHECK(again.trials[5].incumbent == (there ? std::optional<std::size_t>(0) : std::nullopt));
+    CHECK(again.trials[5].score ==
+          Approx(there ? std::max(1.5 * again.trials[0].score, 3e-3 / 1.15) : 3e-3));
+  }
 }
 
 TEST_CASE("failures are trials that the search learns to avoid") {
