@@ -22,6 +22,8 @@ using Halide::Type;
 
 /// More different values than a compiler takes in seconds.
 constexpr double most_values = 40000;
+/// More instructions than a compiler takes in seconds, and about twice what a first cache of instructions holds.
+constexpr double most_code = 10000;
 /// Stack that registers can stand for, in vectors.
 constexpr double most_resident = 40;
 constexpr double addition_latency = 4;
@@ -53,7 +55,7 @@ class Walker {
   };
   using Key = std::vector<std::int64_t>;
 
-  bool full() const { return static_cast<double>(values_.size()) > most_values; }
+  bool full() const { return static_cast<double>(values_.size()) > most_values || program_.code > most_code; }
   int depth() const { return static_cast<int>(frames_.size()) - 1; }
   Frame& frame(int depth) { return frames_[static_cast<std::size_t>(std::min(depth, this->depth()))]; }
   Value& value(int id) { return values_[static_cast<std::size_t>(id)]; }
@@ -73,7 +75,9 @@ class Walker {
 
   /// Adds instructions where a value of that depth is computed: what does not depend on a loop is moved out of it.
   void charge(int at, double Instructions::* kind, double count) {
-    if (count > 0) frame(at).work.instructions.*kind += count * share_;
+    if (count <= 0) return;
+    frame(at).work.instructions.*kind += count * share_;
+    program_.code += count;
   }
   void compute(Value& v, const Type& t, double operations) {
     if (!is_address(t) && operations > 0) take_register(v, t);
