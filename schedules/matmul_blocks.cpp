@@ -54,11 +54,6 @@ MatmulTile words_rule(const Workload& w, const Machine& m) {
   return best_matmul_tile(w, m, words_candidates(w, m), any_rows ? words_any_rows_rate : words_tile_rate);
 }
 
-struct PanelTile {
-  BOOST_HANA_DEFINE_STRUCT(PanelTile, (std::int64_t, vectors), (std::int64_t, rows), (std::int64_t, depth),
-                           (std::int64_t, tasks));
-};
-
 /// So many of k, in whole blocks, that a panel stays in the first cache beside the rows that are multiplied with it.
 std::int64_t panel_depth(const Workload& w, const Machine& m, std::int64_t vectors) {
   const std::int64_t block = block_size(w);
@@ -113,52 +108,12 @@ Implementation words_make(const Workload& w, const Machine& m, const MatmulTile&
   return implementation;
 }
 
-/// The sums of a task's rows with a panel stay in the second cache while k passes.
-std::int64_t rows_of_task(const Workload& w, const Machine& m, const PanelTile& k) {
-  const std::int64_t rows = typical(extent_of(w, "m"), w);
-  const std::int64_t panels = chunk(extent_of(w, "n").value(), k.vectors * m.lanes(4));
-  const std::int64_t fitting = m.l2_bytes / 4 / (k.vectors * m.vector_bytes);
-  const std::int64_t pieces = std::max({chunk(rows, fitting), k.tasks / panels, std::int64_t(1)});
-  return round_up(chunk(rows, pieces), k.rows);
-}
-
 Implementation panels_make(const Workload& w, const Machine& m, const PanelTile& k) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t block = k.vectors * lanes;
-  const auto tail = [](const Extent& extent, std::int64_t factor) {
-    return mod(extent, factor) == Extent(0) ? Tail::RoundUp : Tail::GuardWithIf;
-  };
   Implementation implementation = packed_in_columns(w, "panels", block);
   Schedule& s = implementation.schedule;
-
-  const std::int64_t rows = rows_of_task(w, m, k);
-  std::vector<std::string> order = {"ni", "mi", "task_m", "no"};
-  for (const auto& batch : batch_loops(w)) order.push_back(batch);
-  s["out"]
-      .split("n", "no", "ni", block, tail(extent_of(w, "n"), block))
-      .split("m", "task_m", "mi", rows, tail(extent_of(w, "m"), rows))
-      .reorder(order)
-      .fuse("task_m", "no", "task")
-      .vectorize("ni", lanes)
-      .unroll("ni")
-      .parallel("task");
-
-  const auto tile = [&](Stage stage, const char* columns, const char* in_tile) {
-    return stage.vectorize(columns, lanes).unroll(columns).unroll(in_tile);
-  };
-  const Extent& depth = w.anchor_inputs()[0].shape.back();
-  s["acc"].update(0).split("k", "ko", "ki", k.depth, Tail::GuardWithIf).rfactor("ko", "c", "part");
-  s["acc"]
-      .compute_at("out", "task")
-      .bound_extent("n", block)
-      .align_extent("m", k.rows)
-      .vectorize("n", lanes)
-      .unroll("n");
-  tile(s["acc"].update(0).split("m", "mt", "mi", k.rows, Tail::RoundUp).reorder("n", "mi", "mt", "ko"), "n", "mi");
-  tile(s["part"].compute_at("acc", "mt").bound_extent("n", block).bound_extent("m", k.rows), "n", "m");
-  Stage sum = tile(s["part"].update(0).reorder("n", "m", "ki"), "n", "m");
-  if (mod(depth, k.depth) == Extent(0) && k.depth % 2 == 0) sum.unroll("ki", 2);
-
+  schedule_matmul_panels(s, w, m, k);
   s["b_tile"]
       .compute_at("acc", "ko")
       .bound_extent("n", block)

@@ -22,6 +22,12 @@ bool pack_bias(Implementation& implementation, const Workload& w, std::int64_t b
   return true;
 }
 
+Extent products_depth(const Workload& w) {
+  const TensorType a = w.anchor_inputs()[0];
+  const bool transposed = w.anchor().attributes.value("transpose_a", false);
+  return a.shape[a.shape.size() - (transposed ? 2 : 1)];
+}
+
 std::vector<MatmulTile> matmul_tiles(const Workload& w, const Machine& m, FitsRegisters fits) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t n = extent_of(w, "n").value();
@@ -106,6 +112,62 @@ void schedule_matmul_tiles(Schedule& s, const Workload& w, const Machine& m, con
   s["acc"].compute_at("out", "mo");
   if (whole_panels) s["acc"].bound_extent("n", block).vectorize("n", lanes).unroll("n").unroll("m");
   else s["acc"].vectorize("n", lanes, Tail::GuardWithIf);
+}
+
+namespace {
+
+/// The sums of a task's rows with a panel stay in the second cache while k passes. The same for all tasks where that
+/// makes at most twice as many.
+std::int64_t rows_of_task(const Workload& w, const Machine& m, const PanelTile& k) {
+  const std::int64_t rows = typical(extent_of(w, "m"), w);
+  const std::int64_t panels = chunk(extent_of(w, "n").value(), k.vectors * m.lanes(4));
+  const std::int64_t fitting = m.l2_bytes / 4 / (k.vectors * m.vector_bytes);
+  const std::int64_t pieces = std::max({chunk(rows, fitting), k.tasks / panels, std::int64_t(1)});
+  for (std::int64_t even = pieces; even <= std::min(2 * pieces, rows / k.rows); ++even)
+    if (rows % (even * k.rows) == 0) return rows / even;
+  return round_up(chunk(rows, pieces), k.rows);
+}
+
+}  // namespace
+
+bool panels_have_all_rows(const Workload& w, const Machine& m, const PanelTile& k) {
+  const Extent rows = extent_of(w, "m");
+  return rows.is_constant() && rows.value() % k.rows == 0 && rows.value() % rows_of_task(w, m, k) == 0;
+}
+
+void schedule_matmul_panels(Schedule& s, const Workload& w, const Machine& m, const PanelTile& k) {
+  const std::int64_t lanes = m.lanes(4);
+  const std::int64_t block = k.vectors * lanes;
+  const auto tail = [](const Extent& extent, std::int64_t factor) {
+    return mod(extent, factor) == Extent(0) ? Tail::RoundUp : Tail::GuardWithIf;
+  };
+  const std::int64_t rows = rows_of_task(w, m, k);
+  std::vector<std::string> order = {"ni", "mi", "task_m", "no"};
+  for (const auto& batch : batch_loops(w)) order.push_back(batch);
+  s["out"]
+      .split("n", "no", "ni", block, tail(extent_of(w, "n"), block))
+      .split("m", "task_m", "mi", rows, tail(extent_of(w, "m"), rows))
+      .reorder(order)
+      .fuse("task_m", "no", "task")
+      .vectorize("ni", lanes)
+      .unroll("ni")
+      .parallel("task");
+
+  const auto tile = [&](Stage stage, const char* columns, const char* in_tile) {
+    return stage.vectorize(columns, lanes).unroll(columns).unroll(in_tile);
+  };
+  const Extent depth = products_depth(w);
+  s["acc"].update(0).split("k", "ko", "ki", k.depth, Tail::GuardWithIf).rfactor("ko", "c", "part");
+  s["acc"]
+      .compute_at("out", "task")
+      .bound_extent("n", block)
+      .align_extent("m", k.rows)
+      .vectorize("n", lanes)
+      .unroll("n");
+  tile(s["acc"].update(0).split("m", "mt", "mi", k.rows, Tail::RoundUp).reorder("n", "mi", "mt", "ko"), "n", "mi");
+  tile(s["part"].compute_at("acc", "mt").bound_extent("n", block).bound_extent("m", k.rows), "n", "m");
+  Stage sum = tile(s["part"].update(0).reorder("n", "m", "ki"), "n", "m");
+  if (mod(depth, k.depth) == Extent(0) && k.depth % 2 == 0) sum.unroll("ki", 2);
 }
 
 }  // namespace heddle::schedules

@@ -21,6 +21,9 @@ bool b_is_packable(const Workload& workload);
 /// be read beyond the last column.
 bool pack_bias(Implementation& implementation, const Workload& workload, std::int64_t block);
 
+/// The number of products in a sum.
+Extent products_depth(const Workload& workload);
+
 /// A tile of accumulators, `vectors` of columns x `rows`.
 struct MatmulTile {
   BOOST_HANA_DEFINE_STRUCT(MatmulTile, (std::int64_t, vectors), (std::int64_t, rows), (std::int64_t, tasks));
@@ -40,5 +43,20 @@ std::vector<std::string> batch_loops(const Workload& workload);
 /// last may be computed too.
 void schedule_matmul_tiles(Schedule& schedule, const Workload& workload, const Machine& machine, const MatmulTile& tile,
                            bool whole_panels);
+
+/// A tile that takes `depth` of k at a time.
+struct PanelTile {
+  BOOST_HANA_DEFINE_STRUCT(PanelTile, (std::int64_t, vectors), (std::int64_t, rows), (std::int64_t, depth),
+                           (std::int64_t, tasks));
+};
+
+/// Whether schedule_matmul_panels() computes no row beyond the last: only then may the rows' operand end there.
+bool panels_have_all_rows(const Workload& workload, const Machine& machine, const PanelTile& tile);
+
+/// Schedules `out` in panels of columns and the whole of `acc`: the rows of a task pass over one piece of k after the
+/// other, so that a piece is in cache for all of them. Columns beyond the last are computed too, and rows up to a whole
+/// tile.
+void schedule_matmul_panels(Schedule& schedule, const Workload& workload, const Machine& machine,
+                            const PanelTile& tile);
 
 }  // namespace heddle::schedules

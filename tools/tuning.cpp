@@ -149,8 +149,7 @@ std::optional<autoscheduler::RecalledTrial> Tuner::recall(int number) {
                             "records",
                             number, key_));
   ids_[number] = record->id;
-  return autoscheduler::RecalledTrial{*point, record->origin,
-                                      Json::parse(record->point).value("incumbent_kernel", ""),
+  return autoscheduler::RecalledTrial{*point, record->origin, Json::parse(record->point).value("incumbent_kernel", ""),
                                       to_measurement(*record)};
 }
 

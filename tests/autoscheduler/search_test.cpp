@@ -285,8 +285,7 @@ TEST_CASE("a recalled time is judged by the one that it was measured beside, if 
     const auto again = tune(space, second, 6, 2, memory.hooks());
     CHECK(second.measured.empty());
     CHECK(again.trials[5].incumbent == (there ? std::optional<std::size_t>(0) : std::nullopt));
-    CHECK(again.trials[5].score ==
-          Approx(there ? std::max(1.5 * again.trials[0].score, 3e-3 / 1.15) : 3e-3));
+    CHECK(again.trials[5].score == Approx(there ? std::max(1.5 * again.trials[0].score, 3e-3 / 1.15) : 3e-3));
   }
 }
 

@@ -103,7 +103,24 @@ TEST_CASE("families have names of their own and knobs that survive JSON") {
     CHECK(family.make(product, wide(), knobs) == family.make(product, wide(), Json::parse(knobs.dump())));
     CHECK_FALSE(family.candidates(product, wide()).empty());
   }
-  CHECK(choose(product, wide()).source == "family matmul_packed (rows=8, tasks=1, vectors=3)");
+  CHECK(choose(product, wide()).source == "family matmul_packed (depth=0, rows=8, tasks=1, vectors=3)");
+}
+
+TEST_CASE("products whose panels would fill the second cache take k in pieces") {
+  const Operators operators;
+  const auto product = [&](const char* a, const char* b, const Json& attributes = Json::object()) {
+    return Workload::of(operators.get("matmul"), attributes, {TensorType::parse(a), TensorType::parse(b)});
+  };
+  Machine machine = wide();
+  machine.l1_bytes = 2048;
+  machine.l2_bytes = 16384;
+  const auto depth = [&](const Workload& w) { return family("matmul_packed").rule(w, machine)["depth"].get<int>(); };
+  const Workload even = product("f32[24,200]", "f32[200,96]"), odd = product("f32[2,16,113]", "f32[113,50]");
+  CHECK((depth(even) > 0 && depth(even) <= 4096 / 64 && depth(odd) > 0));
+  CHECK(check_family("matmul_packed", even, machine) == "");
+  CHECK(check_family("matmul_packed", odd, machine) == "");
+  CHECK(depth(product("f32[24,40]", "f32[40,96]")) == 0);    // a panel that stays
+  CHECK(depth(product("f32[23,200]", "f32[200,96]")) == 0);  // the last tile would read rows that there are not
 }
 
 TEST_CASE("register tiles leave a register free, or they would spill") {
