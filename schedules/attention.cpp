@@ -127,8 +127,8 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
 
   // Guards stand around the stores only: whatever a block computes beyond the last row or column is dropped there.
   const Extent rows = extent_of(w, "m");
-  const Tail row_tail = mod(rows, k.rows) == Extent(0) ? Tail::RoundUp : Tail::GuardWithIf;
-  const Tail column_tail = x.columns % panel == 0 ? Tail::RoundUp : Tail::GuardWithIf;
+  const Tail row_tail = guarded_tail(rows, k.rows);
+  const Tail column_tail = guarded_tail(x.columns, panel);
   const std::int64_t blocks = chunk(x.queries, chunk(x.queries, k.rows));
   const std::int64_t pieces = std::clamp<std::int64_t>((k.tasks + x.heads - 1) / x.heads, 1, blocks);
   Stage out = s["out"];
@@ -145,7 +145,7 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
       .parallel("task");
 
   // Copying a head's keys and values pays when several blocks read them.
-  const Tail depth_tail = x.depth % lanes == 0 ? Tail::RoundUp : Tail::GuardWithIf;
+  const Tail depth_tail = guarded_tail(x.depth, lanes);
   if (blocks > 2) s["keys"].compute_at("out", "task").vectorize("d", lanes, depth_tail);
   if (blocks > 2 || x.columns % lanes != 0) s["values"].compute_at("out", "task").vectorize("e", lanes);
 

@@ -112,7 +112,7 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
   const Tiling down = tile_loop(extent_of(w, "y"), k.rows, w);
   const bool inside = k.blocks_inside != 0;
   const std::int64_t blocks = (co + lanes - 1) / lanes;
-  const Tail co_tail = co % lanes == 0 ? Tail::RoundUp : Tail::GuardWithIf;
+  const Tail co_tail = guarded_tail(co, lanes);
 
   Schedule& s = implementation.schedule;
   const auto loops = [&](Stage out, const Tiling& x, const Tiling& y) {

@@ -84,7 +84,7 @@ void schedule_conv_tiles(Schedule& s, const Workload& w, const Machine& m, const
   const Extent width = extent_of(w, "x");
   const Extent height = extent_of(w, "y");
   const Tiling across = tile_loop(width, k.pixels, w), down = tile_loop(height, k.rows, w);
-  const Tail co_tail = co.value() % block == 0 ? Tail::RoundUp : Tail::GuardWithIf;
+  const Tail co_tail = guarded_tail(co, block);
   // One row (pixels flattened by a 1x1 convolution): tasks are runs of tiles. Otherwise they are runs of rows.
   const bool flat = height == Extent(1);
   const bool inside = k.blocks_inside != 0;

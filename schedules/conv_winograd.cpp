@@ -150,10 +150,7 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
                     k.channels, k.rows, chunk(p.co, block), block, p.down(k.tile)));
   const bool whole = k.rows == p.down(k.tile);
   const bool parallel = w.composition().threads > 1;
-  const Tail co_tail = p.co % lanes == 0 ? Tail::RoundUp : Tail::GuardWithIf;
-  const auto tail = [](std::int64_t extent, std::int64_t tile) {
-    return extent % tile == 0 ? Tail::RoundUp : Tail::GuardWithIf;
-  };
+  const Tail co_tail = guarded_tail(p.co, lanes);
   const auto roles = stage_roles(w);
 
   Implementation implementation;
@@ -164,8 +161,9 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
 
   Schedule& s = implementation.schedule;
   Stage out = s["out"];
-  out.split("co", "chunk", "co", k.channels, tail(p.co, k.channels)).split("co", "coo", "coi", lanes, co_tail);
-  out.split("x", "tx", "i", k.tile, tail(p.width, k.tile)).split("y", "ty", "j", k.tile, tail(p.height, k.tile));
+  out.split("co", "chunk", "co", k.channels, guarded_tail(p.co, k.channels)).split("co", "coo", "coi", lanes, co_tail);
+  out.split("x", "tx", "i", k.tile, guarded_tail(p.width, k.tile))
+      .split("y", "ty", "j", k.tile, guarded_tail(p.height, k.tile));
   out.split("ty", "rows", "ty", k.rows);
   out.reorder("coi", "i", "j", "coo", "tx", "ty", "chunk", "rows", "n").vectorize("coi").unroll("i").unroll("j");
   if (parallel) out.parallel(whole ? "chunk" : "rows");

@@ -107,7 +107,7 @@ void stage_tile(Schedule& s, const TileStage& operand, const std::string& consum
   if (vectors) elements /= 4;
   const std::string all = fuse_all(stage, joined(order, p.step_taps), "f");
   const std::int64_t threads = t.threads();
-  stage.split(all, "fo", "ft", threads, elements % threads == 0 ? Tail::RoundUp : Tail::GuardWithIf);
+  stage.split(all, "fo", "ft", threads, guarded_tail(elements, threads));
   Names parts = {"ct", "t1"};
   stage.split("ft", "t1", "ct", t.threads_across());
   if (shares.size() > 1) {

@@ -77,7 +77,7 @@ void schedule_matmul_tiles(Schedule& s, const Workload& w, const Machine& m, con
   const std::int64_t pieces =
       std::max<std::int64_t>(1, k.tasks / std::max<std::int64_t>(1, batch.empty() ? panels : batches));
 
-  const Tail tail = n % block == 0 ? Tail::RoundUp : Tail::GuardWithIf;
+  const Tail tail = guarded_tail(n, block);
   const auto loops = [&](Stage out, std::int64_t tile, Tail row_tail) {
     const std::int64_t tiles = chunk(typical(rows, w), tile);
     out.split("n", "no", "ni", block, tail)
@@ -138,15 +138,12 @@ bool panels_have_all_rows(const Workload& w, const Machine& m, const PanelTile& 
 void schedule_matmul_panels(Schedule& s, const Workload& w, const Machine& m, const PanelTile& k) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t block = k.vectors * lanes;
-  const auto tail = [](const Extent& extent, std::int64_t factor) {
-    return mod(extent, factor) == Extent(0) ? Tail::RoundUp : Tail::GuardWithIf;
-  };
   const std::int64_t rows = rows_of_task(w, m, k);
   std::vector<std::string> order = {"ni", "mi", "task_m", "no"};
   for (const auto& batch : batch_loops(w)) order.push_back(batch);
   s["out"]
-      .split("n", "no", "ni", block, tail(extent_of(w, "n"), block))
-      .split("m", "task_m", "mi", rows, tail(extent_of(w, "m"), rows))
+      .split("n", "no", "ni", block, guarded_tail(extent_of(w, "n"), block))
+      .split("m", "task_m", "mi", rows, guarded_tail(extent_of(w, "m"), rows))
       .reorder(order)
       .fuse("task_m", "no", "task")
       .vectorize("ni", lanes)

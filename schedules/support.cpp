@@ -61,6 +61,10 @@ std::string expression(const Extent& extent) {
   return extent.visit(Printer{});
 }
 
+Tail guarded_tail(const Extent& extent, std::int64_t tile) {
+  return mod(extent, tile) == Extent(0) ? Tail::RoundUp : Tail::GuardWithIf;
+}
+
 Tiling tile_loop(const Extent& extent, std::int64_t tile, const Workload& workload) {
   if (tile <= 1) return {1, Tail::RoundUp, std::nullopt};
   if (const auto fixed = extent.constant()) {

@@ -89,6 +89,9 @@ struct Tiling {
 };
 Tiling tile_loop(const Extent& extent, std::int64_t tile, const Workload& workload);
 
+/// The tail of a tile that may compute nothing beyond the extent: none where it divides it, else a guarded one.
+Tail guarded_tail(const Extent& extent, std::int64_t tile);
+
 /// Share of a split's iterations that are useful: 12 of 14 for extent 12 in tiles of 7.
 double tile_efficiency(std::int64_t extent, std::int64_t tile);
 
