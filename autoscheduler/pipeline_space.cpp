@@ -32,7 +32,13 @@ class PipelineSpace final : public Space {
     first_family_ = rules_.size();
     if (families)
       for (auto& family : family_sketches(subject_)) rules_.push_back(std::move(family));
-    for (const auto& rule : rules_) sketches_.push_back(rule->sketch());
+    for (const auto& rule : rules_) {
+      const Sketch& sketch = rule->sketch();
+      if (std::ranges::find(sketches_, sketch.name, &Sketch::name) != sketches_.end())
+        throw Error(ErrorCode::internal,
+                    fmt::format("two sketches are called {}: records could mean either", sketch.name));
+      sketches_.push_back(sketch);
+    }
     if (rules_.empty())
       throw Error(
           ErrorCode::unsupported,

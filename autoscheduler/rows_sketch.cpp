@@ -21,7 +21,7 @@ using Tail = Stage::Tail;
 class Rows final : public SketchRule {
  public:
   explicit Rows(const Subject& subject) : subject_(subject) {
-    sketch_.name = "rows";
+    sketch_.name = "reductions";
     sketch_.summary = "rows as tasks, partial results in vectors";
     classify();
     if (!fits_) return;

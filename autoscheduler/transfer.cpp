@@ -33,6 +33,13 @@ double estimate_of(const Space& space, const Point& point) {
 
 }  // namespace
 
+Json recorded_point(const Point& point, const std::vector<Sketch>& sketches) {
+  const Sketch& sketch = sketches[point.sketch];
+  Json knobs = Json::object();
+  for (std::size_t k = 0; k < sketch.knobs.size(); ++k) knobs[sketch.knobs[k].name] = point.values[k];
+  return {{"sketch", sketch.name}, {"knobs", std::move(knobs)}};
+}
+
 std::optional<Point> nearest_point(const std::string& recorded, const Space& space) {
   const Json json = Json::parse(recorded, nullptr, false);
   if (!json.is_object() || !json.contains("sketch") || !json.contains("knobs")) return std::nullopt;

@@ -10,6 +10,9 @@
 // well, as starts and as rows for the cost model, and were not shown to help: perf/results/transfer.md.
 namespace heddle::autoscheduler {
 
+/// A point as records keep it: {"sketch": "tiled", "knobs": {"vectors": 2, ...}}.
+Json recorded_point(const Point& point, const std::vector<Sketch>& sketches);
+
 /// The point of the space that is nearest to one of an earlier space, as records keep it (Record::point): the sketch of
 /// that name; knobs by name, ordered ones at the nearest value, others at the same one or as the space's first default
 /// has them. Where that point is pruned, the cheapest of its neighbours by estimate. Nothing if there is none, or if

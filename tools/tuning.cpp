@@ -82,10 +82,7 @@ Record to_record(const Trial& trial, const TuneRequest& request, const Space& sp
   record.threads = request.workload->composition().threads;
   record.implementation = trial.implementation.print();
   record.requirements = print_requirements(trial.requirements);
-  Json knobs = Json::object();
-  const auto& sketch = space.sketches()[trial.point.sketch];
-  for (std::size_t k = 0; k < sketch.knobs.size(); ++k) knobs[sketch.knobs[k].name] = trial.point.values[k];
-  Json point = {{"sketch", sketch.name}, {"knobs", std::move(knobs)}};
+  Json point = autoscheduler::recorded_point(trial.point, space.sketches());
   for (const Start& start : starts)
     point["starts"].push_back(
         {{"origin", start.origin}, {"sketch", start.point.sketch}, {"values", start.point.values}});

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "autoscheduler/search_points.hpp"
+#include "autoscheduler/subject.hpp"
 #include "autoscheduler/transfer.hpp"
 #include "base/file.hpp"
 #include "ops/catalog.hpp"
@@ -20,9 +21,7 @@ Workload product(const Operators& operators, std::int64_t m, std::int64_t n, std
 }
 
 std::string recorded(const Point& point, const std::vector<Sketch>& sketches) {
-  Json knobs = Json::object();
-  for (std::size_t k = 0; k < point.values.size(); ++k) knobs[sketches[point.sketch].knobs[k].name] = point.values[k];
-  return Json({{"sketch", sketches[point.sketch].name}, {"knobs", knobs}}).dump();
+  return recorded_point(point, sketches).dump();
 }
 
 Point legal_point(const SyntheticSpace& space, std::uint64_t seed) {
@@ -52,6 +51,30 @@ Record trial(const Workload& workload, const std::string& point, double seconds,
 }
 
 }  // namespace
+
+TEST_CASE("a recorded point is found again, whichever sketch or family it is of") {
+  const Operators operators;
+  const std::vector<std::pair<Workload, std::size_t>> workloads = {
+      {Workload::of(operators.get("softmax"), Json::object(), {tensor(DType::f32, {8, 40})}), 3},
+      {product(operators, 32, 64, 48), 3}};
+  for (const auto& [workload, least_sketches] : workloads) {
+    const auto space = make_space(workload, Machine{}, true);
+    const auto& sketches = space->sketches();
+    CHECK(sketches.size() >= least_sketches);
+    Random random(1);
+    std::vector<int> found(sketches.size());
+    for (std::size_t tries = 0; tries < 100 * sketches.size(); ++tries) {
+      const Point point = random_point(random, sketches, tries % sketches.size());
+      if (std::holds_alternative<Pruned>(space->emit(point))) continue;
+      ++found[point.sketch];
+      CHECK(nearest_point(recorded(point, sketches), *space) == point);
+    }
+    for (std::size_t i = 0; i < sketches.size(); ++i) {
+      INFO(workload.name() << ", " << sketches[i].name);
+      CHECK(found[i] > 0);
+    }
+  }
+}
 
 TEST_CASE("a point of another space lies at the nearest values that this one has") {
   const SyntheticSpace space;
