@@ -55,7 +55,7 @@ class Walker {
   };
   using Key = std::vector<std::int64_t>;
 
-  bool full() const { return static_cast<double>(values_.size()) > most_values || program_.code > most_code; }
+  bool full() const { return static_cast<double>(values_.size()) > most_values || code_ > most_code; }
   int depth() const { return static_cast<int>(frames_.size()) - 1; }
   Frame& frame(int depth) { return frames_[static_cast<std::size_t>(std::min(depth, this->depth()))]; }
   Value& value(int id) { return values_[static_cast<std::size_t>(id)]; }
@@ -77,7 +77,7 @@ class Walker {
   void charge(int at, double Instructions::* kind, double count) {
     if (count <= 0) return;
     frame(at).work.instructions.*kind += count * share_;
-    program_.code += count;
+    code_ += count;
   }
   void compute(Value& v, const Type& t, double operations) {
     if (!is_address(t) && operations > 0) take_register(v, t);
@@ -578,6 +578,7 @@ class Walker {
   std::map<std::string, std::vector<int>> scope_;
   std::map<std::string, int> buffers_;
   std::set<std::string> resident_;
+  double code_ = 0;   ///< instructions, those of each loop once
   double made_ = 0;   ///< vectors so far
   double share_ = 1;  ///< of the current loop's iterations that execute what is walked now
 };

@@ -52,7 +52,6 @@ struct LoweredProgram {
   LoopWork body;  ///< of one iteration: the whole kernel
   std::vector<LoweredBuffer> buffers;
   double values = 0;      ///< different ones that are computed
-  double code = 0;        ///< instructions, those of each loop once
   bool complete = false;  ///< false: there were more than is worth compiling
 };
 

@@ -308,7 +308,7 @@ class Search::Searcher {
   std::vector<Pool::Member> with_recalled(std::vector<Pool::Member> plan) {
     if (!hooks_.recall) return plan;
     const std::size_t size = plan.size();
-    const auto text = [](const Pool::Member& member) { return member.emitted->text; };
+    const auto text = [](const Pool::Member& member) -> const std::string& { return member.emitted->text; };
     std::map<std::size_t, Pool::Member> known;  // by place in the batch
     for (std::size_t place = 0; place < plan.size(); ++place) {
       const int number = static_cast<int>(trials_.size() + place);

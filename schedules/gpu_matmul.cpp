@@ -4,6 +4,7 @@
 
 #include "schedules/families.hpp"
 #include "schedules/gpu_tiles.hpp"
+#include "schedules/matmul_support.hpp"
 
 namespace heddle::schedules {
 namespace {
@@ -17,11 +18,6 @@ ProductTile tile_of(const Knobs& k) { return {k.columns, k.rows, k.thread_column
 
 bool flag(const Workload& w, const char* name) { return w.anchor().attributes.value(name, false); }
 
-Extent depth(const Workload& w) {
-  const auto a = w.anchor_inputs()[0].shape;
-  return a[a.size() - (flag(w, "transpose_a") ? 2 : 1)];
-}
-
 bool packs_b(const Workload& w) { return is_constant(w, 1) && w.anchor_inputs()[1].is_static() && w.has_input("b"); }
 
 bool row_major(const TensorType& type) { return type.innermost() == type.rank() - 1 || type.shape.back() == Extent(1); }
@@ -30,13 +26,6 @@ bool matches(const Workload& w, const Machine&) {
   if (w.anchor().op->name() != "matmul" || w.output_types().size() != 1) return false;
   // Shared memory is reckoned in elements of 4 bytes.
   return row_major(w.output_types()[0]) && size_of(w.anchor_output().dtype) <= 4;
-}
-
-std::vector<std::string> batch_loops(const Workload& w) {
-  std::vector<std::string> loops;
-  for (const auto& dimension : w.dimensions())
-    if (dimension != "m" && dimension != "n") loops.insert(loops.begin(), dimension);
-  return loops;
 }
 
 /// An operand's stage; `rows`: its loop beside k. `last` and `before_last`: its last two dimensions' loops.
@@ -51,7 +40,7 @@ TileStage stage_of(const std::string& role, const std::string& across, const Ten
 bool is_useful(const Workload& w, const Machine& m, const Knobs& k) {
   if (!fits(tile_of(k), 1, *m.gpu)) return false;
   const std::int64_t n = typical(extent_of(w, "n"), w), rows = typical(extent_of(w, "m"), w);
-  const Extent deep = depth(w);
+  const Extent deep = products_depth(w);
   if (k.slices > 1 && (!deep.is_constant() || chunk(deep.value(), k.depth) < 2 * k.slices)) return false;
   // No tile more than twice what there is.
   return (k.columns < 2 * n || k.columns == k.thread_columns * 4) && (k.rows < 2 * rows || k.rows == k.thread_rows);
@@ -77,7 +66,7 @@ Knobs rule(const Workload& w, const Machine& m) {
   std::int64_t batches = 1;
   for (const auto& loop : batch_loops(w)) batches *= typical(extent_of(w, loop), w);
   const std::int64_t n = typical(extent_of(w, "n"), w), rows = typical(extent_of(w, "m"), w);
-  const std::int64_t deep = typical(depth(w), w);
+  const std::int64_t deep = typical(products_depth(w), w);
   Knobs best{16, 1, 4, 1, 8, 1};
   double least = 1e30;
   for (const Knobs& k : candidates(w, m)) {
@@ -107,7 +96,7 @@ Implementation make(const Workload& w, const Machine&, const Knobs& k) {
   p.rows = {{"m", k.rows}};
   p.batch = batch_loops(w);
   p.depth = "k";
-  p.depth_extent = depth(w);
+  p.depth_extent = products_depth(w);
   const auto in = w.anchor_inputs();
   const bool ta = flag(w, "transpose_a"), tb = flag(w, "transpose_b");
   p.operands = {

@@ -30,7 +30,7 @@ Implementation dot_make(const Workload& w, const Machine& m, const MatmulTile& k
   const std::int64_t block = k.vectors * lanes;
   const bool transposed = w.anchor().attributes.value("transpose_a", false);
   const auto a = w.anchor_inputs()[0];
-  const Extent& depth = a.shape[a.shape.size() - (transposed ? 2 : 1)];
+  const Extent depth = products_depth(w);
   const auto roles = stage_roles(w, dot.name);
   const bool packed = b_is_packable(w);
   Implementation implementation;

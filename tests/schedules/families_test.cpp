@@ -119,6 +119,9 @@ TEST_CASE("products whose panels would fill the second cache take k in pieces") 
   CHECK((depth(even) > 0 && depth(even) <= 4096 / 64 && depth(odd) > 0));
   CHECK(check_family("matmul_packed", even, machine) == "");
   CHECK(check_family("matmul_packed", odd, machine) == "");
+  const Workload transposed = product("f32[200,24]", "f32[200,96]", {{"transpose_a", true}});
+  CHECK(depth(transposed) == depth(even));
+  CHECK(check_family("matmul_packed", transposed, machine) == "");
   CHECK(depth(product("f32[24,40]", "f32[40,96]")) == 0);    // a panel that stays
   CHECK(depth(product("f32[23,200]", "f32[200,96]")) == 0);  // the last tile would read rows that there are not
 }
