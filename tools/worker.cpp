@@ -127,37 +127,50 @@ class Worker {
   int run() {
     say("worker {} on {} takes jobs of", name_, records_name(url_));
     for (const auto& kind : kinds_) fmt::print(stderr, "  {}\n", kind);
-    Heartbeat heartbeat(url_, name_, machine_, options_.lease);
-    auto pause = 50ms;
-    const std::string ending = [&] {
-      for (;;) {
-        if (InterruptGuard::interrupted()) return "told to stop";
-        if (const auto lease = next()) {
-          heartbeat.hold(lease);
-          const bool done = work(*lease);
-          heartbeat.hold(std::nullopt);
-          if (!done) return "told to stop, its job is given back";
-          if (options_.most_jobs > 0 && done_ >= options_.most_jobs) return "has done its --most-jobs";
-          idle_since_ = Clock::now();
-          pause = 50ms;
-          continue;
-        }
-        if (options_.idle_exit > 0 && Clock::now() - idle_since_ > std::chrono::duration<double>(options_.idle_exit))
-          return "has had nothing to do for --idle-exit";
-        std::this_thread::sleep_for(pause);
-        pause = std::min(pause * 3 / 2, 1000ms);
-      }
-    }();
+    std::string ending;
     try {
-      queue_.leave(name_);
-    } catch (const Error& e) {
-      say("could not sign off, so searches think for a minute that it is there: {}", e.what());
+      ending = serve();
+    } catch (const Error&) {
+      sign_off();
+      throw;
     }
+    sign_off();
     say("{}: {} job{} done", ending, done_, done_ == 1 ? "" : "s");
     return 0;
   }
 
  private:
+  /// Returns why it ended. The heartbeat ends with it: a beat after the signing off would announce the worker anew.
+  std::string serve() {
+    Heartbeat heartbeat(url_, name_, machine_, options_.lease);
+    auto pause = 50ms;
+    for (;;) {
+      if (InterruptGuard::interrupted()) return "told to stop";
+      if (const auto lease = next()) {
+        heartbeat.hold(lease);
+        const bool done = work(*lease);
+        heartbeat.hold(std::nullopt);
+        if (!done) return "told to stop, its job is given back";
+        if (options_.most_jobs > 0 && done_ >= options_.most_jobs) return "has done its --most-jobs";
+        idle_since_ = Clock::now();
+        pause = 50ms;
+        continue;
+      }
+      if (options_.idle_exit > 0 && Clock::now() - idle_since_ > std::chrono::duration<double>(options_.idle_exit))
+        return "has had nothing to do for --idle-exit";
+      std::this_thread::sleep_for(pause);
+      pause = std::min(pause * 3 / 2, 1000ms);
+    }
+  }
+
+  void sign_off() {
+    try {
+      queue_.leave(name_);
+    } catch (const Error& e) {
+      say("could not sign off, so searches think for a minute that it is there: {}", e.what());
+    }
+  }
+
   /// Does what the database's absence would end, again and again while it may come back.
   template <class Work>
   auto patiently(const Work& work) {
@@ -207,7 +220,6 @@ class Worker {
       outcome = measurer_.run(lease.payload);
     } catch (const Error&) {
       queue_.release(lease);
-      queue_.leave(name_);
       throw;
     }
     if (!outcome) {

@@ -418,6 +418,17 @@ def test_wrong_calls(tmp_path, monkeypatch):
     assert failed.returncode == 2 and "--remote" in failed.stderr
 
 
+def test_no_heartbeat_after_the_signing_off(postgres, start):
+    worker = start("worker", "--records", postgres.url, "--lease", "1s")  # four beats a second
+    workers = "select count(*) from workers"
+    wait_for(lambda: postgres.query(workers) == [["1"]], "the worker")
+    # A signing off that takes long: a beat meanwhile waits for it, and would announce the worker anew.
+    postgres.query("create function late() returns trigger language plpgsql as 'begin perform pg_sleep(1); return null; end'; "
+                   "create trigger late after delete on workers for each row execute function late()")
+    assert worker.end(signal.SIGTERM) == 0
+    assert postgres.query(workers) == [["0"]]
+
+
 def test_slurm_script(postgres, start, tmp_path):
     reason = Slurm.missing()
     if reason:
