@@ -102,17 +102,19 @@ DepthwiseKnobs depthwise_rule(const Workload& w, const Machine& m) {
 }
 
 Implementation depthwise_make(const Workload& w, const Machine& m, const DepthwiseKnobs& k) {
-  const std::int64_t lanes = m.lanes(4);
   const auto roles = stage_roles(w);
   const std::int64_t co = extent_of(w, "co").value();
+  // The input has no channels beyond the last: where vectors do not divide them, the last vector begins earlier, and
+  // weights lie without gaps for it.
+  const std::int64_t lanes = filled_lanes(co, m);
+  const bool whole = co % lanes == 0;
   Implementation implementation;
-  implementation.packings = {{"w", {{"co", lanes}}}};
-  if (w.has_input("b")) implementation.packings.push_back({"b", {{"co", lanes}}});
+  implementation.packings = {{"w", {{"co", whole ? lanes : co}}}};
+  if (w.has_input("b")) implementation.packings.push_back({"b", {{"co", whole ? lanes : co}}});
   const Tiling across = tile_loop(extent_of(w, "x"), k.pixels, w);
   const Tiling down = tile_loop(extent_of(w, "y"), k.rows, w);
   const bool inside = k.blocks_inside != 0;
   const std::int64_t blocks = (co + lanes - 1) / lanes;
-  const Tail co_tail = guarded_tail(co, lanes);
 
   Schedule& s = implementation.schedule;
   const auto loops = [&](Stage out, const Tiling& x, const Tiling& y) {
@@ -120,7 +122,7 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
     // Few rows of tiles are cut into runs of blocks besides.
     const std::int64_t row_tasks = std::min(tiles, inside ? k.tasks : std::max<std::int64_t>(1, k.tasks / blocks));
     const std::int64_t block_tasks = inside ? chunk(k.tasks, row_tasks) : blocks;
-    out.split("co", "coo", "coi", lanes, co_tail)
+    out.split("co", "coo", "coi", lanes, whole ? Tail::RoundUp : Tail::ShiftInwards)
         .split("x", "xo", "xi", x.tile, x.tail)
         .split("y", "yo", "yi", y.tile, y.tail);
     out.split("yo", "task_y", "yo", chunk(tiles, row_tasks), Tail::GuardWithIf)
@@ -130,15 +132,8 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
     out.fuse("task_y", "task_co", "task").vectorize("coi").unroll("xi").unroll("yi").parallel("task");
   };
   tiled_where_it_fits(s["out"], across, down, loops);
-  // The input has no channels beyond the last: where the vector does not divide them, loads are predicated.
-  const bool whole = co % lanes == 0;
-  const auto vectors = [&](Stage stage) {
-    if (whole) stage.vectorize("co");
-    else stage.vectorize("co", lanes, Tail::GuardWithIf);
-    stage.unroll("x").unroll("y");
-  };
-  Stage acc = s["acc"].compute_at("out", inside ? "coo" : "xo");
-  if (whole) acc.bound_extent("co", lanes);
+  const auto vectors = [](Stage stage) { stage.vectorize("co").unroll("x").unroll("y"); };
+  Stage acc = s["acc"].compute_at("out", inside ? "coo" : "xo").bound_extent("co", lanes);
   vectors(acc);
   const auto& taps = w.input_type("w").shape;
   Stage update = s["acc"].update(0);

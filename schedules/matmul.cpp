@@ -5,6 +5,10 @@
 // would fill L2 comes in pieces of k.
 //
 // matmul_plain: b is made at run time and read as it lies.
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
 #include "schedules/families.hpp"
 #include "schedules/matmul_support.hpp"
 
@@ -14,33 +18,26 @@ namespace {
 bool plain_matches(const Workload& w, const Machine&) {
   return is_matmul(w) && sums_in_f32(w.anchor_inputs()[0].dtype);
 }
-bool packed_matches(const Workload& w, const Machine& m) { return plain_matches(w, m) && b_is_packable(w); }
-
-Implementation make(const Workload& w, const Machine& m, const PanelTile& k, bool packed) {
-  const std::int64_t lanes = m.lanes(4);
-  const std::int64_t block = k.vectors * lanes;
-  Implementation implementation;
-  if (packed) implementation.packings = {{"b", {{"n", block}}}};
-  const bool bias_is_padded = packed && pack_bias(implementation, w, block);
-  // Whole panels may only be computed where the packed operands are padded to them; elsewhere reading past the last
-  // column would leave the buffer.
-  const bool whole_panels = extent_of(w, "n").value() % block == 0 || bias_is_padded;
-  Schedule& s = implementation.schedule;
-  if (whole_panels && k.depth > 0) {
-    schedule_matmul_panels(s, w, m, k);
-    return implementation;
-  }
-  schedule_matmul_tiles(s, w, m, {k.vectors, k.rows, k.tasks}, whole_panels);
-  Stage update = s["acc"].update(0);
-  update.reorder("n", "m", "k");
-  if (whole_panels) update.vectorize("n", lanes).unroll("n").unroll("m");
-  else update.vectorize("n", lanes, Tail::GuardWithIf);
-  if (mod(products_depth(w), 2) == Extent(0)) update.unroll("k", 2);
-  return implementation;
+/// In vectors: no tile reaches beyond the last column.
+std::int64_t widest_tile(const Workload& w, const Machine& m) {
+  const std::int64_t n = extent_of(w, "n").value();
+  return n / filled_lanes(n, m);
 }
 
+void schedule_sums(Schedule& s, const Workload& w, const Machine& m, const MatmulTile& k, bool padded) {
+  schedule_matmul_tiles(s, w, m, k, padded);
+  const std::int64_t lanes = padded ? m.lanes(4) : filled_lanes(extent_of(w, "n").value(), m);
+  Stage update = s["acc"].update(0);
+  update.reorder("n", "m", "k").vectorize("n", lanes).unroll("n").unroll("m");
+  if (mod(products_depth(w), 2) == Extent(0)) update.unroll("k", 2);
+}
+
+// --- matmul_plain ---
+
 std::vector<MatmulTile> plain_candidates(const Workload& w, const Machine& m) {
-  return matmul_tiles(w, m, fits_registers);
+  auto tiles = matmul_tiles(w, m, fits_registers);
+  std::erase_if(tiles, [&](const MatmulTile& k) { return k.vectors > widest_tile(w, m); });
+  return tiles;
 }
 
 MatmulTile plain_rule(const Workload& w, const Machine& m) {
@@ -48,8 +45,14 @@ MatmulTile plain_rule(const Workload& w, const Machine& m) {
 }
 
 Implementation plain_make(const Workload& w, const Machine& m, const MatmulTile& k) {
-  return make(w, m, {k.vectors, k.rows, 0, k.tasks}, false);
+  Implementation implementation;
+  schedule_sums(implementation.schedule, w, m, {std::min(k.vectors, widest_tile(w, m)), k.rows, k.tasks}, false);
+  return implementation;
 }
+
+// --- matmul_packed ---
+
+bool packed_matches(const Workload& w, const Machine& m) { return plain_matches(w, m) && b_is_packable(w); }
 
 /// The tile with k in pieces of `bytes` of a panel; k as a whole where that is no more, or where rows would be read
 /// that there are not.
@@ -63,7 +66,7 @@ PanelTile in_pieces(const Workload& w, const Machine& m, const MatmulTile& k, st
 
 std::vector<PanelTile> packed_candidates(const Workload& w, const Machine& m) {
   std::vector<PanelTile> all;
-  for (const MatmulTile& k : plain_candidates(w, m)) {
+  for (const MatmulTile& k : matmul_tiles(w, m, fits_registers)) {
     all.push_back({k.vectors, k.rows, 0, k.tasks});
     for (const std::int64_t bytes : {m.l1_bytes, m.l2_bytes / 4})
       if (const PanelTile tile = in_pieces(w, m, k, bytes); tile.depth > 0) all.push_back(tile);
@@ -73,12 +76,22 @@ std::vector<PanelTile> packed_candidates(const Workload& w, const Machine& m) {
 
 /// k as a whole while a panel stays in the second cache beside the next one, which is on its way.
 PanelTile packed_rule(const Workload& w, const Machine& m) {
-  const MatmulTile k = plain_rule(w, m);
+  const MatmulTile k = best_matmul_tile(w, m, matmul_tiles(w, m, fits_registers), register_tile_rate);
   const PanelTile halves = in_pieces(w, m, k, m.l2_bytes / 2);
   return halves.depth == 0 ? halves : in_pieces(w, m, k, m.l2_bytes / 4);
 }
 
-Implementation packed_make(const Workload& w, const Machine& m, const PanelTile& k) { return make(w, m, k, true); }
+Implementation packed_make(const Workload& w, const Machine& m, const PanelTile& k) {
+  const std::int64_t block = k.vectors * m.lanes(4);
+  Implementation implementation;
+  implementation.packings = {{"b", {{"n", block}}}};
+  // The last panel is computed as a whole, so all that it reads has to be padded for it.
+  if (!pack_bias(implementation, w, block) && extent_of(w, "n").value() % block != 0)
+    return plain_make(w, m, {k.vectors, k.rows, k.tasks});
+  if (k.depth > 0) schedule_matmul_panels(implementation.schedule, w, m, k);
+  else schedule_sums(implementation.schedule, w, m, {k.vectors, k.rows, k.tasks}, true);
+  return implementation;
+}
 
 }  // namespace
 

@@ -63,10 +63,10 @@ std::vector<std::string> batch_loops(const Workload& w) {
   return batch;
 }
 
-void schedule_matmul_tiles(Schedule& s, const Workload& w, const Machine& m, const MatmulTile& k, bool whole_panels) {
-  const std::int64_t lanes = m.lanes(4);
-  const std::int64_t block = k.vectors * lanes;
+void schedule_matmul_tiles(Schedule& s, const Workload& w, const Machine& m, const MatmulTile& k, bool padded) {
   const std::int64_t n = extent_of(w, "n").value();
+  const std::int64_t lanes = padded ? m.lanes(4) : filled_lanes(n, m);
+  const std::int64_t block = k.vectors * lanes;
   const Extent rows = extent_of(w, "m");
   const std::vector<std::string> batch = batch_loops(w);
 
@@ -77,7 +77,7 @@ void schedule_matmul_tiles(Schedule& s, const Workload& w, const Machine& m, con
   const std::int64_t pieces =
       std::max<std::int64_t>(1, k.tasks / std::max<std::int64_t>(1, batch.empty() ? panels : batches));
 
-  const Tail tail = guarded_tail(n, block);
+  const Tail tail = padded ? guarded_tail(n, block) : n % block == 0 ? Tail::RoundUp : Tail::ShiftInwards;
   const auto loops = [&](Stage out, std::int64_t tile, Tail row_tail) {
     const std::int64_t tiles = chunk(typical(rows, w), tile);
     out.split("n", "no", "ni", block, tail)
@@ -109,9 +109,7 @@ void schedule_matmul_tiles(Schedule& s, const Workload& w, const Machine& m, con
   } else {
     loops(s["out"], tiling.tile, tiling.tail);
   }
-  s["acc"].compute_at("out", "mo");
-  if (whole_panels) s["acc"].bound_extent("n", block).vectorize("n", lanes).unroll("n").unroll("m");
-  else s["acc"].vectorize("n", lanes, Tail::GuardWithIf);
+  s["acc"].compute_at("out", "mo").bound_extent("n", block).vectorize("n", lanes).unroll("n").unroll("m");
 }
 
 namespace {

@@ -39,10 +39,10 @@ MatmulTile best_matmul_tile(const Workload& workload, const Machine& machine, co
 /// Dimensions before the matrix's own two, innermost first.
 std::vector<std::string> batch_loops(const Workload& workload);
 
-/// Schedules `out` in such tiles and the start of `acc`; its update is the caller's. `whole_panels`: columns beyond the
-/// last may be computed too.
+/// Schedules `out` in such tiles and the start of `acc`; its update is the caller's. `padded`: columns beyond the last
+/// may be computed too; else a tile may be no wider than the columns, and the last one begins earlier.
 void schedule_matmul_tiles(Schedule& schedule, const Workload& workload, const Machine& machine, const MatmulTile& tile,
-                           bool whole_panels);
+                           bool padded);
 
 /// A tile that takes `depth` of k at a time.
 struct PanelTile {

@@ -150,18 +150,18 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
   }
   const std::int64_t extent = typical(loops.front().extent, w);
   const bool fixed = loops.front().extent.is_constant();
+  const std::int64_t vector_lanes = fixed ? filled_lanes(extent, m) : lanes;
   const std::int64_t block =
-      fixed && extent >= lanes ? lanes * std::clamp<std::int64_t>(extent / lanes, 1, k.accumulators) : lanes;
-  const bool whole = fixed && extent >= block;
+      fixed ? vector_lanes * std::clamp<std::int64_t>(extent / vector_lanes, 1, k.accumulators) : lanes;
   const std::string vector = loops.front().name;
   out.split(vector, "block", vector, block,
-            whole ? (extent % block == 0 ? Tail::RoundUp : Tail::ShiftInwards) : Tail::GuardWithIf);
+            fixed ? (extent % block == 0 ? Tail::RoundUp : Tail::ShiftInwards) : Tail::GuardWithIf);
   std::vector<std::string> outer = {"block"};
   outer.insert(outer.end(), order.begin() + 1, order.end());
   std::int64_t rows = chunk(extent, extent / block);
   for (std::size_t i = 1; i < order.size(); ++i) rows *= typical(extent_of(w, order[i]), w);
-  out.vectorize(vector, lanes);
-  if (block > lanes) out.unroll(vector);
+  out.vectorize(vector, vector_lanes);
+  if (block > vector_lanes) out.unroll(vector);
   const std::string row = rows_of(out, outer, rows, k.tasks);
   for (const auto& stage : pipeline.stages) {
     if (stage.role == "out") continue;
@@ -171,16 +171,16 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
     const bool has_vector =
         std::any_of(arguments.begin(), arguments.end(), [&](const Halide::Var& v) { return v.name() == vector; });
     if (!has_vector) continue;
-    const Tail tail = whole ? Tail::RoundUp : Tail::GuardWithIf;
-    definition.vectorize(vector, lanes, tail);
-    if (whole && block > lanes) definition.unroll(vector);
+    const Tail tail = fixed ? Tail::RoundUp : Tail::GuardWithIf;
+    definition.vectorize(vector, vector_lanes, tail);
+    if (block > vector_lanes) definition.unroll(vector);
     const auto reduced = reductions(stage);
     if (reduced.empty()) continue;
     Stage update = s[stage.role].update(0);
     std::vector<std::string> update_order = {vector};
     update_order.insert(update_order.end(), reduced.begin(), reduced.end());
-    update.reorder(update_order).vectorize(vector, lanes, tail);
-    if (whole && block > lanes) update.unroll(vector);
+    update.reorder(update_order).vectorize(vector, vector_lanes, tail);
+    if (block > vector_lanes) update.unroll(vector);
   }
   return implementation;
 }

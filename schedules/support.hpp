@@ -92,6 +92,11 @@ Tiling tile_loop(const Extent& extent, std::int64_t tile, const Workload& worklo
 /// The tail of a tile that may compute nothing beyond the extent: none where it divides it, else a guarded one.
 Tail guarded_tail(const Extent& extent, std::int64_t tile);
 
+/// Lanes of the widest vector of floats that so many elements fill. Where nothing may be computed or read beyond them,
+/// a last vector that begins earlier (ShiftInwards) is much faster than a predicated one: accumulators under a
+/// predicate do not stay in registers.
+std::int64_t filled_lanes(std::int64_t elements, const Machine& machine);
+
 /// Share of a split's iterations that are useful: 12 of 14 for extent 12 in tiles of 7.
 double tile_efficiency(std::int64_t extent, std::int64_t tile);
 

@@ -1,8 +1,9 @@
 // Windows whose channels are innermost in memory: pooling, resizing, transposed convolution, normalisation over
 // channels. Vectors of channels, `vectors` of them kept in registers while the taps run.
-#include <fmt/format.h>
-
+#include <algorithm>
 #include <limits>
+
+#include <fmt/format.h>
 
 #include "schedules/families.hpp"
 #include "schedules/support.hpp"
@@ -41,11 +42,14 @@ std::int64_t pooled_taps(const Workload& w) {
 
 Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
   const Pipeline pipeline = w.instantiate();
-  const std::int64_t lanes = m.lanes(static_cast<int>(std::max<std::size_t>(4, size_of(w.output_types()[0].dtype))));
   Implementation implementation;
   Schedule& s = implementation.schedule;
   const auto loops = loops_by_memory(w);
   const Loop inner = loops.front();
+  const std::int64_t of_machine =
+      m.lanes(static_cast<int>(std::max<std::size_t>(4, size_of(w.output_types()[0].dtype))));
+  const std::int64_t lanes =
+      inner.extent.is_constant() ? std::min(of_machine, filled_lanes(inner.extent.value(), m)) : of_machine;
   const std::int64_t block = lanes * k.vectors;
   const bool whole = inner.extent.is_constant() && inner.extent.value() >= block;
 

@@ -46,6 +46,24 @@ TEST_CASE("conv_grouped agrees with the reference where groups do not fill vecto
   CHECK(check_family("conv_grouped", convolution(padded, "f32[1,8,5,13]", "f32[68,4,3,3]", 2), wide()) == "");
 }
 
+TEST_CASE("conv_depthwise agrees with the reference where channels do not fill vectors") {
+  const auto by_channel = [](int channels, const char* type, const char* weights_type, int threads) {
+    return convolution({{"pads", {1, 1, 1, 1}}, {"group", channels}}, fmt::format("{}[1,{},6,9]", type, channels),
+                       fmt::format("{}[{},1,3,3]", weights_type, channels), threads);
+  };
+  for (const int channels : {1, 3, 8, 20, 40}) {
+    const Workload w = by_channel(channels, "f32", "f32", channels == 20 ? 2 : 1);
+    CHECK(check_family("conv_depthwise", w, wide()) == "");
+    // Predicated accumulators would lie in memory: ten times slower.
+    const Json knobs = family("conv_depthwise").rule(w, wide());
+    CHECK_THAT(family("conv_depthwise").make(w, wide(), knobs).print(), !Catch::Contains("coi, 16, GuardWithIf"));
+    CHECK_THAT(family("conv_depthwise").make(w, wide(), knobs).print(),
+               Catch::Contains("acc.compute_at(out, xo).bound"));
+  }
+  CHECK(check_family("conv_depthwise", by_channel(20, "f32", "f32", 1), Machine{}) == "");
+  CHECK(check_family("conv_depthwise", by_channel(24, "u8", "i8", 2), wide()) == "");
+}
+
 TEST_CASE("Winograd's algorithm is chosen where it is faster and not forbidden") {
   const Json padded = {{"pads", {1, 1, 1, 1}}};
   const Workload w = convolution(padded, "f32[1,64,56,56]", "f32[64,64,3,3]", 1);

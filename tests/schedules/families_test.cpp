@@ -126,6 +126,28 @@ TEST_CASE("products whose panels would fill the second cache take k in pieces") 
   CHECK(depth(product("f32[23,200]", "f32[200,96]")) == 0);  // the last tile would read rows that there are not
 }
 
+TEST_CASE("columns that do not fill vectors, of operands that end with them") {
+  const Operators operators;
+  const auto with = [&](const char* op, const Json& attributes, std::vector<std::string> types, int threads) {
+    std::vector<TensorType> inputs;
+    for (const auto& type : types) inputs.push_back(TensorType::parse(type));
+    return Workload::of(operators.get(op), attributes, inputs, {}, threads);
+  };
+  for (const Machine& machine : {wide(), Machine{}}) {
+    for (const char* columns : {"1", "5", "24", "50"}) {
+      const std::string a = "f32[2,9,12]", b = fmt::format("f32[2,12,{}]", columns);
+      CHECK(check_family("matmul_plain", with("matmul", Json::object(), {a, b}, 2), machine) == "");
+      CHECK(check_family("rows", with("reduce_mean", {{"axes", {0}}}, {fmt::format("f32[30,{}]", columns)}, 1),
+                         machine) == "");
+    }
+    // c is no constant, so it ends with its last column although b is packed.
+    const Workload w = with("matmul", Json::object(), {"f32[9,12]", "f32[12,50]", "f32[50]"}, 1);
+    Composition composition = w.composition();
+    composition.inputs[1].constant = true;
+    CHECK(check_family("matmul_packed", Workload(composition), machine) == "");
+  }
+}
+
 TEST_CASE("register tiles leave a register free, or they would spill") {
   const Operators operators;
   for (const char* shape : {"f32[1,64]", "f32[7,64]", "f32[128,64]", "f32[1000,64]"}) {
