@@ -400,14 +400,22 @@ Composition flatten_matmul(const Composition& c) {
   if (a.rank() < 2 || b.rank() < 2 || out.rank() == 2 || anchor.attributes.value("transpose_a", false)) return c;
   for (int d = 0; d < b.rank() - 2 && !in_blocks; ++d)
     if (!is_one(b.shape[static_cast<std::size_t>(d)])) return c;
-  const auto dense = [](const TensorType& type) {
+  // Behind each row there may be a gap: what matters is that all rows are one stride apart.
+  const auto in_rows = [](const TensorType& type) {
     const auto order = type.order();
-    return std::is_sorted(order.begin(), order.end()) && !type.has_border();
+    for (int d = 0; d + 1 < type.rank(); ++d)
+      if (type.border(d) != Border{}) return false;
+    return std::is_sorted(order.begin(), order.end());
   };
-  if (!dense(a) || !dense(b) || !dense(out)) return c;
+  if (!in_rows(a) || !in_rows(b) || b.has_border() || !in_rows(out)) return c;
   // Everything but the last dimension becomes rows.
   const auto flat = [](const TensorType& type) {
-    return TensorType{type.dtype, {product({type.shape.begin(), type.shape.end() - 1}), type.shape.back()}, {}};
+    TensorType rows{type.dtype, {product({type.shape.begin(), type.shape.end() - 1}), type.shape.back()}, {}};
+    if (type.has_border()) {
+      rows.layout.border = {{}, type.border(type.rank() - 1)};
+      rows.layout.border_value = type.layout.border_value;
+    }
+    return rows;
   };
   Composition result = c;
   result.output_layouts.resize(1);
@@ -421,7 +429,7 @@ Composition flatten_matmul(const Composition& c) {
     } else if (i == bi) {
       to.shape = {type.shape.end() - 2, type.shape.end()};
       to.layout = {};
-    } else if (type.shape == out.shape && dense(type)) {
+    } else if (type.shape == out.shape && in_rows(type)) {
       to = flat(type);
     } else {
       // The same for every row.

@@ -428,7 +428,7 @@ Graph with_copies(Graph g, const OperandTypes& wanted) {
 Graph assign_layouts(const Graph& graph, Padding padding) {
   Graph ordered = Orders(graph).run();
   if (padding == Padding::in_kernel) return compact(ordered);
-  return compact(join_operands(Borders(std::move(ordered)).run()));
+  return compact(join_operands(with_gaps(Borders(std::move(ordered)).run())));
 }
 
 }  // namespace heddle::graph

@@ -17,7 +17,8 @@ enum class Padding {
 
 /// Gives every value its memory order and border. Before: all row-major. After: channels last between operators that
 /// work best so, views (transposes, reshapes) in whatever order makes them free, borders where a padded convolution
-/// reads (unless kernels pad), concatenations' operands in their place (likewise), and `copy` nodes (at most one a
+/// reads (unless kernels pad), gaps between rows that would share a cache's sets and concatenations' operands in their
+/// place (both likewise), and `copy` nodes (at most one a
 /// value and layout) where a consumer needs what its operand is not. The graph's inputs and outputs stay row-major
 /// without border.
 Graph assign_layouts(const Graph& graph, Padding padding = Padding::in_memory);
@@ -34,6 +35,12 @@ bool is_join(const Graph& graph, const Node& node);
 /// concatenation copies. After: operands whose border is the rest of the result, and copies into such where an operand
 /// cannot have a border (a view's or a caller's bytes, a part of another concatenation).
 Graph join_operands(Graph graph);
+
+/// Puts a cache line's width between rows that a register tile reads side by side and that a set of the first-level
+/// cache would have to hold all at once: those a multiple of 2 KiB apart, such as pixels of 512 channels. Before: rows
+/// without gaps. After: a border behind the innermost dimension of such operands where all readers go by strides.
+/// Nobody reads what it holds. Cascade Lake: 1x1 convolutions of 1024 channels take 1.4 times as long without.
+Graph with_gaps(Graph graph);
 
 /// Whether the bytes of a value may have a border: a kernel makes it, and those who read it step over borders.
 /// `producer` and `consumers`: the graph's.

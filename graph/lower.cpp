@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "graph/attributes.hpp"
 #include "graph/groups.hpp"
 #include "graph/layout.hpp"
 #include "graph/transfers.hpp"
@@ -46,6 +47,7 @@ class Lowering {
         groups_(source.groups),
         kernels_(kernels),
         weights_(weights),
+        consumers_(source.graph.consumers()),
         numbers_(source.graph.values.size(), -1) {
     f_.name = "main";
   }
@@ -108,13 +110,19 @@ class Lowering {
     return number;
   }
 
+  bool read_by_a_window(int v) const {
+    return std::ranges::any_of(consumers_[static_cast<std::size_t>(v)], [&](int reader) {
+      return wanted_border(g_.nodes[static_cast<std::size_t>(reader)]).has_value();
+    });
+  }
+
   /// What a kernel makes: memory of its own, or a part of a joined value, whose memory is then there for all parts. New
-  /// memory with a border goes to `bordered`.
+  /// memory with a border that a window reads goes to `bordered`.
   int add_result(int v, std::vector<int>& bordered) {
     const auto whole = whole_.find(v);
     if (whole == whole_.end()) {
       const int value = add(v, plan::Storage::arena);
-      if (g_.value(v).type.has_border()) bordered.push_back(value);
+      if (g_.value(v).type.has_border() && read_by_a_window(v)) bordered.push_back(value);
       return value;
     }
     int of = numbers_.at(static_cast<std::size_t>(whole->second));
@@ -311,6 +319,7 @@ class Lowering {
   const std::vector<Group>& groups_;
   const std::vector<ChosenKernel>& kernels_;
   Weights& weights_;
+  std::vector<std::vector<int>> consumers_;
   plan::Function f_;
   std::vector<int> numbers_;
   std::map<int, int> whole_;  ///< the joined value that a value is a part of

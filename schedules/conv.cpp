@@ -13,11 +13,6 @@
 namespace heddle::schedules {
 namespace {
 
-std::vector<std::int64_t> integers(const Json& attributes, const char* name) {
-  const auto found = attributes.find(name);
-  return found == attributes.end() ? std::vector<std::int64_t>{} : found->get<std::vector<std::int64_t>>();
-}
-
 // --- conv_direct ---
 
 bool direct_matches(const Workload& w, const Machine& m) {
@@ -81,11 +76,6 @@ std::vector<DepthwiseKnobs> depthwise_candidates(const Workload& w, const Machin
 
 DepthwiseKnobs depthwise_rule(const Workload& w, const Machine& m) {
   const std::int64_t width = typical(extent_of(w, "x"), w), height = typical(extent_of(w, "y"), w);
-  const auto strides = integers(w.anchor().attributes, "strides");
-  const auto& taps = w.input_type("w").shape;
-  const auto reach = [&](std::int64_t outputs, std::size_t d) {
-    return (outputs - 1) * (strides.empty() ? 1 : strides[d]) + taps[2 + d].value();
-  };
   constexpr int line_bytes = 64;
   Best best(DepthwiseKnobs{1, 1, task_count(w.composition().threads), 1});
   for (const DepthwiseKnobs& k : depthwise_candidates(w, m)) {
@@ -93,7 +83,7 @@ DepthwiseKnobs depthwise_rule(const Workload& w, const Machine& m) {
     // before the lines are gone.
     if ((k.blocks_inside != 0) != (m.vector_bytes < line_bytes)) continue;
     const double accumulators = static_cast<double>(k.pixels * k.rows);
-    const double reuse = accumulators / static_cast<double>(reach(k.pixels, 1) * reach(k.rows, 0));
+    const double reuse = accumulators / static_cast<double>(reach(w, k.pixels, 1) * reach(w, k.rows, 0));
     const double score = tile_efficiency(width, k.pixels) * tile_efficiency(height, k.rows) *
                          std::min(1.0, accumulators / 8.0) * (0.5 + reuse);
     best.offer(k, score);

@@ -53,6 +53,24 @@ std::vector<ConvTile> conv_tiles(const Workload& w, const Machine& m, FitsRegist
   return all;
 }
 
+std::int64_t reach(const Workload& w, std::int64_t outputs, std::size_t d) {
+  const auto of = [&](const char* name) {
+    const auto& attributes = w.anchor().attributes;
+    const auto found = attributes.find(name);
+    return found == attributes.end() || found->empty() ? std::int64_t{1} : found->at(d).get<std::int64_t>();
+  };
+  return (outputs - 1) * of("strides") + (w.input_type("w").shape[2 + d].value() - 1) * of("dilations") + 1;
+}
+
+namespace {
+
+std::int64_t tile_input_bytes(const Workload& w, const ConvTile& k) {
+  return reach(w, k.rows, 0) * reach(w, k.pixels, 1) * w.input_type("w").shape[1].value() *
+         static_cast<std::int64_t>(size_of(w.anchor_inputs()[0].dtype));
+}
+
+}  // namespace
+
 ConvTile best_conv_tile(const Workload& w, const Machine& m, const std::vector<ConvTile>& candidates,
                         std::int64_t steps, TileRate rate_of) {
   const std::int64_t lanes = m.lanes(4);
@@ -62,16 +80,17 @@ ConvTile best_conv_tile(const Workload& w, const Machine& m, const std::vector<C
   for (const ConvTile& k : candidates) {
     // Where the second-level cache holds all weights, a tile's input is read once and its results are written together;
     // where it does not, a block's weights are read once and the input for every block.
-    if ((k.blocks_inside != 0) != (co * steps * 4 <= m.l2_bytes / 4)) continue;
+    const bool inside = k.blocks_inside != 0;
+    if (inside != (co * steps * 4 <= m.l2_bytes / 4)) continue;
     // Tiles of several rows need as many tests of symbolic extents: they are for sizes that are known.
     if (k.rows > 1 && !(extent_of(w, "x").is_constant() && extent_of(w, "y").is_constant())) continue;
     const double useful =
         tile_efficiency(co, k.vectors * lanes) * tile_efficiency(width, k.pixels) * tile_efficiency(height, k.rows);
-    double rate = rate_of(k.vectors, k.pixels * k.rows);
-    // A block's weights that do not stay in the second-level cache come from the third for every tile anew, at about
-    // 16 bytes a cycle (Zen 3: 9.4 MB of weights at 4 vectors x 2 pixels run at half the speed of 3 x 4).
-    if (k.vectors * m.vector_bytes * steps > m.l2_bytes / 2)
-      rate = std::min(rate, static_cast<double>(k.pixels * k.rows) / 2 / (m.vector_bytes / 16.0));
+    if (inside && tile_input_bytes(w, k) > m.l1_bytes / 2) continue;
+    // A single tile reads its weights once, whatever its form.
+    const bool repeated = width * height > k.pixels * k.rows;
+    const std::int64_t passing = repeated ? (inside ? co : k.vectors * lanes) * steps * 4 : 0;
+    const double rate = rate_of(k.vectors, k.pixels * k.rows) * arriving_rate(k.pixels * k.rows, passing, m);
     best.offer(k, useful * rate);
   }
   return best.value();

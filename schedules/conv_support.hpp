@@ -55,6 +55,9 @@ struct ConvTile {
 /// Those that `fits(vectors, broadcasts, machine)` says the registers hold.
 std::vector<ConvTile> conv_tiles(const Workload& workload, const Machine& machine, FitsRegisters fits);
 
+/// Elements of the input along spatial dimension `d` (0: down, 1: across) that so many results side by side read.
+std::int64_t reach(const Workload& workload, std::int64_t outputs, std::size_t d);
+
 /// The analytic choice. `steps`: of a sum, each reading a vector of weights for a vector of results; `rate_of`: the
 /// share of the multipliers' rate that registers of so many vectors x broadcasts reach.
 ConvTile best_conv_tile(const Workload& workload, const Machine& machine, const std::vector<ConvTile>& candidates,

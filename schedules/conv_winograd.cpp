@@ -68,7 +68,8 @@ double winograd_cycles(const Problem& p, const WinogradKnobs& k, const Machine& 
   const auto elements = static_cast<double>((k.tile + 2) * (k.tile + 2));
   const auto weights = static_cast<double>(p.ci * p.co);
   const double useful = tile_efficiency(p.co, k.vectors * m.lanes(4)) *
-                        tile_efficiency(k.rows * p.across(k.tile), k.tiles) * register_tile_rate(k.vectors, k.tiles);
+                        tile_efficiency(k.rows * p.across(k.tile), k.tiles) * register_tile_rate(k.vectors, k.tiles) *
+                        arriving_rate(k.tiles, k.vectors * m.vector_bytes * p.ci, m);
   const double products = elements * tiles * weights / lanes / fmas_a_cycle / useful;
   const double transforms = tiles * static_cast<double>(p.ci + p.co) / lanes * (k.tile == 4 ? 150 : 60);
   return products + transforms + elements * weights * 4 / weight_bytes_a_cycle;

@@ -50,8 +50,9 @@ MatmulTile best_matmul_tile(const Workload& w, const Machine& m, const std::vect
   Best best(MatmulTile{1, 1, task_count(w.composition().threads)});
   for (const MatmulTile& k : candidates) {
     const double useful = tile_efficiency(n, k.vectors * lanes) * tile_efficiency(rows, k.rows);
-    const double score = useful * rate_of(k.vectors, k.rows);
-    best.offer(k, score);
+    // A single tile reads its columns once, whatever its form.
+    const std::int64_t passing = rows > k.rows ? products_depth(w).constant().value_or(0) * k.vectors * lanes * 4 : 0;
+    best.offer(k, useful * rate_of(k.vectors, k.rows) * arriving_rate(k.rows, passing, m));
   }
   return best.value();
 }

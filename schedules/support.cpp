@@ -97,6 +97,14 @@ double register_tile_rate(std::int64_t vectors, std::int64_t broadcasts) {
   return std::min(1.0, fmas / 8.0) * fmas / (fmas + 0.15 * loads);
 }
 
+double arriving_rate(std::int64_t broadcasts, std::int64_t bytes, const Machine& machine) {
+  // A register tile and its results want some of a cache too.
+  if (bytes <= machine.l1_bytes / 2) return 1;
+  const double bytes_a_cycle = bytes <= machine.l2_bytes / 2 ? 26 : 16;
+  constexpr double fmas_a_cycle = 2;
+  return std::min(1.0, static_cast<double>(broadcasts) / fmas_a_cycle * bytes_a_cycle / machine.vector_bytes);
+}
+
 bool fits_registers_of_pairs(std::int64_t vectors, std::int64_t broadcasts, const Machine& machine) {
   // A product takes the place of the broadcast operand when it is the last to read it.
   const std::int64_t products = vectors > 1 ? 1 : 0;

@@ -109,6 +109,11 @@ using TileRate = double (*)(std::int64_t vectors, std::int64_t broadcasts);
 /// and halves the speed.
 bool fits_registers(std::int64_t vectors, std::int64_t broadcasts, const Machine& machine);
 
+/// Share of the multipliers' rate at which vectors of weights arrive, each used `broadcasts` times, that a tile reads
+/// anew because `bytes` of them lie between two of its uses: from the second cache at about 26 bytes a cycle, from the
+/// third at 16 (Cascade Lake; Zen 3 alike).
+double arriving_rate(std::int64_t broadcasts, std::int64_t bytes, const Machine& machine);
+
 /// Share of the FMA rate that such a tile can reach: the units need 2 x 4 independent accumulators in flight, and loads
 /// compete with FMAs for issue slots.
 double register_tile_rate(std::int64_t vectors, std::int64_t broadcasts);

@@ -273,6 +273,17 @@ TEST_CASE("flatten: batches of a product with one matrix are rows") {
   check_same_bytes(c, f);
 }
 
+TEST_CASE("flatten: gaps between rows stay") {
+  Builder b;
+  const int x = b.input("f32[2,3,5]{|2:0+4}"), w = b.input("f32[5,7]", true), residual = b.input("f32[2,3,7]{|2:0+1}");
+  const Composition c = b.finish(b.node("add", {b.node("matmul", {x, w}), residual}), {{}, {{}, {}, {0, 9}}});
+  const Composition f = flatten(c);
+  CHECK(input(f, 0) == "f32[6,5]{|1:0+4}");
+  CHECK(input(f, 2) == "f32[6,7]{|1:0+1}");
+  CHECK(output(f) == "f32[6,7]{|1:0+9}");
+  check_same_bytes(c, f);
+}
+
 TEST_CASE("flatten: products of batches, or of transposed rows, stay as they are") {
   const auto unchanged = [](const std::string& x, const std::string& w, const Json& attributes,
                             const std::string& extra = "") {
@@ -286,6 +297,7 @@ TEST_CASE("flatten: products of batches, or of transposed rows, stay as they are
   };
   unchanged("f32[2,3,5]", "f32[2,5,7]", Json::object());
   unchanged("f32[2,3,5]{1,0,2}", "f32[5,7]", Json::object());
+  unchanged("f32[2,3,5]{|1:0+4}", "f32[5,7]", Json::object());
   unchanged("f32[2,5,3]", "f32[5,7]", {{"transpose_a", true}});
   unchanged("f32[2,3,5]", "f32[5,7]", Json::object(), "f32[2,1,7]");
 }

@@ -111,6 +111,37 @@ TEST_CASE("a value that leaves the graph gets no border; its convolution reads a
       CHECK(g.value(node.inputs[0]).type.has_border());
 }
 
+TEST_CASE("rows that would share a cache's sets lie apart") {
+  const auto pixels = [](int channels, int stride) {
+    ModelBuilder m;
+    const auto weights = [](int co, int ci) {
+      return "f32[" + std::to_string(co) + "," + std::to_string(ci) + ",1,1]";
+    };
+    const int x = m.input("x", "f32[1,3,8,8]");
+    const int a = m.op("relu", {m.op("conv", {x, m.constant(weights(channels, 3))})});
+    m.output(m.op("conv", {a, m.constant(weights(4, channels))}, {{"strides", {stride, stride}}}), "y");
+    return result_of(assigned(m.graph), "relu").str();
+  };
+  CHECK(pixels(512, 1) == "f32[1,512,8,8]{0,2,3,1|1:0+16}");
+  CHECK(pixels(256, 1) == "f32[1,256,8,8]{0,2,3,1}");
+  CHECK(pixels(256, 2) == "f32[1,256,8,8]{0,2,3,1|1:0+16}");
+  CHECK(pixels(520, 1) == "f32[1,520,8,8]{0,2,3,1}");
+  CHECK(pixels(512, 4) == "f32[1,512,8,8]{0,2,3,1}");  // so few that a set holds them
+
+  const auto rows = [](const std::string& b, bool transposed, bool leaves = false) {
+    ModelBuilder m;
+    const int a = m.op("matmul", {m.input("x", "f32[2,9,4]"), m.constant("f32[4,512]")});
+    const int c = m.op("gelu", {a});
+    m.output(m.op("matmul", {transposed ? m.op("transpose", {c}, {{"perm", {1, 0, 2}}}) : c, m.constant(b)}), "y");
+    if (leaves) m.output(c);
+    return result_of(assigned(m.graph), "gelu").str();
+  };
+  CHECK(rows("f32[512,3]", false) == "f32[2,9,512]{|2:0+16}");
+  CHECK(rows("f32[2,512,3]", false) == "f32[2,9,512]");  // a matrix of its own for each
+  CHECK(rows("f32[512,3]", true) == "f32[2,9,512]");     // read through a view
+  CHECK(rows("f32[512,3]", false, true) == "f32[2,9,512]");
+}
+
 TEST_CASE("layouts that make no difference need no copy") {
   ModelBuilder m;
   const int x = m.input("x", "f32[1,1,8,8]");

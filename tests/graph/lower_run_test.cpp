@@ -116,6 +116,27 @@ TEST_CASE("concatenations find their operands in place, padding included") {
     check_runs(m.graph, loaded, symbols);
 }
 
+TEST_CASE("gaps between rows are nobody's") {
+  ModelBuilder m({{"W", {4, 20}}});
+  const int x = m.input("x", "f32[1,3,8,W]");
+  const int a = m.op("relu", {m.op("conv", {x, m.constant("f32[512,3,1,1]")})});
+  const int b = m.op("conv", {a, m.constant("f32[512,512,1,1]")});
+  const int c = m.op("add", {b, a});
+  const int d = m.op("concat", {c, m.op("conv", {c, m.constant("f32[512,512,1,1]")})}, {{"axis", 1}});
+  const int e = m.op("conv", {d, m.constant("f32[8,1024,1,1]")});
+  const int pooled = m.op("reduce_mean", {d}, {{"axes", {2, 3}}, {"keepdims", false}});
+  m.output(m.op("add", {e, m.op("matmul", {pooled, m.constant("f32[1024,1]")})}), "y");
+  const int hidden = m.op("gelu", {m.op("matmul", {m.input("z", "f32[2,9,4]"), m.constant("f32[4,1024]")})});
+  m.output(m.op("matmul", {hidden, m.constant("f32[1024,3]")}), "v");
+  const LoadedModel loaded(m.graph);
+  for (const int value : {a, d, hidden})
+    CHECK(named(loaded.main(), m.graph.value(value).name).border_after.size() ==
+          m.graph.value(value).type.shape.size());
+  CHECK(count(loaded.main(), plan::StepKind::fill_border) == 0);
+  for (const SymbolValues& symbols : {SymbolValues{{"W", 4}}, SymbolValues{{"W", 19}}})
+    check_runs(m.graph, loaded, symbols);
+}
+
 TEST_CASE("an operand that is read later, or elsewhere, keeps its bytes") {
   ModelBuilder m;
   const int x = m.input("x", "f32[8,8]");
