@@ -8,6 +8,7 @@ Family conv_winograd();
 Family conv_direct();
 Family conv_depthwise();
 Family conv_grouped();
+Family conv_transpose();
 Family conv_dot();
 Family matmul_dot();
 Family matmul_words();

@@ -46,6 +46,26 @@ TEST_CASE("conv_grouped agrees with the reference where groups do not fill vecto
   CHECK(check_family("conv_grouped", convolution(padded, "f32[1,8,5,13]", "f32[68,4,3,3]", 2), wide()) == "");
 }
 
+TEST_CASE("conv_transpose agrees with the reference whatever its knobs") {
+  const Operators operators;
+  const Operator& op = operators.get("conv_transpose");
+  const auto transposed = [&](const Json& attributes, const std::string& x, const std::string& w, int threads) {
+    const TensorType weights = TensorType::parse(w);
+    const Case test{attributes, {TensorType::parse(x), weights, {weights.dtype, {weights.shape[1]}, {}}}};
+    return testing::channels_last_form(op, test, threads);
+  };
+  const Json twice = {{"strides", {2, 2}}},
+             cut = {{"strides", {2, 3}}, {"pads", {1, 1, 0, 2}}, {"output_padding", {1, 0}}},
+             dilated = {{"strides", {1, 2}}, {"dilations", {2, 3}}, {"pads", {1, 0, 0, 2}}};
+  CHECK(check_family("conv_transpose", transposed(twice, "f32[1,6,5,7]", "f32[6,24,2,2]", 1), wide()) == "");
+  CHECK(check_family("conv_transpose", transposed(twice, "f32[2,3,1,1]", "f32[3,9,3,3]", 2), Machine{}) == "");
+  CHECK(check_family("conv_transpose", transposed(cut, "f32[1,4,4,6]", "f32[4,40,4,4]", 2), wide()) == "");
+  CHECK(check_family("conv_transpose", transposed(dilated, "f32[1,3,4,5]", "f32[3,20,3,2]", 1), Machine{}) == "");
+  // A single channel has no use for vectors of channels.
+  const Workload one = transposed(twice, "f32[1,6,5,7]", "f32[6,1,2,2]", 1);
+  CHECK_FALSE(choose(one, wide()).source.starts_with("family conv_transpose"));
+}
+
 TEST_CASE("conv_depthwise agrees with the reference where channels do not fill vectors") {
   const auto by_channel = [](int channels, const char* type, const char* weights_type, int threads) {
     return convolution({{"pads", {1, 1, 1, 1}}, {"group", channels}}, fmt::format("{}[1,{},6,9]", type, channels),
