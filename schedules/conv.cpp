@@ -31,20 +31,7 @@ ConvTile direct_rule(const Workload& w, const Machine& m) {
 }
 
 Implementation direct_make(const Workload& w, const Machine& m, const ConvTile& k) {
-  const std::int64_t lanes = m.lanes(4);
-  const std::int64_t block = k.vectors * lanes;
-  Implementation implementation;
-  implementation.packings = {{"w", {{"co", block}}}};
-  if (w.has_input("b")) implementation.packings.push_back({"b", {{"co", block}}});
-  Schedule& s = implementation.schedule;
-  schedule_conv_tiles(s, w, m, k);
-  Stage update = s["acc"].update(0);
-  update.reorder("co", "x", "y", "ci", "kx", "ky").vectorize("co", lanes).unroll("co").unroll("x").unroll("y");
-  const std::int64_t ci = w.input_type("w").shape[1].value();
-  if (ci <= 4) update.unroll("ci");
-  else if (ci % 2 == 0) update.unroll("ci", 2);
-  schedule_padding(s, stage_roles(w), m);
-  return implementation;
+  return make_conv_tiles(w, m, k, w.input_type("w").shape[1].value());
 }
 
 // --- conv_depthwise ---

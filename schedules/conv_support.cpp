@@ -53,13 +53,21 @@ std::vector<ConvTile> conv_tiles(const Workload& w, const Machine& m, FitsRegist
   return all;
 }
 
+namespace {
+
+/// A value for each spatial dimension, 1 where none are given.
+std::int64_t spatial(const Workload& w, const char* attribute, std::size_t d) {
+  const auto& attributes = w.anchor().attributes;
+  const auto found = attributes.find(attribute);
+  return found == attributes.end() || found->empty() ? 1 : found->at(d).get<std::int64_t>();
+}
+
+}  // namespace
+
+std::int64_t stride(const Workload& w, std::size_t d) { return spatial(w, "strides", d); }
+
 std::int64_t reach(const Workload& w, std::int64_t outputs, std::size_t d) {
-  const auto of = [&](const char* name) {
-    const auto& attributes = w.anchor().attributes;
-    const auto found = attributes.find(name);
-    return found == attributes.end() || found->empty() ? std::int64_t{1} : found->at(d).get<std::int64_t>();
-  };
-  return (outputs - 1) * of("strides") + (w.input_type("w").shape[2 + d].value() - 1) * of("dilations") + 1;
+  return (outputs - 1) * stride(w, d) + (w.input_type("w").shape[2 + d].value() - 1) * spatial(w, "dilations", d) + 1;
 }
 
 namespace {
@@ -134,6 +142,22 @@ void schedule_conv_tiles(Schedule& s, const Workload& w, const Machine& m, const
       .unroll("co")
       .unroll("x")
       .unroll("y");
+}
+
+Implementation make_conv_tiles(const Workload& w, const Machine& m, const ConvTile& k, std::int64_t channels) {
+  const std::int64_t lanes = m.lanes(4);
+  const std::int64_t block = k.vectors * lanes;
+  Implementation implementation;
+  implementation.packings = {{"w", {{"co", block}}}};
+  if (w.has_input("b")) implementation.packings.push_back({"b", {{"co", block}}});
+  Schedule& s = implementation.schedule;
+  schedule_conv_tiles(s, w, m, k);
+  Stage update = s["acc"].update(0);
+  update.reorder("co", "x", "y", "ci", "kx", "ky").vectorize("co", lanes).unroll("co").unroll("x").unroll("y");
+  if (channels <= 4) update.unroll("ci");
+  else if (channels % 2 == 0) update.unroll("ci", 2);
+  schedule_padding(s, stage_roles(w), m);
+  return implementation;
 }
 
 void schedule_padding(Schedule& s, const std::vector<std::string>& roles, const Machine& m) {

@@ -55,6 +55,9 @@ struct ConvTile {
 /// Those that `fits(vectors, broadcasts, machine)` says the registers hold.
 std::vector<ConvTile> conv_tiles(const Workload& workload, const Machine& machine, FitsRegisters fits);
 
+/// Along spatial dimension `d`, 0: down, 1: across.
+std::int64_t stride(const Workload& workload, std::size_t d);
+
 /// Elements of the input along spatial dimension `d` (0: down, 1: across) that so many results side by side read.
 std::int64_t reach(const Workload& workload, std::int64_t outputs, std::size_t d);
 
@@ -65,6 +68,11 @@ ConvTile best_conv_tile(const Workload& workload, const Machine& machine, const 
 
 /// Schedules `out` in such tiles and the start of `acc`; its update is the caller's.
 void schedule_conv_tiles(Schedule& schedule, const Workload& workload, const Machine& machine, const ConvTile& tile);
+
+/// Floats in such tiles: weights and bias packed by blocks of output channels, a sum's `channels` of the input
+/// innermost.
+Implementation make_conv_tiles(const Workload& workload, const Machine& machine, const ConvTile& tile,
+                               std::int64_t channels);
 
 /// The padded copy of the input that the algorithm makes where the operand has no border of its own.
 void schedule_padding(Schedule& schedule, const std::vector<std::string>& roles, const Machine& machine);

@@ -12,12 +12,6 @@
 namespace heddle::schedules {
 namespace {
 
-std::int64_t stride_across(const Workload& w) {
-  const auto& attributes = w.anchor().attributes;
-  const auto found = attributes.find("strides");
-  return found == attributes.end() || found->empty() ? 1 : found->back().get<std::int64_t>();
-}
-
 bool transpose_matches(const Workload& w, const Machine& m) {
   if (w.anchor().op->name() != "conv_transpose" || groups(w) != 1 || !weights_are_packable(w)) return false;
   const TensorType in = w.anchor_inputs()[0], out = w.output_types()[0];
@@ -29,7 +23,7 @@ bool transpose_matches(const Workload& w, const Machine& m) {
 std::vector<ConvTile> transpose_candidates(const Workload& w, const Machine& m) {
   auto tiles = conv_tiles(w, m, fits_registers);
   // Of several rows, each would meet taps of its own too.
-  std::erase_if(tiles, [&](const ConvTile& k) { return k.rows > 1 || k.pixels % stride_across(w) != 0; });
+  std::erase_if(tiles, [&](const ConvTile& k) { return k.rows > 1 || k.pixels % stride(w, 1) != 0; });
   if (tiles.empty()) tiles.push_back({1, 1, 1, task_count(w.composition().threads), 0});
   return tiles;
 }
@@ -38,7 +32,6 @@ ConvTile transpose_rule(const Workload& w, const Machine& m) {
   const std::int64_t co = extent_of(w, "co").value(), width = typical(extent_of(w, "x"), w);
   const auto& weights = w.input_type("w").shape;
   const std::int64_t bytes = 4 * co * weights[0].value() * weights[2].value() * weights[3].value();
-  const std::int64_t stride = stride_across(w);
   const auto candidates = transpose_candidates(w, m);
   Best best(candidates.front());
   for (const ConvTile& k : candidates) {
@@ -47,24 +40,13 @@ ConvTile transpose_rule(const Workload& w, const Machine& m) {
     const double useful = tile_efficiency(co, k.vectors * m.lanes(4)) * tile_efficiency(width, k.pixels);
     // Each phase of the stride has weights of its own, and all phases read the same inputs.
     best.offer(k, useful * register_tile_rate(k.vectors, k.pixels) *
-                      arriving_rate(std::max<std::int64_t>(1, k.pixels / stride), bytes, m));
+                      arriving_rate(std::max<std::int64_t>(1, k.pixels / stride(w, 1)), bytes, m));
   }
   return best.value();
 }
 
 Implementation transpose_make(const Workload& w, const Machine& m, const ConvTile& k) {
-  const std::int64_t lanes = m.lanes(4);
-  const std::int64_t block = k.vectors * lanes;
-  Implementation implementation;
-  implementation.packings = {{"w", {{"co", block}}}};
-  if (w.has_input("b")) implementation.packings.push_back({"b", {{"co", block}}});
-  Schedule& s = implementation.schedule;
-  schedule_conv_tiles(s, w, m, k);
-  Stage update = s["acc"].update(0);
-  update.reorder("co", "x", "y", "ci", "kx", "ky").vectorize("co", lanes).unroll("co").unroll("x").unroll("y");
-  if (w.input_type("w").shape[0].value() % 2 == 0) update.unroll("ci", 2);
-  schedule_padding(s, stage_roles(w), m);
-  return implementation;
+  return make_conv_tiles(w, m, k, w.input_type("w").shape[0].value());
 }
 
 }  // namespace
