@@ -24,7 +24,8 @@ struct Comparison {
 };
 
 /// A difference is named only if the 99 % interval excludes 1 and the ratio is beyond `smallest`, below which code
-/// placement and caches decide. Needs at least 10 pairs; throws Error{invalid_argument} otherwise.
+/// placement and caches decide. Of thousands of pairs, medians of neighbours stand for them. Needs at least 10 pairs;
+/// throws Error{invalid_argument} otherwise.
 Comparison compare_paired(const std::vector<double>& first, const std::vector<double>& second, double smallest = 0.01);
 
 }  // namespace heddle::tools

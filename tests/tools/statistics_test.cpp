@@ -69,6 +69,12 @@ TEST_CASE("a shift below the smallest that is named stays unnamed however many s
   CHECK(draw(7, 1.005, 400).verdict == Verdict::no_difference);
 }
 
+TEST_CASE("a hundred thousand pairs, as of a kernel of microseconds, are compared as well") {
+  const Comparison c = draw(11, 1.05, 100000);
+  CHECK(c.verdict == Verdict::first_is_faster);
+  CHECK(c.ratio == Approx(1.05).epsilon(0.005));
+}
+
 TEST_CASE("recorded samples of one kernel in two processes differ, of one process do not") {
   // A 1x1 convolution's times in us: page placement differed between the processes.
   const std::vector<double> one = {40.1, 39.8, 40.0, 40.3, 39.9, 40.2, 41.0, 40.0,
