@@ -396,14 +396,20 @@ bool is_view(const Graph& graph, const Node& node) {
 
 bool may_have_border(const Graph& g, int v, const std::vector<int>& producer,
                      const std::vector<std::vector<int>>& consumers) {
+  return may_have_border(g, v, producer, consumers,
+                         [](const Node& node) { return node.op->kind() != OperatorKind::contraction; });
+}
+
+bool may_have_border(const Graph& g, int v, const std::vector<int>& producer,
+                     const std::vector<std::vector<int>>& consumers,
+                     const std::function<bool(const Node&)>& steps_over) {
   const int n = producer[static_cast<std::size_t>(v)];
   if (n < 0 || is_view(g, g.nodes[static_cast<std::size_t>(n)])) return false;
   if (std::find(g.outputs.begin(), g.outputs.end(), v) != g.outputs.end()) return false;
   const auto& readers = consumers[static_cast<std::size_t>(v)];
-  return std::none_of(readers.begin(), readers.end(), [&](int reader) {
+  return std::all_of(readers.begin(), readers.end(), [&](int reader) {
     const Node& node = g.nodes[static_cast<std::size_t>(reader)];
-    return is_view(g, node) || node.op->kind() == OperatorKind::contraction ||
-           node.op->layout() == LayoutPreference::row_major;
+    return !is_view(g, node) && node.op->layout() != LayoutPreference::row_major && steps_over(node);
   });
 }
 

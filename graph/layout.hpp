@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <map>
 #include <optional>
 #include <utility>
@@ -18,9 +19,8 @@ enum class Padding {
 /// Gives every value its memory order and border. Before: all row-major. After: channels last between operators that
 /// work best so, views (transposes, reshapes) in whatever order makes them free, borders where a padded convolution
 /// reads (unless kernels pad), gaps between rows that would share a cache's sets and concatenations' operands in their
-/// place (both likewise), and `copy` nodes (at most one a
-/// value and layout) where a consumer needs what its operand is not. The graph's inputs and outputs stay row-major
-/// without border.
+/// place (both likewise), and `copy` nodes (at most one a value and layout) where a consumer needs what its operand is
+/// not. The graph's inputs and outputs stay row-major without border.
 Graph assign_layouts(const Graph& graph, Padding padding = Padding::in_memory);
 
 /// Whether the node only looks at its operand's bytes differently: a transpose or reshape whose result's layout is the
@@ -46,6 +46,12 @@ Graph with_gaps(Graph graph);
 /// `producer` and `consumers`: the graph's.
 bool may_have_border(const Graph& graph, int value, const std::vector<int>& producer,
                      const std::vector<std::vector<int>>& consumers);
+
+/// The same of a border that readers of other kinds step over too: `steps_over` says of a reader that neither looks at
+/// the bytes differently nor wants them row-major whether it does.
+bool may_have_border(const Graph& graph, int value, const std::vector<int>& producer,
+                     const std::vector<std::vector<int>>& consumers,
+                     const std::function<bool(const Node&)>& steps_over);
 
 /// Types by the number of a node and of its operand.
 using OperandTypes = std::map<std::pair<std::size_t, std::size_t>, TensorType>;

@@ -22,9 +22,8 @@ struct RowReader {
 std::optional<RowReader> row_reader(const Graph& g, const Node& node) {
   const int rank = g.value(node.inputs[0]).type.rank();
   if (node.op->name() == "conv" && node.attributes.value("group", std::int64_t{1}) == 1) {
-    const auto strides = node.attributes.find("strides");
-    const bool given = strides != node.attributes.end() && !strides->empty();
-    return RowReader{1, rank - 1, given ? strides->back().get<std::int64_t>() : 1};
+    const auto strides = node.attributes.value("strides", std::vector<std::int64_t>{});
+    return RowReader{1, rank - 1, strides.empty() ? 1 : strides.back()};
   }
   if (node.op->name() != "matmul" || node.attributes.value("transpose_a", false) || rank < 2) return std::nullopt;
   // Of several matrices of weights, the rows of the first operand are several matrices' too.
@@ -49,18 +48,12 @@ bool rows_share_a_set(const Graph& g, const Node& node) {
   return std::min(rows, rows_of_a_tile) > sets * lines_of_a_set / 2;
 }
 
-/// Whether rows of the value may lie further apart than they are long: a kernel makes it, and all who read it go by its
-/// strides. A concatenation's operands belong side by side instead.
+/// Whether rows of the value may lie further apart than they are long. A concatenation's operands belong side by side
+/// instead.
 bool may_have_gaps(const Graph& g, int v, const std::vector<int>& producer,
                    const std::vector<std::vector<int>>& consumers) {
-  const int maker = producer[static_cast<std::size_t>(v)];
-  if (maker < 0 || is_view(g, g.nodes[static_cast<std::size_t>(maker)])) return false;
-  if (std::find(g.outputs.begin(), g.outputs.end(), v) != g.outputs.end()) return false;
-  const auto& readers = consumers[static_cast<std::size_t>(v)];
-  return std::all_of(readers.begin(), readers.end(), [&](int reader) {
-    const Node& node = g.nodes[static_cast<std::size_t>(reader)];
-    if (is_view(g, node) || node.op->name() == "concat" || node.op->layout() == LayoutPreference::row_major)
-      return false;
+  return may_have_border(g, v, producer, consumers, [&](const Node& node) {
+    if (node.op->name() == "concat") return false;
     if (node.op->kind() != OperatorKind::contraction) return true;
     return row_reader(g, node) && node.inputs[0] == v && std::count(node.inputs.begin(), node.inputs.end(), v) == 1;
   });

@@ -102,7 +102,7 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
     // Few rows of tiles are cut into runs of blocks besides.
     const std::int64_t row_tasks = std::min(tiles, inside ? k.tasks : std::max<std::int64_t>(1, k.tasks / blocks));
     const std::int64_t block_tasks = inside ? chunk(k.tasks, row_tasks) : blocks;
-    out.split("co", "coo", "coi", lanes, whole ? Tail::RoundUp : Tail::ShiftInwards)
+    out.split("co", "coo", "coi", lanes, shifted_tail(co, lanes))
         .split("x", "xo", "xi", x.tile, x.tail)
         .split("y", "yo", "yi", y.tile, y.tail);
     out.split("yo", "task_y", "yo", chunk(tiles, row_tasks), Tail::GuardWithIf)

@@ -62,8 +62,7 @@ Implementation grouped_make(const Workload& w, const Machine& m, const GroupedKn
   const auto loops = [&](Stage out, const Tiling& x, const Tiling& /*y*/) {
     out.split("co", "group", "co", channels, Tail::RoundUp).split("x", "xo", "xi", x.tile, x.tail);
     // Never beyond the group: the vector before it writes the same values again.
-    if (channels >= lanes)
-      out.split("co", "co", "coi", lanes, channels % lanes == 0 ? Tail::RoundUp : Tail::ShiftInwards);
+    if (channels >= lanes) out.split("co", "co", "coi", lanes, shifted_tail(channels, lanes));
     else out.split("co", "co", "coi", channels, Tail::RoundUp);
     if (flat) {
       out.split("xo", "task_x", "xo", chunk(chunk(typical(width, w), x.tile), pieces), Tail::GuardWithIf);

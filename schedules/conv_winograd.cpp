@@ -172,8 +172,7 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
   s["out_rows"].compute_at("out", "coo").bound_extent("co", lanes).vectorize("co", lanes).unroll("kb").unroll("i");
   Stage product = s["product"];
   product.compute_at("out", "chunk").bound_extent("co", k.channels).bound_extent("t", tiles);
-  product.split("co", "co", "coi", block)
-      .split("t", "t", "ti", k.tiles, tiles % k.tiles == 0 ? Tail::RoundUp : Tail::ShiftInwards);
+  product.split("co", "co", "coi", block).split("t", "t", "ti", k.tiles, shifted_tail(tiles, k.tiles));
   product.reorder("coi", "ti", "t", "co", "n", "kb", "ka").vectorize("coi", lanes).unroll("coi").unroll("ti");
   spread_planes(product, "co", k.channels, tiles);
   s["acc"].compute_at("product", "t").bound_extent("co", block).vectorize("co", lanes).unroll("co").unroll("t");

@@ -78,7 +78,7 @@ void schedule_matmul_tiles(Schedule& s, const Workload& w, const Machine& m, con
   const std::int64_t pieces =
       std::max<std::int64_t>(1, k.tasks / std::max<std::int64_t>(1, batch.empty() ? panels : batches));
 
-  const Tail tail = padded ? guarded_tail(n, block) : n % block == 0 ? Tail::RoundUp : Tail::ShiftInwards;
+  const Tail tail = padded ? guarded_tail(n, block) : shifted_tail(n, block);
   const auto loops = [&](Stage out, std::int64_t tile, Tail row_tail) {
     const std::int64_t tiles = chunk(typical(rows, w), tile);
     out.split("n", "no", "ni", block, tail)

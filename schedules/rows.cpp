@@ -154,8 +154,7 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
   const std::int64_t block =
       fixed ? vector_lanes * std::clamp<std::int64_t>(extent / vector_lanes, 1, k.accumulators) : lanes;
   const std::string vector = loops.front().name;
-  out.split(vector, "block", vector, block,
-            fixed ? (extent % block == 0 ? Tail::RoundUp : Tail::ShiftInwards) : Tail::GuardWithIf);
+  out.split(vector, "block", vector, block, fixed ? shifted_tail(extent, block) : Tail::GuardWithIf);
   std::vector<std::string> outer = {"block"};
   outer.insert(outer.end(), order.begin() + 1, order.end());
   std::int64_t rows = chunk(extent, extent / block);

@@ -65,6 +65,10 @@ Tail guarded_tail(const Extent& extent, std::int64_t tile) {
   return mod(extent, tile) == Extent(0) ? Tail::RoundUp : Tail::GuardWithIf;
 }
 
+Tail shifted_tail(const Extent& extent, std::int64_t tile) {
+  return mod(extent, tile) == Extent(0) ? Tail::RoundUp : Tail::ShiftInwards;
+}
+
 std::int64_t filled_lanes(std::int64_t elements, const Machine& machine) {
   const auto filled = std::bit_floor(static_cast<std::uint64_t>(std::max<std::int64_t>(1, elements)));
   return std::min<std::int64_t>(machine.lanes(4), static_cast<std::int64_t>(filled));

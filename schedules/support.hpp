@@ -92,6 +92,10 @@ Tiling tile_loop(const Extent& extent, std::int64_t tile, const Workload& worklo
 /// The tail of a tile that may compute nothing beyond the extent: none where it divides it, else a guarded one.
 Tail guarded_tail(const Extent& extent, std::int64_t tile);
 
+/// The tail of a tile no wider than the extent, where elements may be computed twice: none where it divides it, else
+/// the last tile begins earlier.
+Tail shifted_tail(const Extent& extent, std::int64_t tile);
+
 /// Lanes of the widest vector of floats that so many elements fill. Where nothing may be computed or read beyond them,
 /// a last vector that begins earlier (ShiftInwards) is much faster than a predicated one: accumulators under a
 /// predicate do not stay in registers.

@@ -54,8 +54,7 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
   const bool whole = inner.extent.is_constant() && inner.extent.value() >= block;
 
   Stage out = s["out"];
-  out.split(inner.name, "block", inner.name, block,
-            whole ? (inner.extent.value() % block == 0 ? Tail::RoundUp : Tail::ShiftInwards) : Tail::GuardWithIf);
+  out.split(inner.name, "block", inner.name, block, whole ? shifted_tail(inner.extent, block) : Tail::GuardWithIf);
   std::vector<std::string> order = {inner.name, "block"};
   for (std::size_t i = 1; i < loops.size(); ++i) order.push_back(loops[i].name);
   out.reorder(order).vectorize(inner.name, lanes);
