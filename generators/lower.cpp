@@ -12,7 +12,7 @@
 #include "base/file.hpp"
 #include "dsl/halide_error.hpp"
 #include "generators/rename.hpp"
-#include "targets/cpu/prefetch_panels.hpp"
+#include "targets/cpu/fetch_ahead.hpp"
 #include "targets/gpu/passes.hpp"
 #include "targets/pass.hpp"
 
@@ -75,7 +75,7 @@ Halide::Module lower_for(const KernelRequest& request, const std::string& symbol
     targets::add_gpu_passes(scheduled, *request.target.machine.gpu);
   } else {
     targets::add_pass(scheduled, [&](const hi::Stmt& s) {
-      return targets::prefetch_panels(s, request.target.machine, request.workload->composition().threads);
+      return targets::fetch_ahead(s, request.target.machine, request.workload->composition().threads);
     });
   }
   Halide::Module module =

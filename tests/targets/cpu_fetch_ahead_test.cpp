@@ -1,4 +1,4 @@
-// Which lines of an operand's next panel a product fetches, and where nothing is fetched ahead.
+// Which lines of an operand a product fetches before it reads them, and where nothing is fetched ahead.
 #include <cstdint>
 #include <map>
 #include <set>
@@ -9,7 +9,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "targets/cpu/prefetch_panels.hpp"
+#include "targets/cpu/fetch_ahead.hpp"
 #include "targets/pass.hpp"
 
 namespace heddle {
@@ -20,10 +20,17 @@ using Halide::Expr;
 using Halide::Func;
 using Halide::Var;
 
-/// Runs the loops around what is fetched and keeps the elements at which fetches begin, by the iteration of `panel`.
+/// Elements at which fetches begin, by the iteration of the loop over panels.
+using Elements = std::map<std::int64_t, std::set<std::int64_t>>;
+
+struct Fetched {
+  Elements into_second_cache, into_first_cache;
+};
+
+/// Runs the loops around what is fetched.
 class Fetches : public hi::IRMutator {
  public:
-  explicit Fetches(std::map<std::int64_t, std::set<std::int64_t>>& found) : found_(found) {}
+  explicit Fetches(Fetched& found) : found_(found) {}
   using hi::IRMutator::mutate;
 
  protected:
@@ -48,26 +55,28 @@ class Fetches : public hi::IRMutator {
     if (call == nullptr || call->name != "llvm.prefetch.p0") return op;
     Expr bytes = hi::substitute("b", hi::make_zero(Halide::type_of<void*>()), call->args[0]);
     for (auto let = lets_.rbegin(); let != lets_.rend(); ++let) bytes = hi::substitute(let->first, let->second, bytes);
-    run(0, Halide::cast<int>(Halide::reinterpret(Halide::UInt(64), bytes)), 0);
+    const bool first = *hi::as_const_int(call->args[2]) == 3;
+    run(0, Halide::cast<int>(Halide::reinterpret(Halide::UInt(64), bytes)), 0,
+        first ? found_.into_first_cache : found_.into_second_cache);
     return op;
   }
 
  private:
-  void run(std::size_t depth, const Expr& offset, std::int64_t panel) {
+  void run(std::size_t depth, const Expr& offset, std::int64_t panel, Elements& found) {
     if (depth == loops_.size()) {
       const auto byte = hi::as_const_int(hi::simplify(offset));
       REQUIRE(byte);
-      found_[panel].insert(*byte / 4);
+      found[panel].insert(*byte / 4);
       return;
     }
     const hi::For* loop = loops_[depth];
     const std::int64_t min = *hi::as_const_int(loop->min), extent = *hi::as_const_int(loop->extent);
     const bool is_panel = loop->name.find(".no") != std::string::npos;
     for (std::int64_t i = min; i < min + extent; ++i)
-      run(depth + 1, hi::substitute(loop->name, static_cast<int>(i), offset), is_panel ? i : panel);
+      run(depth + 1, hi::substitute(loop->name, static_cast<int>(i), offset), is_panel ? i : panel, found);
   }
 
-  std::map<std::int64_t, std::set<std::int64_t>>& found_;
+  Fetched& found_;
   std::vector<const hi::For*> loops_;
   std::vector<std::pair<std::string, Expr>> lets_;
 };
@@ -75,11 +84,11 @@ class Fetches : public hi::IRMutator {
 /// out = a b with b in panels of 32 columns, in tiles of `rows` rows.
 struct Product {
   int rows = 4, tiles = 6, panels = 3, depth = 20;
-  std::int64_t l2_bytes = 1 << 20;
+  std::int64_t l1_bytes = 1 << 15, l2_bytes = 1 << 20;
   bool panels_outside = true, parallel = false;
   int threads = 2;
 
-  std::map<std::int64_t, std::set<std::int64_t>> fetches() const {
+  Fetched fetches() const {
     const int columns = 32;
     Var ni("ni"), no("no"), m("m"), mo("mo"), mi("mi");
     Halide::ImageParam a(Halide::Float(32), 2, "a"), b(Halide::Float(32), 3, "b");
@@ -103,10 +112,11 @@ struct Product {
     acc.update().reorder(ni, m, k).vectorize(ni, 16).unroll(ni).unroll(m).unroll(k, 2);
 
     Machine machine;
+    machine.l1_bytes = l1_bytes;
     machine.l2_bytes = l2_bytes;
-    std::map<std::int64_t, std::set<std::int64_t>> found;
+    Fetched found;
     Halide::Pipeline pipeline(out);
-    targets::add_pass(pipeline, [&](const hi::Stmt& s) { return targets::prefetch_panels(s, machine, threads); });
+    targets::add_pass(pipeline, [&](const hi::Stmt& s) { return targets::fetch_ahead(s, machine, threads); });
     targets::add_pass(pipeline, [&](const hi::Stmt& s) { return Fetches(found).mutate(s); });
     pipeline.compile_to_module({a, b}, "f",
                                Halide::Target("x86-64-linux-avx2-fma-no_asserts-no_bounds_query-no_runtime"));
@@ -131,19 +141,20 @@ TEST_CASE("the parts that tiles fetch are the next panel") {
   CAPTURE(tiles, depth);
   const Product product{.tiles = tiles, .depth = depth};
   const std::int64_t size = 32 * depth;
-  const auto found = product.fetches();
+  const Elements found = product.fetches().into_second_cache;
   REQUIRE(found.size() == static_cast<std::size_t>(product.panels));
   for (const auto& [panel, elements] : found) CHECK(are_the_lines_of(elements, (panel + 1) * size, size));
 }
 
 TEST_CASE("a panel for each task: the one that the same thread comes to") {
   const Product product{.parallel = true, .threads = 3};
-  for (const auto& [panel, elements] : product.fetches()) CHECK(are_the_lines_of(elements, (panel + 3) * 640, 640));
+  for (const auto& [panel, elements] : product.fetches().into_second_cache)
+    CHECK(are_the_lines_of(elements, (panel + 3) * 640, 640));
 }
 
 TEST_CASE("an operand that is read as a whole by each tile is one panel") {
   const Product product{.panels_outside = false};
-  const auto found = product.fetches();
+  const Elements found = product.fetches().into_second_cache;
   REQUIRE_FALSE(found.empty());
   std::set<std::int64_t> all;
   for (const auto& [panel, elements] : found) all.insert(elements.begin(), elements.end());
@@ -151,9 +162,28 @@ TEST_CASE("an operand that is read as a whole by each tile is one panel") {
 }
 
 TEST_CASE("nothing is fetched ahead where a panel is hardly read again, or two fill the cache") {
-  CHECK(Product{.tiles = 3}.fetches().empty());
-  CHECK(Product{.l2_bytes = 2 * 20 * 32 * 4 - 1}.fetches().empty());
-  CHECK_FALSE(Product{.l2_bytes = 2 * 20 * 32 * 4}.fetches().empty());
+  CHECK(Product{.tiles = 3}.fetches().into_second_cache.empty());
+  CHECK(Product{.l2_bytes = 2 * 20 * 32 * 4 - 1}.fetches().into_second_cache.empty());
+  CHECK_FALSE(Product{.l2_bytes = 2 * 20 * 32 * 4}.fetches().into_second_cache.empty());
+}
+
+TEST_CASE("lines come into the first cache 2 KiB before they are read, where a panel does not stay in it") {
+  constexpr std::int64_t size = 32 * 20, ahead = 2048 / 4, line = 16;
+  const Elements found = Product{.l1_bytes = 2 * size * 4 - 1}.fetches().into_first_cache;
+  REQUIRE(found.size() == 3);
+  for (const auto& [panel, elements] : found) {
+    std::set<std::int64_t> expected;
+    for (std::int64_t i = 0; i < size; i += line) expected.insert(panel * size + ahead + i);
+    CHECK(elements == expected);
+  }
+  CHECK(Product{.l1_bytes = 2 * size * 4}.fetches().into_first_cache.empty());
+  CHECK(Product{.tiles = 3, .l1_bytes = 1024}.fetches().into_first_cache.empty());
+}
+
+TEST_CASE("lines are fetched where a panel is too large for the next one to be") {
+  const Fetched found = Product{.l1_bytes = 1024, .l2_bytes = 1024}.fetches();
+  CHECK(found.into_second_cache.empty());
+  CHECK(found.into_first_cache.size() == 3);
 }
 
 }  // namespace
