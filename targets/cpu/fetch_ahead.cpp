@@ -19,7 +19,7 @@ using namespace Halide::Internal;
 using Halide::Expr;
 
 constexpr std::int64_t line_bytes = 64;
-constexpr std::int64_t fewest_tiles = 4;
+constexpr std::int64_t fewest_tiles = 2;
 
 /// How far ahead lines are fetched into the first cache. The second cache's latency is 14 to 16 cycles on an idle core,
 /// and a product uses 20 to 30 bytes a cycle; from 1 to 4 KiB ResNet-50 and BERT gained alike.
