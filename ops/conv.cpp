@@ -343,12 +343,14 @@ struct Conv {
       const Expr at_offset = tile * m + offset;
       return mod(results, m) == Extent(0) ? at_offset : Expr(Halide::min(at_offset, a.extent(results + Extent(1))));
     };
+    // Halide does not bound a division by what it does not know.
+    const Expr tile_y = Halide::unsafe_promise_clamped(t / tiles_x, 0, a.extent(ceil_div(a.out[0].shape[2], m)) - 1);
+    const Expr tile_x = Halide::unsafe_promise_clamped(t % tiles_x, 0, tiles_x - 1);
     const auto element = [&](const Expr& row, const Expr& column) { return input.at(n, ci, {row, column}, {0, 0}); };
     std::vector<Expr> values;
     for (int k = 0; k < edge; ++k)
-      values.push_back(combination(matrices.input[static_cast<std::size_t>(k)], [&](int l) {
-        return element(position(t / tiles_x, l, 2), position(t % tiles_x, j, 3));
-      }));
+      values.push_back(combination(matrices.input[static_cast<std::size_t>(k)],
+                                   [&](int l) { return element(position(tile_y, l, 2), position(tile_x, j, 3)); }));
     s.x_rows(ci, j, ka, t, n) = Halide::mux(ka, values);
     values.clear();
     for (int k = 0; k < edge; ++k)

@@ -22,18 +22,23 @@ struct WinogradKnobs {
                            (std::int64_t, rows), (std::int64_t, channels));
 };
 
-/// What the rules reckon with.
+/// What the rules reckon with: of symbolic extents their middle.
 struct Problem {
   std::int64_t ci, co, width, height;
+  bool fixed;  ///< width and height are known
 
   std::int64_t across(std::int64_t tile) const { return chunk(width, tile); }
   std::int64_t down(std::int64_t tile) const { return chunk(height, tile); }
 };
 
 Problem problem(const Workload& w) {
-  return {w.input_type("w").shape[1].value(), extent_of(w, "co").value(), extent_of(w, "x").value(),
-          extent_of(w, "y").value()};
+  const Extent width = extent_of(w, "x"), height = extent_of(w, "y");
+  return {w.input_type("w").shape[1].value(), extent_of(w, "co").value(), typical(width, w), typical(height, w),
+          width.is_constant() && height.is_constant()};
 }
+
+/// Rows of tiles at once: as many as divide all of them, so one where their number is not known.
+std::int64_t most_rows(const Problem& p, std::int64_t tile) { return p.fixed ? p.down(tile) : 1; }
 
 std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine& m) {
   const Problem p = problem(w);
@@ -43,7 +48,7 @@ std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine&
     for (const std::int64_t vectors : {2, 3, 4, 1}) {
       if (vectors > 1 && (vectors - 1) * lanes >= p.co) continue;
       const std::int64_t block = vectors * lanes;
-      for (std::int64_t rows = 1; rows <= p.down(tile); ++rows) {
+      for (std::int64_t rows = 1; rows <= most_rows(p, tile); ++rows) {
         if (p.down(tile) % rows != 0) continue;
         for (std::int64_t blocks = 1; blocks <= chunk(p.co, block); ++blocks) {
           if (chunk(p.co, block) % blocks != 0) continue;
@@ -88,10 +93,10 @@ void block(WinogradKnobs& k, const Problem& p, const Workload& w, const Machine&
   const std::int64_t row_bytes = (k.tile + 2) * (k.tile + 2) * p.across(k.tile) * (p.ci + p.co) * 4;
   const int threads = w.composition().threads;
   k.rows = 1;
-  for (std::int64_t rows = 1; rows <= p.down(k.tile); ++rows)
+  for (std::int64_t rows = 1; rows <= most_rows(p, k.tile); ++rows)
     if (p.down(k.tile) % rows == 0 && rows * row_bytes <= m.l3_bytes / 4) k.rows = rows;
   // Threads take blocks of rows where there are enough for all, else channels.
-  if (threads > 1 && p.down(k.tile) / k.rows < 2 * threads) k.rows = p.down(k.tile);
+  if (threads > 1 && p.down(k.tile) / k.rows < 2 * threads) k.rows = most_rows(p, k.tile);
   const std::int64_t blocks = chunk(p.co, k.vectors * m.lanes(4));
   const std::int64_t chunks = threads > 1 && k.rows == p.down(k.tile) ? task_count(threads) : 1;
   std::int64_t most = 1;
@@ -121,7 +126,6 @@ WinogradKnobs winograd_rule(const Workload& w, const Machine& m) {
 bool winograd_matches(const Workload& w, const Machine& m) {
   if (w.composition().exact || !is_two_dimensional_conv(w) || !weights_are_packable(w)) return false;
   if (!has_variant(w, ops::winograd_name(4))) return false;
-  if (!extent_of(w, "x").is_constant() || !extent_of(w, "y").is_constant()) return false;
   const Problem p = problem(w);
   if (p.ci % m.lanes(4) != 0) return false;
   return winograd_cycles(p, winograd_rule(w, m), m) < direct_cycles(p, m);
@@ -129,11 +133,12 @@ bool winograd_matches(const Workload& w, const Machine& m) {
 
 /// Storage whose planes, one an element of the transformed tiles, start an odd number of cache lines apart: a
 /// transformation reads or writes one line of each plane, and lines a power of two apart would evict one another.
-void spread_planes(Stage stage, const char* channel, std::int64_t channels, std::int64_t tiles) {
+/// Where the number of tiles is not known, nothing is done about it.
+void spread_planes(Stage stage, const char* channel, std::int64_t channels, std::int64_t tiles, bool fixed) {
   constexpr std::int64_t line = 16;  // floats
   const std::int64_t lines = chunk(channels, line);
   stage.align_storage(channel, (lines % 2 == 0 ? lines + 1 : lines) * line);
-  if (tiles % 2 == 0) stage.align_storage("t", tiles + 1);
+  if (fixed && tiles % 2 == 0) stage.align_storage("t", tiles + 1);
 }
 
 Implementation winograd_make(const Workload& w, const Machine& m, const WinogradKnobs& k) {
@@ -142,14 +147,16 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
   const std::int64_t edge = k.tile + 2;
   const Problem p = problem(w);
   const std::int64_t tiles = k.rows * p.across(k.tile);
+  const Extent width = extent_of(w, "x"), height = extent_of(w, "y");
   // Weights are stored in whole blocks, and no further.
-  if (k.channels % block != 0 || chunk(p.co, block) % (k.channels / block) != 0 || p.down(k.tile) % k.rows != 0)
+  if (k.channels % block != 0 || chunk(p.co, block) % (k.channels / block) != 0 || k.rows > most_rows(p, k.tile) ||
+      p.down(k.tile) % k.rows != 0)
     throw Error(
         ErrorCode::invalid_argument,
         fmt::format("conv_winograd: channels={} and rows={} must divide the {} blocks of {} channels and the {} "
                     "rows of tiles",
-                    k.channels, k.rows, chunk(p.co, block), block, p.down(k.tile)));
-  const bool whole = k.rows == p.down(k.tile);
+                    k.channels, k.rows, chunk(p.co, block), block, most_rows(p, k.tile)));
+  const bool whole = p.fixed && k.rows == p.down(k.tile);
   const bool parallel = w.composition().threads > 1;
   const Tail co_tail = guarded_tail(p.co, lanes);
   const auto roles = stage_roles(w);
@@ -163,18 +170,27 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
   Schedule& s = implementation.schedule;
   Stage out = s["out"];
   out.split("co", "chunk", "co", k.channels, guarded_tail(p.co, k.channels)).split("co", "coo", "coi", lanes, co_tail);
-  out.split("x", "tx", "i", k.tile, guarded_tail(p.width, k.tile))
-      .split("y", "ty", "j", k.tile, guarded_tail(p.height, k.tile));
+  out.split("x", "tx", "i", k.tile, guarded_tail(width, k.tile))
+      .split("y", "ty", "j", k.tile, guarded_tail(height, k.tile));
   out.split("ty", "rows", "ty", k.rows);
   out.reorder("coi", "i", "j", "coo", "tx", "ty", "chunk", "rows", "n").vectorize("coi").unroll("i").unroll("j");
   if (parallel) out.parallel(whole ? "chunk" : "rows");
 
   s["out_rows"].compute_at("out", "coo").bound_extent("co", lanes).vectorize("co", lanes).unroll("kb").unroll("i");
-  Stage product = s["product"];
-  product.compute_at("out", "chunk").bound_extent("co", k.channels).bound_extent("t", tiles);
-  product.split("co", "co", "coi", block).split("t", "t", "ti", k.tiles, shifted_tail(tiles, k.tiles));
-  product.reorder("coi", "ti", "t", "co", "n", "kb", "ka").vectorize("coi", lanes).unroll("coi").unroll("ti");
-  spread_planes(product, "co", k.channels, tiles);
+  Stage product = s["product"].compute_at("out", "chunk").bound_extent("co", k.channels);
+  if (p.fixed) product.bound_extent("t", tiles);
+  spread_planes(product, "co", k.channels, tiles, p.fixed);
+  const auto loops = [&](Stage stage, std::int64_t tile, Tail tail) {
+    stage.split("co", "co", "coi", block).split("t", "t", "ti", tile, tail);
+    stage.reorder("coi", "ti", "t", "co", "n", "kb", "ka").vectorize("coi", lanes).unroll("coi").unroll("ti");
+  };
+  const Tiling tiling = tile_loop(p.fixed ? Extent(tiles) : ceil_div(width, k.tile), k.tiles, w);
+  if (tiling.condition) {
+    loops(product.specialize(*tiling.condition), tiling.tile, tiling.tail);
+    loops(product, 1, Tail::RoundUp);
+  } else {
+    loops(product, tiling.tile, tiling.tail);
+  }
   s["acc"].compute_at("product", "t").bound_extent("co", block).vectorize("co", lanes).unroll("co").unroll("t");
   Stage update = s["acc"].update(0);
   update.reorder("co", "t", "ci").vectorize("co", lanes).unroll("co").unroll("t");
@@ -183,7 +199,8 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
   Stage transformed = s["x_tile"];
   if (whole && parallel) transformed.compute_root();
   else transformed.compute_at("out", "rows");
-  transformed.bound_extent("ci", p.ci).bound_extent("t", tiles).bound_extent("ka", edge).bound_extent("kb", edge);
+  transformed.bound_extent("ci", p.ci).bound_extent("ka", edge).bound_extent("kb", edge);
+  if (p.fixed) transformed.bound_extent("t", tiles);
   transformed.split("ci", "ci", "cii", lanes)
       .reorder("cii", "kb", "ka", "ci", "t", "n")
       .vectorize("cii")
@@ -192,7 +209,7 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
   if (whole && parallel)
     transformed.split("t", "task", "t", chunk(tiles, task_count(w.composition().threads)), Tail::GuardWithIf)
         .parallel("task");
-  spread_planes(transformed, "ci", p.ci, tiles);
+  spread_planes(transformed, "ci", p.ci, tiles, p.fixed);
   s["x_rows"].compute_at("x_tile", "ci").bound_extent("ci", lanes).vectorize("ci", lanes).unroll("j").unroll("ka");
   schedule_padding(s, roles, m);
   return implementation;

@@ -120,14 +120,15 @@ std::pair<Expr, std::int64_t> part_of_panel(std::int64_t lines, std::int64_t ele
 struct Panel {
   Affine first;
   std::int64_t size = 0;
-  Count steps, tiles;    ///< that read all of it, and that each read all of it
-  bool is_task = false;  ///< one of a parallel loop over panels
+  Count steps;                 ///< that read all of it
+  std::optional<Count> tiles;  ///< that each read all of it; nothing where their number is not known
+  bool is_task = false;        ///< one of a parallel loop over panels
 };
 
 /// `loops` are those around, the innermost last; the reading is of the last one's body.
 std::optional<Panel> panel_of(const Reading& reading, const std::vector<const For*>& loops) {
   if (!reading.is_dense) return {};
-  Panel panel{reading.first, reading.elements, {}, {}, false};
+  Panel panel{.first = reading.first, .size = reading.elements};
   auto loop = loops.rbegin();
   for (; loop != loops.rend() && panel.first.coefficient((*loop)->name) == panel.size; ++loop) {
     if ((*loop)->is_parallel() || !panel.steps.take(**loop)) break;
@@ -137,9 +138,12 @@ std::optional<Panel> panel_of(const Reading& reading, const std::vector<const Fo
     panel.size = reading.elements * panel.steps.extent;
   }
   if (loop == loops.rbegin()) return {};
-  for (; loop != loops.rend() && !(*loop)->is_parallel() && !panel.first.uses((*loop)->name); ++loop)
-    if (!panel.tiles.take(**loop)) break;
-  if (panel.tiles.extent < fewest_tiles) return {};
+  Count tiles;
+  bool varies = false;
+  for (; loop != loops.rend() && !(*loop)->is_parallel() && !panel.first.uses((*loop)->name) && !varies; ++loop)
+    varies = !tiles.take(**loop);
+  if (tiles.extent >= fewest_tiles) panel.tiles = tiles;
+  else if (!varies) return {};
   panel.is_task =
       loop != loops.rend() && (*loop)->is_parallel() && panel.first.coefficient((*loop)->name) == panel.size;
   return panel;
@@ -163,7 +167,7 @@ Stmt fetch_next_panel(const Stmt& body, const std::string& input, const Reading&
                       int threads) {
   const std::int64_t bytes = reading.type.bytes();
   const std::int64_t elements = line_bytes / bytes;
-  const auto [part, lines] = part_of_panel(ceil_div(panel.size, elements), elements, panel.tiles, panel.steps);
+  const auto [part, lines] = part_of_panel(ceil_div(panel.size, elements), elements, *panel.tiles, panel.steps);
   // The panels between are other threads'.
   const std::int64_t apart = panel.is_task ? threads * panel.size : panel.size;
   const Expr next = panel.first.expr() + static_cast<int>(apart) + part;
@@ -268,7 +272,7 @@ class FetchAhead : public IRMutator {
     if (!panel) return body;
     const std::int64_t bytes = panel->size * reading.type.bytes();
     if (2 * bytes > machine_.l1_bytes) body = FetchNextLines(input, reading, lets_).mutate(body);
-    if (2 * bytes <= machine_.l2_bytes) body = fetch_next_panel(body, input, reading, *panel, threads_);
+    if (panel->tiles && 2 * bytes <= machine_.l2_bytes) body = fetch_next_panel(body, input, reading, *panel, threads_);
     return body;
   }
 

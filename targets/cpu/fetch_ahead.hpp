@@ -6,7 +6,7 @@
 namespace heddle::targets {
 
 /// Part of the key of cached kernels: raised whenever the pass changes what it makes.
-constexpr int fetch_ahead_version = 2;
+constexpr int fetch_ahead_version = 3;
 
 /// Fetches what a product reads of a dense operand before it is read: the next panel into the second cache while tiles
 /// of the result are computed with this one, and this panel's next lines into the first.
@@ -25,10 +25,10 @@ constexpr int fetch_ahead_version = 2;
 /// Lines that come from the second cache arrive faster than products use them, but later than the processor looks ahead
 /// (Cascade Lake: products of 512 x 512 x 512 at 84 % of the multipliers' rate without, 91 with).
 ///
-/// Applied to serial loops that read vectors of an input densely, where the loops around read the same panel again at
-/// least four times. The next panel is fetched where it and this one fit the second cache together, lines where the
-/// panel does not stay in the first cache. Where panels are tasks of a parallel loop on `threads` threads, the one that
-/// follows on the same thread is fetched.
+/// Applied to serial loops that read vectors of an input densely, where the loops around read the same panel again. The
+/// next panel is fetched where it and this one fit the second cache together and it is known how often this one is
+/// read, lines where the panel does not stay in the first cache. Where panels are tasks of a parallel loop on `threads`
+/// threads, the one that follows on the same thread is fetched.
 Halide::Internal::Stmt fetch_ahead(const Halide::Internal::Stmt& s, const Machine& machine, int threads);
 
 }  // namespace heddle::targets

@@ -13,12 +13,13 @@
 namespace heddle {
 namespace {
 
-Workload convolution(const Json& attributes, const std::string& x, const std::string& w, int threads) {
+Workload convolution(const Json& attributes, const std::string& x, const std::string& w, int threads,
+                     const std::vector<SymbolValues>& bindings = {}) {
   const Operators operators;
   const Operator& conv = operators.get("conv");
   const TensorType weights = TensorType::parse(w);
   const DType sums = weights.dtype == DType::f32 ? DType::f32 : DType::i32;
-  Case test{attributes, {TensorType::parse(x), weights, {sums, {weights.shape[0]}, {}}}};
+  Case test{attributes, {TensorType::parse(x), weights, {sums, {weights.shape[0]}, {}}}, bindings};
   return testing::channels_last_form(conv, test, threads);
 }
 
@@ -30,6 +31,23 @@ TEST_CASE("conv_winograd agrees with the reference whatever its knobs") {
   CHECK(check_family("conv_winograd", convolution(padded, "f32[2,16,7,7]", "f32[64,16,3,3]", 2), wide()) == "");
   CHECK(check_family("conv_winograd", convolution(Json::object(), "f32[1,16,14,10]", "f32[16,16,3,3]", 1), Machine{}) ==
         "");
+}
+
+TEST_CASE("conv_winograd agrees with the reference at extents that are known at run time only") {
+  const Json padded = {{"pads", {1, 1, 1, 1}}};
+  const std::vector<SymbolValues> any = {{{"down", 1}, {"across", 1}},
+                                         {{"down", 13}, {"across", 5}},
+                                         {{"down", 4}, {"across", 30}},
+                                         {{"down", 21}, {"across", 44}}};
+  const std::vector<SymbolValues> eighths = {
+      {{"down", 1}, {"across", 1}}, {{"down", 2}, {"across", 5}}, {{"down", 1}, {"across", 6}}};
+  const auto check = [&](const char* x, const char* w, int threads, const Machine& m,
+                         const std::vector<SymbolValues>& bindings) {
+    return check_family("conv_winograd", convolution(padded, x, w, threads, bindings), m, bindings);
+  };
+  CHECK(check("f32[1,16,down,across]", "f32[20,16,3,3]", 1, Machine{}, any) == "");
+  CHECK(check("f32[1,16,8*down,8*across]", "f32[24,16,3,3]", 1, wide(), eighths) == "");
+  CHECK(check("f32[2,16,8*down,8*across]", "f32[16,16,3,3]", 2, Machine{}, eighths) == "");
 }
 
 TEST_CASE("conv_direct's tiles of several rows agree with the reference") {
@@ -93,6 +111,9 @@ TEST_CASE("Winograd's algorithm is chosen where it is faster and not forbidden")
   const Workload plain(exact);
   CHECK(choose(plain, Machine{}).implementation.variant == "direct");
   CHECK(plain.text() != w.text());
+  const std::vector<SymbolValues> sizes = {{{"down", 1}, {"across", 1}}, {{"down", 30}, {"across", 30}}};
+  CHECK(choose(convolution(padded, "f32[1,96,8*down,8*across]", "f32[24,96,3,3]", 1, sizes), wide())
+            .implementation.variant == "winograd4");
   // One tile of results is no work for it.
   CHECK(choose(convolution(padded, "f32[1,8,1,1]", "f32[512,8,3,3]", 1), Machine{}).implementation.variant == "direct");
   CHECK_THROWS_WITH(family("conv_winograd")

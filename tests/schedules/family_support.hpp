@@ -1,6 +1,7 @@
 #pragma once
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.hpp"
 #include "schedules/family.hpp"
@@ -21,7 +22,9 @@ inline const Family& family(std::string_view name) {
   throw Error(ErrorCode::not_found, std::string(name));
 }
 
-/// Empty if the family's kernels agree with the reference under its rule's knobs and some others; else what differs.
-std::string check_family(const std::string& name, const Workload& workload, const Machine& machine);
+/// Empty if the family's kernels agree with the reference under its rule's knobs and some others, for each binding of
+/// the workload's symbols; else what differs.
+std::string check_family(const std::string& name, const Workload& workload, const Machine& machine,
+                         const std::vector<SymbolValues>& bindings = {{}});
 
 }  // namespace heddle

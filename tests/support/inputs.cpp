@@ -42,7 +42,7 @@ Case bind(const Case& test, const Operator& op, const SymbolValues& symbols) {
 }
 
 Workload channels_last_form(const Operator& op, const Case& test, int threads) {
-  Composition c = Workload::of(op, test.attributes, test.inputs, {}, threads).composition();
+  Composition c = Workload::of(op, test.attributes, test.inputs, ranges_of(test), threads).composition();
   for (auto& input : c.inputs)
     if (!input.constant && input.type.rank() >= 3) input.type.layout.order = channels_last(input.type.rank());
   const auto pads = test.attributes.value("pads", std::vector<std::int64_t>{});
