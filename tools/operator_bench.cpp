@@ -159,6 +159,9 @@ graph::Graph single_operator(const OperatorRequest& request) {
   for (std::size_t i = 0; i < request.inputs.size(); ++i) {
     const TensorType& type = request.inputs[i];
     const std::string role = i < infos.size() ? infos[i].role : fmt::format("operand{}", i);
+    if (!type.is_static())
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("--shape {}={}: what is measured has extents that are numbers", role, type.str()));
     if (i < infos.size() && infos[i].constant) {
       Shape shape;
       for (const auto& extent : type.shape) shape.push_back(extent.value());

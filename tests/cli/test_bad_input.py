@@ -150,6 +150,8 @@ def test_wrong_calls(tmp_path):
     assert heddle("no-such-subcommand", check=False).returncode == 2
     assert heddle("compile", write_model(tmp_path / "m.onnx"), "-o", tmp_path / "p", "--target", "x86-64-linux-avx3", check=False).returncode == 2
     assert heddle("bench", "conv", "--shape", "n=1,ci=8,height=9", check=False).returncode == 2
+    done = heddle("bench", "relu", "--shape", "x=f32[1,3,rows]", check=False)
+    assert done.returncode == 2 and "x=f32[1,3,rows]: what is measured has extents that are numbers" in done.stderr
 
 
 def test_schedule_with_an_unknown_dimension(tmp_path, cache):
