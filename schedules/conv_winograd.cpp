@@ -6,6 +6,8 @@
 // in a cache; others take all of their tiles, so that weights come from memory once.
 #include <algorithm>
 #include <limits>
+#include <optional>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -63,9 +65,23 @@ std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine&
 }
 
 /// Cycles of one core, for choosing among forms: FMAs at the register tile's rate, a vector's transformations (measured
-/// at 150 cycles for F(4) and 60 for F(2), with their loads and stores), weights at what a core reads from beyond its
-/// second-level cache.
-constexpr double fmas_a_cycle = 2, weight_bytes_a_cycle = 8;
+/// at 150 cycles for F(4) and 60 for F(2), with their loads and stores), weights at what a core reads from memory, and
+/// again for each further block of rows from the last-level cache.
+constexpr double fmas_a_cycle = 2, weight_bytes_a_cycle = 8, cached_bytes_a_cycle = 16;
+
+/// Transformed inputs and products of a block of rows, which are written, and read by the next pass.
+std::int64_t block_bytes(const Problem& p, const WinogradKnobs& k) {
+  return (k.tile + 2) * (k.tile + 2) * p.across(k.tile) * k.rows * (p.ci + k.channels) * 4;
+}
+
+/// Bytes a cycle at which blocks of rows pass through caches; nothing where the second one holds them. Beyond a core's
+/// share of the last one writes wait for memory. Cascade Lake, F(4), rows of tiles at once (bytes): 128 channels at
+/// 56x56 2 (1 MB) 2.81 ms, 7 (3.6 MB) 2.97, 14 (7.2 MB) 4.0; 256 channels 2 (2 MB) 9.9 ms, 7 (7.2 MB) 12.6.
+std::optional<double> passing_rate(std::int64_t bytes, const Machine& m) {
+  if (bytes <= m.l2_bytes / 2) return {};
+  if (bytes <= m.l2_bytes) return 2 * cached_bytes_a_cycle;
+  return bytes <= m.l3_bytes / 8 ? cached_bytes_a_cycle : cached_bytes_a_cycle / 4;
+}
 
 double winograd_cycles(const Problem& p, const WinogradKnobs& k, const Machine& m) {
   const auto lanes = static_cast<double>(m.lanes(4));
@@ -77,7 +93,13 @@ double winograd_cycles(const Problem& p, const WinogradKnobs& k, const Machine& 
                         arriving_rate(k.tiles, k.vectors * m.vector_bytes * p.ci, m);
   const double products = elements * tiles * weights / lanes / fmas_a_cycle / useful;
   const double transforms = tiles * static_cast<double>(p.ci + p.co) / lanes * (k.tile == 4 ? 150 : 60);
-  return products + transforms + elements * weights * 4 / weight_bytes_a_cycle;
+  const auto blocks = static_cast<double>(chunk(p.down(k.tile), k.rows));
+  const double arriving = elements * weights * 4 * (1 / weight_bytes_a_cycle + (blocks - 1) / cached_bytes_a_cycle);
+  // A line comes to be written, leaves, and comes back to be read.
+  constexpr double passes = 3;
+  const auto rate = passing_rate(block_bytes(p, k), m);
+  const double passing = rate ? passes * elements * tiles * static_cast<double>(p.ci + p.co) * 4 / *rate : 0;
+  return products + transforms + arriving + passing;
 }
 
 double direct_cycles(const Problem& p, const Machine& m) {
@@ -87,22 +109,26 @@ double direct_cycles(const Problem& p, const Machine& m) {
          weights * 4 / weight_bytes_a_cycle;
 }
 
-/// The rows of tiles and the channels that are worked on at once. As many rows as leave the transformed input and the
-/// products a quarter of the last-level cache, since each block of rows reads all weights again.
-void block(WinogradKnobs& k, const Problem& p, const Workload& w, const Machine& m) {
-  const std::int64_t row_bytes = (k.tile + 2) * (k.tile + 2) * p.across(k.tile) * (p.ci + p.co) * 4;
+/// Channels at once: all, or a task's share where threads take channels.
+std::int64_t channels_at_once(const Problem& p, const WinogradKnobs& k, const Workload& w, const Machine& m) {
   const int threads = w.composition().threads;
-  k.rows = 1;
-  for (std::int64_t rows = 1; rows <= most_rows(p, k.tile); ++rows)
-    if (p.down(k.tile) % rows == 0 && rows * row_bytes <= m.l3_bytes / 4) k.rows = rows;
-  // Threads take blocks of rows where there are enough for all, else channels.
-  if (threads > 1 && p.down(k.tile) / k.rows < 2 * threads) k.rows = most_rows(p, k.tile);
   const std::int64_t blocks = chunk(p.co, k.vectors * m.lanes(4));
   const std::int64_t chunks = threads > 1 && k.rows == p.down(k.tile) ? task_count(threads) : 1;
   std::int64_t most = 1;
   for (std::int64_t each = 1; each <= chunk(blocks, chunks); ++each)
     if (blocks % each == 0) most = each;
-  k.channels = most * k.vectors * m.lanes(4);
+  return most * k.vectors * m.lanes(4);
+}
+
+/// Rows of tiles at once. Threads take blocks of rows where there are enough for all, else channels.
+std::vector<std::int64_t> rows_at_once(const Problem& p, std::int64_t tile, int threads) {
+  std::vector<std::int64_t> all;
+  for (std::int64_t rows = 1; rows <= most_rows(p, tile); ++rows) {
+    if (p.down(tile) % rows != 0) continue;
+    const bool enough = p.down(tile) / rows >= 2 * threads;
+    if (threads == 1 || enough || rows == most_rows(p, tile)) all.push_back(rows);
+  }
+  return all;
 }
 
 WinogradKnobs winograd_rule(const Workload& w, const Machine& m) {
@@ -110,16 +136,17 @@ WinogradKnobs winograd_rule(const Workload& w, const Machine& m) {
   WinogradKnobs best;
   double least = std::numeric_limits<double>::infinity();
   for (const std::int64_t tile : {4, 2})
-    for (const std::int64_t vectors : {2, 3, 4, 1})
-      for (std::int64_t tiles = 14; tiles >= 1; --tiles) {
-        WinogradKnobs k{tile, vectors, tiles, 1, 1};
-        block(k, p, w, m);
-        if (!fits_registers(vectors, tiles, m) || tiles > k.rows * p.across(tile)) continue;
-        if (const double cycles = winograd_cycles(p, k, m); cycles < least) {
-          least = cycles;
-          best = k;
+    for (const std::int64_t rows : rows_at_once(p, tile, w.composition().threads))
+      for (const std::int64_t vectors : {2, 3, 4, 1})
+        for (std::int64_t tiles = 14; tiles >= 1; --tiles) {
+          WinogradKnobs k{tile, vectors, tiles, rows, 1};
+          k.channels = channels_at_once(p, k, w, m);
+          if (!fits_registers(vectors, tiles, m) || tiles > rows * p.across(tile)) continue;
+          if (const double cycles = winograd_cycles(p, k, m); cycles < least) {
+            least = cycles;
+            best = k;
+          }
         }
-      }
   return best;
 }
 
