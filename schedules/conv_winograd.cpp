@@ -6,7 +6,6 @@
 // in a cache; others take all of their tiles, so that weights come from memory once.
 #include <algorithm>
 #include <limits>
-#include <optional>
 #include <vector>
 
 #include <fmt/format.h>
@@ -69,18 +68,31 @@ std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine&
 /// again for each further block of rows from the last-level cache.
 constexpr double fmas_a_cycle = 2, weight_bytes_a_cycle = 8, cached_bytes_a_cycle = 16;
 
-/// Transformed inputs and products of a block of rows, which are written, and read by the next pass.
+/// Tiles' inputs and products of a block of rows, of the channels that are worked on at once.
 std::int64_t block_bytes(const Problem& p, const WinogradKnobs& k) {
-  return (k.tile + 2) * (k.tile + 2) * p.across(k.tile) * k.rows * (p.ci + k.channels) * 4;
+  return (k.tile + 2) * (k.tile + 2) * k.rows * p.across(k.tile) * 4 * (p.ci + k.channels);
 }
 
-/// Bytes a cycle at which blocks of rows pass through caches; nothing where the second one holds them. Beyond a core's
-/// share of the last one writes wait for memory. Cascade Lake, F(4), rows of tiles at once (bytes): 128 channels at
-/// 56x56 2 (1 MB) 2.81 ms, 7 (3.6 MB) 2.97, 14 (7.2 MB) 4.0; 256 channels 2 (2 MB) 9.9 ms, 7 (7.2 MB) 12.6.
-std::optional<double> passing_rate(std::int64_t bytes, const Machine& m) {
-  if (bytes <= m.l2_bytes / 2) return {};
-  if (bytes <= m.l2_bytes) return 2 * cached_bytes_a_cycle;
-  return bytes <= m.l3_bytes / 8 ? cached_bytes_a_cycle : cached_bytes_a_cycle / 4;
+/// What the passes hand on of a block of rows, tiles' inputs and products of the channels at once, comes to be written,
+/// leaves and is read where the second cache does not keep it: along as many streams as a tile has elements, each slow,
+/// but for the inputs, which products read in one. Beyond a core's share of the last cache writes wait for memory.
+/// Cascade Lake, F(4), rows and channels at once (MB of inputs + products), ms: 128 channels at 56x56 2 (0.5 +
+/// 0.5) 2.81, 7 (1.8 + 1.8) 2.97, 14 (3.6 + 3.6) 4.0; 512 at 28x28 7 rows of 512 (3.6 + 3.6) 12.0, of 128 (3.6 +
+/// 0.9) 11.0, of 64 (3.6 + 0.5) 9.9.
+double passing_cycles(const Problem& p, const WinogradKnobs& k, const Machine& m) {
+  constexpr double bytes_a_cycle = 12, read_bytes_a_cycle = 32;
+  const std::int64_t tiles = k.rows * p.across(k.tile), blocks = chunk(p.down(k.tile), k.rows);
+  const std::int64_t bytes_a_channel = (k.tile + 2) * (k.tile + 2) * tiles * 4;
+  const std::int64_t inputs = bytes_a_channel * p.ci, products = bytes_a_channel * k.channels;
+  const double slower = block_bytes(p, k) > m.l3_bytes / 8 ? 2 : 1;
+  const auto chunks = static_cast<double>(chunk(p.co, k.channels));
+  const auto leaving = [&](std::int64_t bytes) {
+    return std::clamp(2 - static_cast<double>(m.l2_bytes) / static_cast<double>(bytes), 0.0, 1.0);
+  };
+  const double cycles =
+      static_cast<double>(inputs) * (2 / bytes_a_cycle + chunks / read_bytes_a_cycle) * leaving(block_bytes(p, k)) +
+      static_cast<double>(products) * chunks * 3 / bytes_a_cycle * leaving(products);
+  return static_cast<double>(blocks) * cycles * slower;
 }
 
 double winograd_cycles(const Problem& p, const WinogradKnobs& k, const Machine& m) {
@@ -94,12 +106,10 @@ double winograd_cycles(const Problem& p, const WinogradKnobs& k, const Machine& 
   const double products = elements * tiles * weights / lanes / fmas_a_cycle / useful;
   const double transforms = tiles * static_cast<double>(p.ci + p.co) / lanes * (k.tile == 4 ? 150 : 60);
   const auto blocks = static_cast<double>(chunk(p.down(k.tile), k.rows));
-  const double arriving = elements * weights * 4 * (1 / weight_bytes_a_cycle + (blocks - 1) / cached_bytes_a_cycle);
-  // A line comes to be written, leaves, and comes back to be read.
-  constexpr double passes = 3;
-  const auto rate = passing_rate(block_bytes(p, k), m);
-  const double passing = rate ? passes * elements * tiles * static_cast<double>(p.ci + p.co) * 4 / *rate : 0;
-  return products + transforms + arriving + passing;
+  const double bytes = elements * weights * 4;
+  const bool stay = bytes + static_cast<double>(block_bytes(p, k)) <= static_cast<double>(m.l2_bytes);
+  const double arriving = bytes * (1 / weight_bytes_a_cycle + (stay ? 0 : (blocks - 1) / cached_bytes_a_cycle));
+  return products + transforms + arriving + passing_cycles(p, k, m);
 }
 
 double direct_cycles(const Problem& p, const Machine& m) {
@@ -109,15 +119,16 @@ double direct_cycles(const Problem& p, const Machine& m) {
          weights * 4 / weight_bytes_a_cycle;
 }
 
-/// Channels at once: all, or a task's share where threads take channels.
-std::int64_t channels_at_once(const Problem& p, const WinogradKnobs& k, const Workload& w, const Machine& m) {
+/// Channels at once: of whole blocks that divide all of them, and a task's share at most where threads take channels.
+std::vector<std::int64_t> channels_at_once(const Problem& p, const WinogradKnobs& k, const Workload& w,
+                                           const Machine& m) {
   const int threads = w.composition().threads;
-  const std::int64_t blocks = chunk(p.co, k.vectors * m.lanes(4));
-  const std::int64_t chunks = threads > 1 && k.rows == p.down(k.tile) ? task_count(threads) : 1;
-  std::int64_t most = 1;
-  for (std::int64_t each = 1; each <= chunk(blocks, chunks); ++each)
-    if (blocks % each == 0) most = each;
-  return most * k.vectors * m.lanes(4);
+  const std::int64_t block = k.vectors * m.lanes(4), blocks = chunk(p.co, block);
+  const std::int64_t tasks = threads > 1 && k.rows == p.down(k.tile) ? task_count(threads) : 1;
+  std::vector<std::int64_t> all;
+  for (std::int64_t each = chunk(blocks, tasks); each >= 1; --each)
+    if (blocks % each == 0) all.push_back(each * block);
+  return all;
 }
 
 /// Rows of tiles at once. Threads take blocks of rows where there are enough for all, else channels.
@@ -140,11 +151,13 @@ WinogradKnobs winograd_rule(const Workload& w, const Machine& m) {
       for (const std::int64_t vectors : {2, 3, 4, 1})
         for (std::int64_t tiles = 14; tiles >= 1; --tiles) {
           WinogradKnobs k{tile, vectors, tiles, rows, 1};
-          k.channels = channels_at_once(p, k, w, m);
           if (!fits_registers(vectors, tiles, m) || tiles > rows * p.across(tile)) continue;
-          if (const double cycles = winograd_cycles(p, k, m); cycles < least) {
-            least = cycles;
-            best = k;
+          for (const std::int64_t channels : channels_at_once(p, k, w, m)) {
+            k.channels = channels;
+            if (const double cycles = winograd_cycles(p, k, m); cycles < least) {
+              least = cycles;
+              best = k;
+            }
           }
         }
   return best;
