@@ -111,7 +111,7 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
     else out.reorder("coi", "xi", "yi", "xo", "yo", "coo", "task_y", "task_co", "n");
     out.fuse("task_y", "task_co", "task").vectorize("coi").unroll("xi").unroll("yi").parallel("task");
   };
-  tiled_where_it_fits(s["out"], across, down, loops);
+  tiled_where_it_fits(s["out"], loops, across, down);
   const auto vectors = [](Stage stage) { stage.vectorize("co").unroll("x").unroll("y"); };
   Stage acc = s["acc"].compute_at("out", inside ? "coo" : "xo").bound_extent("co", lanes);
   vectors(acc);

@@ -59,7 +59,7 @@ Implementation grouped_make(const Workload& w, const Machine& m, const GroupedKn
   const std::int64_t pieces = std::max<std::int64_t>(1, k.tasks / groups + (k.tasks > 1 ? 1 : 0));
 
   Schedule& s = implementation.schedule;
-  const auto loops = [&](Stage out, const Tiling& x, const Tiling& /*y*/) {
+  const auto loops = [&](Stage out, const Tiling& x) {
     out.split("co", "group", "co", channels, Tail::RoundUp).split("x", "xo", "xi", x.tile, x.tail);
     // Never beyond the group: the vector before it writes the same values again.
     if (channels >= lanes) out.split("co", "co", "coi", lanes, shifted_tail(channels, lanes));
@@ -73,7 +73,7 @@ Implementation grouped_make(const Workload& w, const Machine& m, const GroupedKn
     }
     out.vectorize("coi").unroll("xi").parallel("task");
   };
-  tiled_where_it_fits(s["out"], tile_loop(width, k.pixels, w), Tiling{}, loops);
+  tiled_where_it_fits(s["out"], loops, tile_loop(width, k.pixels, w));
   s["product"].compute_at("out", "xo").bound_extent("co", padded).bound_extent("g", 1);
   s["product"]
       .split("co", "co", "coi", block)

@@ -137,7 +137,7 @@ void schedule_conv_tiles(Schedule& s, const Workload& w, const Machine& m, const
     }
     out.vectorize("coi", lanes).unroll("coi").unroll("xi").parallel("task");
   };
-  tiled_where_it_fits(s["out"], across, down, loops);
+  tiled_where_it_fits(s["out"], loops, across, down);
   s["acc"]
       .compute_at("out", inside ? "coo" : "xo")
       .bound_extent("co", block)

@@ -2,9 +2,6 @@
 #include <string>
 #include <vector>
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include "schedules/support.hpp"
 
 // What the families of convolutions share.
@@ -30,20 +27,6 @@ constexpr std::size_t weights_operand = 1, bias_operand = 2;
 
 /// Whether the weights, and the bias if there is one, are known beforehand, so that they can be stored in another form.
 bool weights_are_packable(const Workload& workload);
-
-/// Schedules `out` in tiles where the extents allow them, pixel by pixel where they do not.
-template <class Loops>
-void tiled_where_it_fits(Stage out, const Tiling& across, const Tiling& down, const Loops& loops) {
-  std::vector<std::string> conditions;
-  for (const Tiling* t : {&across, &down})
-    if (t->condition) conditions.push_back(*t->condition);
-  if (!conditions.empty()) {
-    loops(out.specialize(fmt::format("{}", fmt::join(conditions, " && "))), across, down);
-    loops(out, Tiling{}, Tiling{});
-  } else {
-    loops(out, across, down);
-  }
-}
 
 /// A tile of accumulators, `vectors` of channels x (`pixels` x `rows`), and how tiles follow one another: all blocks of
 /// channels inside of a tile of pixels, or all pixels inside of a block.

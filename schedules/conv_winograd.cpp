@@ -3,9 +3,11 @@
 // Per block of tile rows: every tile of the input is transformed, (m + 2)^2 small matrix products run over the channels
 // with their accumulators in registers and weights transformed beforehand, and the products are transformed back, a
 // vector of output channels at a time. Large images take a few rows at once, so that what lies between the passes stays
-// in a cache; others take all of their tiles, so that weights come from memory once.
+// in a cache; others take all of their tiles, so that weights come from memory once. Images of unknown size take a row
+// at once.
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include <fmt/format.h>
@@ -30,16 +32,23 @@ struct Problem {
 
   std::int64_t across(std::int64_t tile) const { return chunk(width, tile); }
   std::int64_t down(std::int64_t tile) const { return chunk(height, tile); }
+  /// Rows of tiles that there can be at once: one where their number is not known.
+  std::int64_t most_rows(std::int64_t tile) const { return fixed ? down(tile) : 1; }
 };
+
+/// Ascending.
+std::vector<std::int64_t> divisors(std::int64_t n) {
+  std::vector<std::int64_t> all;
+  for (std::int64_t i = 1; i <= n; ++i)
+    if (n % i == 0) all.push_back(i);
+  return all;
+}
 
 Problem problem(const Workload& w) {
   const Extent width = extent_of(w, "x"), height = extent_of(w, "y");
   return {w.input_type("w").shape[1].value(), extent_of(w, "co").value(), typical(width, w), typical(height, w),
           width.is_constant() && height.is_constant()};
 }
-
-/// Rows of tiles at once: as many as divide all of them, so one where their number is not known.
-std::int64_t most_rows(const Problem& p, std::int64_t tile) { return p.fixed ? p.down(tile) : 1; }
 
 std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine& m) {
   const Problem p = problem(w);
@@ -49,16 +58,11 @@ std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine&
     for (const std::int64_t vectors : {2, 3, 4, 1}) {
       if (vectors > 1 && (vectors - 1) * lanes >= p.co) continue;
       const std::int64_t block = vectors * lanes;
-      for (std::int64_t rows = 1; rows <= most_rows(p, tile); ++rows) {
-        if (p.down(tile) % rows != 0) continue;
-        for (std::int64_t blocks = 1; blocks <= chunk(p.co, block); ++blocks) {
-          if (chunk(p.co, block) % blocks != 0) continue;
-          const std::int64_t channels = blocks * block;
+      for (const std::int64_t rows : divisors(p.most_rows(tile)))
+        for (const std::int64_t blocks : divisors(chunk(p.co, block)))
           for (std::int64_t tiles = 14; tiles >= 1; --tiles)
             if (fits_registers(vectors, tiles, m) && tiles <= rows * p.across(tile))
-              all.push_back({tile, vectors, tiles, rows, channels});
-        }
-      }
+              all.push_back({tile, vectors, tiles, rows, blocks * block});
     }
   return all;
 }
@@ -68,9 +72,9 @@ std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine&
 /// again for each further block of rows from the last-level cache.
 constexpr double fmas_a_cycle = 2, weight_bytes_a_cycle = 8, cached_bytes_a_cycle = 16;
 
-/// Tiles' inputs and products of a block of rows, of the channels that are worked on at once.
-std::int64_t block_bytes(const Problem& p, const WinogradKnobs& k) {
-  return (k.tile + 2) * (k.tile + 2) * k.rows * p.across(k.tile) * 4 * (p.ci + k.channels);
+/// Of so many channels of the transformed tiles in a block of rows.
+std::int64_t tile_bytes(const Problem& p, const WinogradKnobs& k, std::int64_t channels) {
+  return (k.tile + 2) * (k.tile + 2) * k.rows * p.across(k.tile) * 4 * channels;
 }
 
 /// What the passes hand on of a block of rows, tiles' inputs and products of the channels at once, comes to be written,
@@ -81,18 +85,16 @@ std::int64_t block_bytes(const Problem& p, const WinogradKnobs& k) {
 /// 0.9) 11.0, of 64 (3.6 + 0.5) 9.9.
 double passing_cycles(const Problem& p, const WinogradKnobs& k, const Machine& m) {
   constexpr double bytes_a_cycle = 12, read_bytes_a_cycle = 32;
-  const std::int64_t tiles = k.rows * p.across(k.tile), blocks = chunk(p.down(k.tile), k.rows);
-  const std::int64_t bytes_a_channel = (k.tile + 2) * (k.tile + 2) * tiles * 4;
-  const std::int64_t inputs = bytes_a_channel * p.ci, products = bytes_a_channel * k.channels;
-  const double slower = block_bytes(p, k) > m.l3_bytes / 8 ? 2 : 1;
+  const std::int64_t inputs = tile_bytes(p, k, p.ci), products = tile_bytes(p, k, k.channels);
+  const double slower = inputs + products > m.l3_bytes / 8 ? 2 : 1;
   const auto chunks = static_cast<double>(chunk(p.co, k.channels));
   const auto leaving = [&](std::int64_t bytes) {
     return std::clamp(2 - static_cast<double>(m.l2_bytes) / static_cast<double>(bytes), 0.0, 1.0);
   };
   const double cycles =
-      static_cast<double>(inputs) * (2 / bytes_a_cycle + chunks / read_bytes_a_cycle) * leaving(block_bytes(p, k)) +
+      static_cast<double>(inputs) * (2 / bytes_a_cycle + chunks / read_bytes_a_cycle) * leaving(inputs + products) +
       static_cast<double>(products) * chunks * 3 / bytes_a_cycle * leaving(products);
-  return static_cast<double>(blocks) * cycles * slower;
+  return static_cast<double>(chunk(p.down(k.tile), k.rows)) * cycles * slower;
 }
 
 double winograd_cycles(const Problem& p, const WinogradKnobs& k, const Machine& m) {
@@ -107,7 +109,7 @@ double winograd_cycles(const Problem& p, const WinogradKnobs& k, const Machine& 
   const double transforms = tiles * static_cast<double>(p.ci + p.co) / lanes * (k.tile == 4 ? 150 : 60);
   const auto blocks = static_cast<double>(chunk(p.down(k.tile), k.rows));
   const double bytes = elements * weights * 4;
-  const bool stay = bytes + static_cast<double>(block_bytes(p, k)) <= static_cast<double>(m.l2_bytes);
+  const bool stay = bytes + static_cast<double>(tile_bytes(p, k, p.ci + k.channels)) <= static_cast<double>(m.l2_bytes);
   const double arriving = bytes * (1 / weight_bytes_a_cycle + (stay ? 0 : (blocks - 1) / cached_bytes_a_cycle));
   return products + transforms + arriving + passing_cycles(p, k, m);
 }
@@ -126,19 +128,18 @@ std::vector<std::int64_t> channels_at_once(const Problem& p, const WinogradKnobs
   const std::int64_t block = k.vectors * m.lanes(4), blocks = chunk(p.co, block);
   const std::int64_t tasks = threads > 1 && k.rows == p.down(k.tile) ? task_count(threads) : 1;
   std::vector<std::int64_t> all;
-  for (std::int64_t each = chunk(blocks, tasks); each >= 1; --each)
-    if (blocks % each == 0) all.push_back(each * block);
+  for (const std::int64_t each : divisors(blocks))
+    if (each <= chunk(blocks, tasks)) all.push_back(each * block);
+  std::ranges::reverse(all);  // of equals the most
   return all;
 }
 
 /// Rows of tiles at once. Threads take blocks of rows where there are enough for all, else channels.
 std::vector<std::int64_t> rows_at_once(const Problem& p, std::int64_t tile, int threads) {
-  std::vector<std::int64_t> all;
-  for (std::int64_t rows = 1; rows <= most_rows(p, tile); ++rows) {
-    if (p.down(tile) % rows != 0) continue;
-    const bool enough = p.down(tile) / rows >= 2 * threads;
-    if (threads == 1 || enough || rows == most_rows(p, tile)) all.push_back(rows);
-  }
+  std::vector<std::int64_t> all = divisors(p.most_rows(tile));
+  std::erase_if(all, [&](std::int64_t rows) {
+    return threads > 1 && p.down(tile) / rows < 2 * threads && rows != p.most_rows(tile);
+  });
   return all;
 }
 
@@ -174,11 +175,11 @@ bool winograd_matches(const Workload& w, const Machine& m) {
 /// Storage whose planes, one an element of the transformed tiles, start an odd number of cache lines apart: a
 /// transformation reads or writes one line of each plane, and lines a power of two apart would evict one another.
 /// Where the number of tiles is not known, nothing is done about it.
-void spread_planes(Stage stage, const char* channel, std::int64_t channels, std::int64_t tiles, bool fixed) {
+void spread_planes(Stage stage, const char* channel, std::int64_t channels, std::optional<std::int64_t> tiles) {
   constexpr std::int64_t line = 16;  // floats
   const std::int64_t lines = chunk(channels, line);
   stage.align_storage(channel, (lines % 2 == 0 ? lines + 1 : lines) * line);
-  if (fixed && tiles % 2 == 0) stage.align_storage("t", tiles + 1);
+  if (tiles && *tiles % 2 == 0) stage.align_storage("t", *tiles + 1);
 }
 
 Implementation winograd_make(const Workload& w, const Machine& m, const WinogradKnobs& k) {
@@ -186,16 +187,15 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
   const std::int64_t block = k.vectors * lanes;
   const std::int64_t edge = k.tile + 2;
   const Problem p = problem(w);
-  const std::int64_t tiles = k.rows * p.across(k.tile);
   const Extent width = extent_of(w, "x"), height = extent_of(w, "y");
+  const Extent tiles = ceil_div(width, k.tile) * k.rows;
   // Weights are stored in whole blocks, and no further.
-  if (k.channels % block != 0 || chunk(p.co, block) % (k.channels / block) != 0 || k.rows > most_rows(p, k.tile) ||
-      p.down(k.tile) % k.rows != 0)
+  if (k.channels % block != 0 || chunk(p.co, block) % (k.channels / block) != 0 || p.most_rows(k.tile) % k.rows != 0)
     throw Error(
         ErrorCode::invalid_argument,
         fmt::format("conv_winograd: channels={} and rows={} must divide the {} blocks of {} channels and the {} "
                     "rows of tiles",
-                    k.channels, k.rows, chunk(p.co, block), block, most_rows(p, k.tile)));
+                    k.channels, k.rows, chunk(p.co, block), block, p.most_rows(k.tile)));
   const bool whole = p.fixed && k.rows == p.down(k.tile);
   const bool parallel = w.composition().threads > 1;
   const Tail co_tail = guarded_tail(p.co, lanes);
@@ -218,19 +218,13 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
 
   s["out_rows"].compute_at("out", "coo").bound_extent("co", lanes).vectorize("co", lanes).unroll("kb").unroll("i");
   Stage product = s["product"].compute_at("out", "chunk").bound_extent("co", k.channels);
-  if (p.fixed) product.bound_extent("t", tiles);
-  spread_planes(product, "co", k.channels, tiles, p.fixed);
-  const auto loops = [&](Stage stage, std::int64_t tile, Tail tail) {
-    stage.split("co", "co", "coi", block).split("t", "t", "ti", tile, tail);
+  if (const auto known = tiles.constant()) product.bound_extent("t", *known);
+  spread_planes(product, "co", k.channels, tiles.constant());
+  const auto loops = [&](Stage stage, const Tiling& tiling) {
+    stage.split("co", "co", "coi", block).split("t", "t", "ti", tiling.tile, tiling.tail);
     stage.reorder("coi", "ti", "t", "co", "n", "kb", "ka").vectorize("coi", lanes).unroll("coi").unroll("ti");
   };
-  const Tiling tiling = tile_loop(p.fixed ? Extent(tiles) : ceil_div(width, k.tile), k.tiles, w);
-  if (tiling.condition) {
-    loops(product.specialize(*tiling.condition), tiling.tile, tiling.tail);
-    loops(product, 1, Tail::RoundUp);
-  } else {
-    loops(product, tiling.tile, tiling.tail);
-  }
+  tiled_where_it_fits(product, loops, tile_loop(tiles, k.tiles, w));
   s["acc"].compute_at("product", "t").bound_extent("co", block).vectorize("co", lanes).unroll("co").unroll("t");
   Stage update = s["acc"].update(0);
   update.reorder("co", "t", "ci").vectorize("co", lanes).unroll("co").unroll("t");
@@ -240,16 +234,16 @@ Implementation winograd_make(const Workload& w, const Machine& m, const Winograd
   if (whole && parallel) transformed.compute_root();
   else transformed.compute_at("out", "rows");
   transformed.bound_extent("ci", p.ci).bound_extent("ka", edge).bound_extent("kb", edge);
-  if (p.fixed) transformed.bound_extent("t", tiles);
+  if (const auto known = tiles.constant()) transformed.bound_extent("t", *known);
   transformed.split("ci", "ci", "cii", lanes)
       .reorder("cii", "kb", "ka", "ci", "t", "n")
       .vectorize("cii")
       .unroll("kb")
       .unroll("ka");
   if (whole && parallel)
-    transformed.split("t", "task", "t", chunk(tiles, task_count(w.composition().threads)), Tail::GuardWithIf)
+    transformed.split("t", "task", "t", chunk(tiles.value(), task_count(w.composition().threads)), Tail::GuardWithIf)
         .parallel("task");
-  spread_planes(transformed, "ci", p.ci, tiles, p.fixed);
+  spread_planes(transformed, "ci", p.ci, tiles.constant());
   s["x_rows"].compute_at("x_tile", "ci").bound_extent("ci", lanes).vectorize("ci", lanes).unroll("j").unroll("ka");
   schedule_padding(s, roles, m);
   return implementation;

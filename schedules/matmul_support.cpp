@@ -71,7 +71,6 @@ void schedule_matmul_tiles(Schedule& s, const Workload& w, const Machine& m, con
   const Extent rows = extent_of(w, "m");
   const std::vector<std::string> batch = batch_loops(w);
 
-  const Tiling tiling = tile_loop(rows, k.rows, w);
   const std::int64_t panels = (n + block - 1) / block;
   std::int64_t batches = 1;
   for (const auto& b : batch) batches *= typical(extent_of(w, b), w);
@@ -79,10 +78,10 @@ void schedule_matmul_tiles(Schedule& s, const Workload& w, const Machine& m, con
       std::max<std::int64_t>(1, k.tasks / std::max<std::int64_t>(1, batch.empty() ? panels : batches));
 
   const Tail tail = padded ? guarded_tail(n, block) : shifted_tail(n, block);
-  const auto loops = [&](Stage out, std::int64_t tile, Tail row_tail) {
-    const std::int64_t tiles = chunk(typical(rows, w), tile);
+  const auto loops = [&](Stage out, const Tiling& tiling) {
+    const std::int64_t tiles = chunk(typical(rows, w), tiling.tile);
     out.split("n", "no", "ni", block, tail)
-        .split("m", "mo", "mi", tile, row_tail)
+        .split("m", "mo", "mi", tiling.tile, tiling.tail)
         .split("mo", "task_m", "mo", chunk(tiles, pieces), Tail::GuardWithIf);
     std::vector<std::string> order = {"ni", "mi", "mo"};
     if (batch.empty()) {
@@ -104,12 +103,7 @@ void schedule_matmul_tiles(Schedule& s, const Workload& w, const Machine& m, con
       out.parallel(task);
     }
   };
-  if (tiling.condition) {
-    loops(s["out"].specialize(*tiling.condition), tiling.tile, tiling.tail);
-    loops(s["out"], 1, Tail::RoundUp);
-  } else {
-    loops(s["out"], tiling.tile, tiling.tail);
-  }
+  tiled_where_it_fits(s["out"], loops, tile_loop(rows, k.rows, w));
   s["acc"].compute_at("out", "mo").bound_extent("n", block).vectorize("n", lanes).unroll("n").unroll("m");
 }
 

@@ -7,6 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "dsl/reflect.hpp"
 #include "dsl/stage.hpp"
 #include "schedules/family.hpp"
@@ -88,6 +91,21 @@ struct Tiling {
   std::optional<std::string> condition;  ///< of the tiled form; absent: always
 };
 Tiling tile_loop(const Extent& extent, std::int64_t tile, const Workload& workload);
+
+/// Schedules a stage by `loops(stage, tiling...)` in tiles where the extents allow all of them, in single iterations
+/// where they do not.
+template <class Loops, class... Tilings>
+void tiled_where_it_fits(Stage stage, const Loops& loops, const Tilings&... tilings) {
+  std::vector<std::string> conditions;
+  for (const Tiling* t : {&tilings...})
+    if (t->condition) conditions.push_back(*t->condition);
+  if (!conditions.empty()) {
+    loops(stage.specialize(fmt::format("{}", fmt::join(conditions, " && "))), tilings...);
+    loops(stage, Tilings{}...);
+  } else {
+    loops(stage, tilings...);
+  }
+}
 
 /// The tail of a tile that may compute nothing beyond the extent: none where it divides it, else a guarded one.
 Tail guarded_tail(const Extent& extent, std::int64_t tile);

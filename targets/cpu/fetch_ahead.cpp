@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -33,17 +34,17 @@ struct Reading {
   bool is_dense = true;
 };
 
-/// By input. Whatever is stored or not external is none.
-class Readings : public IRVisitor {
+/// Calls `read` with each dense vector of an input that is loaded and its first element.
+class DenseLoads : public IRVisitor {
  public:
-  explicit Readings(const Lets& around) { lets_.set_containing_scope(&around); }
-  std::map<std::string, Reading> found;
-  bool is_innermost = true;
+  using Read = std::function<void(const Load&, const Ramp&, const Affine&)>;
+  DenseLoads(const Lets& around, Read read) : read_(std::move(read)) { lets_.set_containing_scope(&around); }
+  bool has_loops = false;
 
  protected:
   using IRVisitor::visit;
 
-  void visit(const For*) override { is_innermost = false; }
+  void visit(const For*) override { has_loops = true; }
 
   void visit(const LetStmt* op) override {
     op->value.accept(this);
@@ -62,8 +63,19 @@ class Readings : public IRVisitor {
     const auto* ramp = op->index.as<Ramp>();
     if (!op->param.defined() || ramp == nullptr || !ramp->base.type().is_scalar() || !is_const_one(ramp->stride))
       return;
-    const Affine first = affine(ramp->base, lets_);
-    const auto [at, is_new] = found.try_emplace(op->name, Reading{first, ramp->lanes, op->type.element_of()});
+    read_(*op, *ramp, affine(ramp->base, lets_));
+  }
+
+ private:
+  Read read_;
+  Lets lets_;
+};
+
+/// What an innermost loop's body reads of each input; nothing of the body of another loop.
+std::map<std::string, Reading> readings_of(const Stmt& body, const Lets& around) {
+  std::map<std::string, Reading> found;
+  DenseLoads loads(around, [&](const Load& load, const Ramp& ramp, const Affine& first) {
+    const auto [at, is_new] = found.try_emplace(load.name, Reading{first, ramp.lanes, load.type.element_of()});
     Reading& reading = at->second;
     if (is_new) return;
     Affine apart = first;
@@ -72,14 +84,14 @@ class Readings : public IRVisitor {
       reading.is_dense = false;
       return;
     }
-    const std::int64_t end = std::max(reading.elements, apart.constant + ramp->lanes);
+    const std::int64_t end = std::max(reading.elements, apart.constant + ramp.lanes);
     reading.elements = end - std::min<std::int64_t>(0, apart.constant);
     if (apart.constant < 0) reading.first = first;
-  }
-
- private:
-  Lets lets_;
-};
+  });
+  body.accept(&loads);
+  if (loads.has_loops) found.clear();
+  return found;
+}
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -182,7 +194,7 @@ Stmt fetch_next_panel(const Stmt& body, const std::string& input, const Reading&
 class FetchNextLines : public IRMutator {
  public:
   FetchNextLines(const std::string& input, const Reading& reading, const Lets& around)
-      : input_(input), reading_(reading), lines_(*this) {
+      : input_(input), reading_(reading) {
     lets_.set_containing_scope(&around);
   }
 
@@ -195,11 +207,9 @@ class FetchNextLines : public IRMutator {
   }
 
   Stmt visit(const Store* op) override {
-    lines_.read.clear();
-    op->value.accept(&lines_);
     Stmt result = op;
     const std::int64_t bytes = reading_.type.bytes();
-    for (const std::int64_t line : lines_.read) {
+    for (const std::int64_t line : lines_of(op->value)) {
       if (!fetched_.insert(line).second) continue;
       const std::int64_t ahead = (line * line_bytes + bytes_ahead) / bytes;
       result = Block::make(fetch(input_, reading_.first.expr() + static_cast<int>(ahead), bytes, Cache::first), result);
@@ -209,32 +219,22 @@ class FetchNextLines : public IRMutator {
 
  private:
   /// Counted from what the loop's step reads first.
-  class Lines : public IRVisitor {
-   public:
-    explicit Lines(const FetchNextLines& of) : of_(of) {}
-    std::set<std::int64_t> read;
-
-   protected:
-    using IRVisitor::visit;
-
-    void visit(const Load* op) override {
-      IRVisitor::visit(op);
-      const auto* ramp = op->index.as<Ramp>();
-      if (op->name != of_.input_ || ramp == nullptr) return;
-      Affine apart = affine(ramp->base, of_.lets_);
-      apart.add(of_.reading_.first, -1);
-      const std::int64_t elements = line_bytes / of_.reading_.type.bytes();
-      for (std::int64_t i = 0; i < ramp->lanes; i += elements) read.insert((apart.constant + i) / elements);
-    }
-
-   private:
-    const FetchNextLines& of_;
-  };
+  std::set<std::int64_t> lines_of(const Expr& value) const {
+    std::set<std::int64_t> lines;
+    DenseLoads loads(lets_, [&](const Load& load, const Ramp& ramp, const Affine& first) {
+      if (load.name != input_) return;
+      Affine apart = first;
+      apart.add(reading_.first, -1);
+      const std::int64_t elements = line_bytes / reading_.type.bytes();
+      for (std::int64_t i = 0; i < ramp.lanes; i += elements) lines.insert((apart.constant + i) / elements);
+    });
+    value.accept(&loads);
+    return lines;
+  }
 
   const std::string& input_;
   const Reading& reading_;
   Lets lets_;
-  Lines lines_;
   std::set<std::int64_t> fetched_;
 };
 
@@ -254,12 +254,8 @@ class FetchAhead : public IRMutator {
   Stmt visit(const For* op) override {
     loops_.push_back(op);
     Stmt body = mutate(op->body);
-    if (op->for_type == ForType::Serial) {
-      Readings readings(lets_);
-      op->body.accept(&readings);
-      if (readings.is_innermost)
-        for (const auto& [input, reading] : readings.found) body = fetched_ahead(body, input, reading);
-    }
+    if (op->for_type == ForType::Serial)
+      for (const auto& [input, reading] : readings_of(op->body, lets_)) body = fetched_ahead(body, input, reading);
     loops_.pop_back();
     return body.same_as(op->body)
                ? Stmt(op)

@@ -48,6 +48,7 @@ TEST_CASE("conv_winograd agrees with the reference at extents that are known at 
   CHECK(check("f32[1,16,down,across]", "f32[20,16,3,3]", 1, Machine{}, any) == "");
   CHECK(check("f32[1,16,8*down,8*across]", "f32[24,16,3,3]", 1, wide(), eighths) == "");
   CHECK(check("f32[2,16,8*down,8*across]", "f32[16,16,3,3]", 2, Machine{}, eighths) == "");
+  CHECK(check("f32[1,16,down,22]", "f32[16,16,3,3]", 1, Machine{}, {{{"down", 1}}, {{"down", 13}}}) == "");
 }
 
 TEST_CASE("conv_direct's tiles of several rows agree with the reference") {
