@@ -368,6 +368,7 @@ std::map<std::string, Box> Dependences::regions(std::string_view consumer, const
     for (const auto& r : stage->reductions) loops.push_back({0, r.extent});
     for (const auto& access : stage->accesses) {
       Box read;
+      read.reserve(access.index.size());
       for (std::size_t d = 0; d < access.index.size(); ++d) {
         if (access.index[d].affine || !access.index[d].slopes.empty()) {
           read.push_back(reach(access.index[d], loops));
@@ -379,9 +380,10 @@ std::map<std::string, Box> Dependences::regions(std::string_view consumer, const
           read.push_back(d < source.box.size() ? source.box[d] : Interval{0, 1});
         }
       }
-      const auto [known, fresh] = needed.emplace(access.source, read);
-      if (fresh) continue;
-      for (std::size_t d = 0; d < read.size(); ++d) known->second[d] = hull(known->second[d], read[d]);
+      const auto [known, fresh] = needed.try_emplace(access.source);
+      if (fresh) known->second = std::move(read);
+      else
+        for (std::size_t d = 0; d < read.size(); ++d) known->second[d] = hull(known->second[d], read[d]);
     }
   }
   return needed;
@@ -389,16 +391,20 @@ std::map<std::string, Box> Dependences::regions(std::string_view consumer, const
 
 std::string copy_of(const StageNode& anchor) { return anchor.updates > 0 ? anchor.role + "_all" : anchor.role; }
 
-Dependences isolate(const Dependences& whole, const std::vector<std::string>& anchors, const std::string& anchor,
-                    const Box& box) {
-  const auto apart = [&](const std::string& role) {
-    return role != anchor && std::ranges::find(anchors, role) != anchors.end();
-  };
+std::set<std::string> isolated_stages(const Dependences& whole, const std::vector<std::string>& anchors,
+                                      const std::string& anchor) {
   std::set<std::string> members = {anchor};
   for (auto stage = whole.stages.rbegin(); stage != whole.stages.rend(); ++stage)
     if (members.contains(stage->role))
       for (const Access& access : stage->accesses)
-        if (!access.operand && !apart(access.source)) members.insert(access.source);
+        if (!access.operand && std::ranges::find(anchors, access.source) == anchors.end())
+          members.insert(access.source);
+  return members;
+}
+
+Dependences isolate(const Dependences& whole, const std::vector<std::string>& anchors, const std::string& anchor,
+                    const Box& box) {
+  const std::set<std::string> members = isolated_stages(whole, anchors, anchor);
   Dependences part;
   for (const StageNode& stage : whole.stages) {
     if (!members.contains(stage.role)) continue;
@@ -409,7 +415,7 @@ Dependences isolate(const Dependences& whole, const std::vector<std::string>& an
         for (const StageNode* reader : whole.consumers(access.source))
           operand.read_elsewhere = operand.read_elsewhere || !members.contains(reader->role);
         part.operands.emplace(access.source, operand);
-      } else if (apart(access.source)) {
+      } else if (!members.contains(access.source)) {
         const StageNode& source = whole.stage(access.source);
         access.source = copy_of(source);
         access.operand = true;

@@ -95,6 +95,9 @@ class Dependences {
 /// it can be computed in tiles of it. `box`: of the anchor, what is computed of it at a time.
 Dependences isolate(const Dependences& whole, const std::vector<std::string>& anchors, const std::string& anchor,
                     const Box& box);
+/// The stages of such a part, without the copy.
+std::set<std::string> isolated_stages(const Dependences& whole, const std::vector<std::string>& anchors,
+                                      const std::string& anchor);
 /// The stage that others read of an anchor.
 std::string copy_of(const StageNode& anchor);
 

@@ -111,7 +111,7 @@ BlockStructure::BlockStructure(const Subject& subject) : subject_(subject), tile
     if (!reads_dense_along(subject, others)) apart_.insert(role);
     if (tiles_.packs(role)) packable_.push_back(role);
   }
-  reductions_ = update_reductions(subject.workload);
+  reductions_ = update_reductions(*subject.workload);
 }
 
 std::size_t BlockStructure::step_reduction(const StageNode& accumulator) {
@@ -164,7 +164,7 @@ std::vector<SpaceKnob> BlockStructure::knobs() const {
     knobs.push_back({"threads_" + s.loop(p), thread_counts(s.extent(p))});
     knobs.push_back({"tile_" + s.loop(p), up_to({1, 2, 3, 4, 7, 8}, s.extent(p))});
   }
-  const std::int64_t widest = schedules::vector_lanes(s.workload.output_types()[0].dtype);
+  const std::int64_t widest = schedules::vector_lanes(s.workload->output_types()[0].dtype);
   knobs.push_back({"lanes", up_to({1, 2, 4}, std::min(widest, places_.empty() ? 1 : s.extent(0)))});
   knobs.push_back({"interleave", {0, 1}, false});
   for (const StageChoice& c : tiles_.choices()) {

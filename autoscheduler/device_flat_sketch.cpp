@@ -20,13 +20,13 @@ class Flat final : public SketchRule {
   explicit Flat(const Subject& subject) : subject_(subject), structure_(subject), gpu_(*subject.machine.gpu) {
     sketch_.name = "flat";
     sketch_.summary = "a thread an element or a vector, over one flat grid";
-    for (const auto& loop : schedules::loops_by_memory(subject.workload)) loops_.push_back(loop);
+    for (const auto& loop : schedules::loops_by_memory(*subject.workload)) loops_.push_back(loop);
     for (const auto& [role, operand] : d().operands)
       if (structure_.packs(role)) packable_.push_back(role);
     dense_ = reads_dense_along(subject);
     dense_packed_ = dense_ || (!packable_.empty() && reads_dense_along(subject, packable_));
     std::vector<std::int64_t> lanes = {1};
-    const std::int64_t widest = schedules::vector_lanes(subject.workload.output_types()[0].dtype);
+    const std::int64_t widest = schedules::vector_lanes(subject.workload->output_types()[0].dtype);
     for (const std::int64_t l : {2, 4})
       if (dense_packed_ && l <= widest && subject.extent(0) % l == 0) lanes.push_back(l);
     sketch_.knobs.push_back({"lanes", lanes});
@@ -43,7 +43,7 @@ class Flat final : public SketchRule {
       sketch_.knobs.push_back({"place_" + c.node->role, places, false});
     }
     if (!packable_.empty()) sketch_.knobs.push_back({"pack", {0, 1}, false});
-    reductions_ = update_reductions(subject.workload);
+    reductions_ = update_reductions(*subject.workload);
   }
 
   const Sketch& sketch() const override { return sketch_; }
@@ -101,7 +101,7 @@ class Flat final : public SketchRule {
         in_thread(s, node, lanes);
       }
     }
-    schedules::stream_loops(s, d().out().role, loops_, lanes, threads, gpu_, subject_.workload);
+    schedules::stream_loops(s, d().out().role, loops_, lanes, threads, gpu_, *subject_.workload);
     if (packing)
       for (const auto& role : packable_) {
         const std::string dimension = *structure_.packed_dimension(role);

@@ -17,7 +17,7 @@ namespace {
 class Groups final : public SketchRule {
  public:
   explicit Groups(const Subject& subject)
-      : subject_(subject), gpu_(*subject.machine.gpu), pipeline_(subject.workload.instantiate()) {
+      : subject_(subject), gpu_(*subject.machine.gpu), pipeline_(subject.workload->instantiate()) {
     sketch_.name = "groups";
     sketch_.summary = "threads share rows, their partial results meet in shared memory";
     classify();
@@ -49,7 +49,7 @@ class Groups final : public SketchRule {
     for (const DeviceLaunch& launch : launches)
       if (std::string why = obstacle(launch, gpu_); !why.empty()) return Pruned{std::move(why)};
     Candidate result;
-    schedules::schedule_rows(result.implementation.schedule, rows_, subject_.workload, gpu_, pipeline_, tile);
+    schedules::schedule_rows(result.implementation.schedule, rows_, *subject_.workload, gpu_, pipeline_, tile);
     result.estimate = estimate_seconds(launches, gpu_, result.features);
     result.features["lanes"] = static_cast<double>(tile.lanes);
     result.features["rows"] = static_cast<double>(tile.rows);
@@ -86,7 +86,7 @@ class Groups final : public SketchRule {
       return stage->loops.size() == d().out().loops.size() && stage->reads_again() && reads_two(*stage);
     });
     if (again) return;
-    for (const auto& loop : schedules::loops_by_memory(subject_.workload)) {
+    for (const auto& loop : schedules::loops_by_memory(*subject_.workload)) {
       const bool reduced = std::ranges::any_of(reducing, [&](const StageNode* stage) {
         return std::ranges::find(stage->loops, loop.name) == stage->loops.end();
       });

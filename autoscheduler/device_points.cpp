@@ -66,7 +66,7 @@ UpdateReductions update_reductions(const Workload& workload) {
 
 bool reads_dense_along(const Subject& subject, const std::vector<std::string>& except) {
   if (subject.rank() == 0) return false;
-  return schedules::reads_dense(subject.workload, subject.workload.instantiate(), subject.loop(0), except);
+  return schedules::reads_dense(*subject.workload, subject.workload->instantiate(), subject.loop(0), except);
 }
 
 }  // namespace heddle::autoscheduler

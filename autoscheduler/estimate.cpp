@@ -61,8 +61,9 @@ double stage_cycles(const PlacedStage& s) {
 
 double log_feature(double value) { return std::log2(std::max(value, 1e-12)); }
 
-double estimate_seconds(const Subject& subject, const Nest& nest, const std::vector<PlacedStage>& stages,
-                        const std::vector<PlacedOperand>& operands, std::map<std::string, double>& features) {
+double estimate_seconds(const Subject& subject, const Nest& nest, const NestRegions& needed,
+                        const std::vector<PlacedStage>& stages, const std::vector<PlacedOperand>& operands,
+                        std::map<std::string, double>& features) {
   const Dependences& d = subject.dependences;
   const StageNode& out = d.out();
   const double threads = subject.threads;
@@ -88,7 +89,7 @@ double estimate_seconds(const Subject& subject, const Nest& nest, const std::vec
   std::vector<double> touched(nest.levels() + 1, 0.0);
   for (std::size_t level = 0; level <= nest.levels(); ++level) {
     const Box box = nest.region(level);
-    const auto regions = d.regions(out.role, box);
+    const auto& regions = needed.at(level);
     touched[level] = box_bytes(box, out.element_bytes);
     for (const PlacedOperand& o : operands)
       if (const auto r = regions.find(o.role); r != regions.end())

@@ -36,8 +36,10 @@ struct PlacedOperand {
 /// Time of a nest by counting: arithmetic at the rate that the register tile allows, and the bytes that each level of
 /// cache must bring in, by the largest loop whose data it holds. In seconds of an imagined processor of 3 GHz with two
 /// FMA units and two loads a cycle; only ratios between candidates matter. Adds what it found to `features`.
-double estimate_seconds(const Subject& subject, const Nest& nest, const std::vector<PlacedStage>& stages,
-                        const std::vector<PlacedOperand>& operands, std::map<std::string, double>& features);
+/// `needed`: the nest's regions.
+double estimate_seconds(const Subject& subject, const Nest& nest, const NestRegions& needed,
+                        const std::vector<PlacedStage>& stages, const std::vector<PlacedOperand>& operands,
+                        std::map<std::string, double>& features);
 
 /// log2, with something finite for zero.
 double log_feature(double value);

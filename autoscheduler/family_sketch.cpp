@@ -14,8 +14,8 @@ class FamilySketch final : public SketchRule {
   FamilySketch(const Subject& subject, const Family& family) : subject_(subject), family_(family) {
     sketch_.name = family.name;
     sketch_.summary = family.summary;
-    rule_ = family.rule(subject.workload, subject.machine);
-    auto all = family.candidates(subject.workload, subject.machine);
+    rule_ = family.rule(*subject.workload, subject.machine);
+    auto all = family.candidates(*subject.workload, subject.machine);
     all.push_back(rule_);
     std::map<std::string, std::set<std::int64_t>> domains;
     for (const Json& knobs : all) {
@@ -32,8 +32,8 @@ class FamilySketch final : public SketchRule {
     for (std::size_t k = 0; k < values.size(); ++k) knobs[sketch_.knobs[k].name] = values[k];
     if (!candidates_.contains(knobs.dump())) return Pruned{"the family does not have these knobs together"};
     Candidate candidate;
-    candidate.implementation = family_.make(subject_.workload, subject_.machine, knobs);
-    candidate.requirements = family_.requirements(subject_.workload, subject_.machine, knobs);
+    candidate.implementation = family_.make(*subject_.workload, subject_.machine, knobs);
+    candidate.requirements = family_.requirements(*subject_.workload, subject_.machine, knobs);
     // Families do not say what they expect: their rule is taken at its word, others a little behind it.
     double distance = 0;
     for (std::size_t k = 0; k < values.size(); ++k) {
@@ -59,11 +59,11 @@ class FamilySketch final : public SketchRule {
   /// Seconds at the FMA rate of the estimate's imagined processor or device.
   double best_possible() const {
     if (subject_.machine.gpu)
-      return device_seconds(*subject_.machine.gpu, static_cast<double>(subject_.workload.flops().value()),
-                            static_cast<double>(subject_.workload.bytes().value()));
+      return device_seconds(*subject_.machine.gpu, static_cast<double>(subject_.workload->flops().value()),
+                            static_cast<double>(subject_.workload->bytes().value()));
     const double lanes = subject_.machine.lanes(4);
-    return static_cast<double>(subject_.workload.flops().value()) / (3e9 * 4 * lanes) / subject_.threads +
-           static_cast<double>(subject_.workload.bytes().value()) / 40e9;
+    return static_cast<double>(subject_.workload->flops().value()) / (3e9 * 4 * lanes) / subject_.threads +
+           static_cast<double>(subject_.workload->bytes().value()) / 40e9;
   }
 
   const Subject& subject_;
@@ -78,7 +78,7 @@ class FamilySketch final : public SketchRule {
 std::vector<std::unique_ptr<SketchRule>> family_sketches(const Subject& subject) {
   std::vector<std::unique_ptr<SketchRule>> sketches;
   for (const Family& family : families())
-    if (matches(family, subject.workload, subject.machine))
+    if (matches(family, *subject.workload, subject.machine))
       sketches.push_back(std::make_unique<FamilySketch>(subject, family));
   return sketches;
 }

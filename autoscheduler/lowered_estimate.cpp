@@ -4,10 +4,9 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <numeric>
-#include <utility>
 
 #include "autoscheduler/estimate.hpp"
+#include "autoscheduler/memory_traffic.hpp"
 #include "base/error.hpp"
 #include "generators/lower.hpp"
 #include "targets/target.hpp"
@@ -21,20 +20,6 @@ constexpr double operations_a_cycle = 2, loads_a_cycle = 2, stores_a_cycle = 1, 
 constexpr double other_units = 0.12;
 /// Entering a loop, and leaving it: short loops of always the same length are predicted.
 constexpr double loop_entry = 4, predicted_iterations = 24, misprediction = 14;
-/// Lines that are written are read before, and leave the cache later.
-constexpr double store_weight = 1.7;
-constexpr double line = 64;
-/// Where places follow from data, those that follow each other are near: bytes brought in for each byte that is used.
-constexpr double near_places = 2;
-
-struct Cache {
-  const char* name;
-  double bytes, bytes_a_cycle;
-  /// Prefetchers have to find each stretch of memory first: bytes that could be moved meanwhile.
-  double stretch_start;
-  /// Places this far apart share the same few lines; 0: addresses are spread over all of them.
-  double way_bytes;
-};
 
 double body_cycles(const LoopWork& loop) {
   const Instructions& i = loop.instructions;
@@ -56,193 +41,6 @@ double compute_cycles(const LoopWork& loop) {
   return loop_entry + (loop.extent > predicted_iterations ? misprediction : 0) + loop.extent * cycles;
 }
 
-/// An access with the extents of the loops around it, outermost first.
-struct Reach {
-  const MemoryAccess* access = nullptr;
-  std::vector<double> extents;
-};
-
-/// Bytes of each buffer that loops touch.
-class Footprints {
- public:
-  Footprints(const LoweredProgram& program, const Cache& cache) : program_(program), cache_(cache) {}
-
-  /// Bytes that have to be brought into the cache for a whole execution of a loop.
-  double traffic(const LoopWork& loop, std::vector<double>& extents) const {
-    extents.push_back(loop.extent);
-    const std::size_t depth = extents.size();
-    double bytes = 0;
-    if (next_finds_last(loop, extents)) {
-      std::vector<Reach> reached;
-      collect(loop, extents, reached);
-      // Buffers that are allocated within the loop are in the cache when they are used.
-      bytes = moved(reached, depth - 1, static_cast<int>(depth));
-    } else {
-      std::vector<Reach> own;
-      for (const MemoryAccess& a : loop.accesses) own.push_back({&a, extents});
-      for (const auto& [number, own_bytes] : by_buffer(own, depth, Count::touched)) bytes += own_bytes;
-      for (const LoopWork& inner : loop.loops) bytes += inner.share * traffic(inner, extents);
-      bytes *= loop.extent;
-    }
-    extents.pop_back();
-    return bytes;
-  }
-
-  /// The same of nests one after the other, where the next one finds what the one before has left.
-  std::vector<double> traffic(const LoopWork& whole) const {
-    std::vector<double> bytes;
-    std::vector<std::pair<int, double>> recent;  // buffers that were touched last, the newest at the end
-    for (const LoopWork& nest : whole.loops) {
-      std::vector<double> extents = {nest.extent};
-      std::vector<Reach> reached;
-      collect(nest, extents, reached);
-      const std::map<int, double> touched = by_buffer(reached, 0, Count::touched);
-      double all = 0;
-      for (const auto& [buffer, size] : touched) all += size;
-      extents.pop_back();
-      double missed = traffic(nest, extents);
-      if (all <= cache_.bytes) {
-        double since = all;
-        for (auto left = recent.rbegin(); left != recent.rend(); ++left) {
-          const auto again = touched.find(left->first);
-          if (again == touched.end()) since += left->second;
-          else if (since <= cache_.bytes) missed -= std::min(missed, std::min(again->second, left->second));
-        }
-      } else {
-        recent.clear();
-      }
-      for (const auto& [buffer, size] : touched) {
-        std::erase_if(recent, [&](const auto& r) { return r.first == buffer; });
-        if (all <= cache_.bytes) recent.emplace_back(buffer, size);
-      }
-      bytes.push_back(missed);
-    }
-    return bytes;
-  }
-
-  /// Of everything that the kernel touches.
-  bool fits(const LoopWork& whole) const {
-    std::vector<double> extents;
-    std::vector<Reach> reached;
-    collect(whole, extents, reached);
-    return occupied(reached, 0) <= cache_.bytes;
-  }
-
- private:
-  /// Whether an iteration finds what the one before has left. Then each line that the loop touches comes once: what
-  /// affine accesses use again, they use in the next iteration.
-  bool next_finds_last(const LoopWork& loop, std::vector<double> extents) const {
-    const std::size_t outer = extents.size() - 1;
-    extents.back() = std::min(loop.extent, 2.0);
-    std::vector<Reach> reached;
-    collect(loop, extents, reached);
-    return occupied(reached, outer) <= cache_.bytes;
-  }
-
-  static void collect(const LoopWork& loop, std::vector<double>& extents, std::vector<Reach>& reached) {
-    for (const MemoryAccess& a : loop.accesses) reached.push_back({&a, extents});
-    for (const LoopWork& inner : loop.loops) {
-      extents.push_back(inner.extent);
-      collect(inner, extents, reached);
-      extents.pop_back();
-    }
-  }
-
-  struct Group {
-    double span = 0, pieces = 1, positions = 1;
-    std::vector<double> offsets;
-    /// `start`: bytes that each stretch costs besides its own.
-    double bytes(double start) {
-      std::ranges::sort(offsets);
-      double covered = 0, end = -std::numeric_limits<double>::infinity();
-      for (const double offset : offsets) {
-        const double from = std::max(offset, end), to = offset + std::max(span, line);
-        if (offset > end) covered += start;
-        if (to > from) covered += to - from;
-        end = std::max(end, to);
-      }
-      return covered * pieces;
-    }
-    /// By how much less a cache holds of it: pieces whose distance is a multiple of a way's size push each other out.
-    double conflicts(double way_bytes) const {
-      if (way_bytes == 0 || pieces == 1) return 1;
-      return std::max(1.0, way_bytes / (positions * std::max(span, line)));
-    }
-  };
-
-  enum class Count {
-    touched,   ///< as it is
-    occupied,  ///< what it takes in the cache
-    moved,     ///< what bringing it there costs
-  };
-
-  /// Bytes of each buffer while the loops from `depth` on run.
-  std::map<int, double> by_buffer(const std::vector<Reach>& reached, std::size_t depth, Count count) const {
-    std::map<int, std::map<std::vector<double>, Group>> groups;
-    std::map<int, double> counted;
-    for (const auto& [access, extents] : reached) {
-      if (access->scattered) {
-        double bytes = access->bytes * access->pieces * near_places;
-        for (std::size_t l = depth; l < extents.size(); ++l) bytes *= extents[l];
-        counted[access->buffer] += bytes;
-        continue;
-      }
-      std::vector<std::pair<double, double>> loops;  // step, extent
-      for (std::size_t l = depth; l < std::min(extents.size(), access->steps.size()); ++l)
-        if (access->steps[l] != 0 && extents[l] > 1) loops.emplace_back(std::abs(access->steps[l]), extents[l]);
-      std::ranges::sort(loops);
-      std::vector<double> key = {access->bytes, access->pieces};
-      Group made{access->bytes, access->pieces, 1, {}};
-      for (const auto& [step, extent] : loops) {
-        key.push_back(step);
-        key.push_back(extent);
-        if (step <= std::max(made.span, line)) {
-          made.span += step * (extent - 1);
-          continue;
-        }
-        made.pieces *= extent;
-        const auto way = static_cast<std::int64_t>(cache_.way_bytes);
-        if (way > 0)
-          made.positions *= std::min(extent, static_cast<double>(way / std::gcd(way, static_cast<std::int64_t>(step))));
-      }
-      Group& group = groups[access->buffer].try_emplace(std::move(key), made).first->second;
-      group.offsets.push_back(access->offset);
-    }
-    // Groups of one buffer mostly touch the same: what one loop writes and the next one reads.
-    for (auto& [buffer, of_buffer] : groups)
-      for (auto& [key, group] : of_buffer) {
-        double bytes = group.bytes(count == Count::moved ? cache_.stretch_start : 0);
-        if (count == Count::occupied) bytes *= group.conflicts(cache_.way_bytes);
-        counted[buffer] = std::max(counted[buffer], bytes);
-      }
-    if (count == Count::touched)
-      for (auto& [buffer, bytes] : counted)
-        if (const double size = this->buffer(buffer).bytes; size > 0) bytes = std::min(bytes, size);
-    return counted;
-  }
-
-  const LoweredBuffer& buffer(int number) const { return program_.buffers[static_cast<std::size_t>(number)]; }
-
-  double occupied(const std::vector<Reach>& reached, std::size_t depth) const {
-    double sum = 0;
-    for (const auto& [number, bytes] : by_buffer(reached, depth, Count::occupied)) sum += bytes;
-    return sum;
-  }
-
-  /// Of buffers that are allocated outside of so many loops; what is written weighs more.
-  double moved(const std::vector<Reach>& reached, std::size_t depth, int outside_of) const {
-    std::map<int, bool> stored;
-    for (const Reach& r : reached) stored[r.access->buffer] = stored[r.access->buffer] || r.access->store;
-    double sum = 0;
-    for (const auto& [number, bytes] : by_buffer(reached, depth, Count::moved))
-      if (buffer(number).depth < outside_of) sum += bytes * (stored[number] ? store_weight : 1);
-    return sum;
-  }
-
-  const LoweredProgram& program_;
-  const Cache& cache_;
-};
-
 Instructions all_instructions(const LoopWork& loop) {
   Instructions sum = loop.instructions;
   for (const LoopWork& inner : loop.loops) {
@@ -262,18 +60,15 @@ Instructions all_instructions(const LoopWork& loop) {
 
 double program_seconds(const LoweredProgram& program, const Machine& machine, std::map<std::string, double>& features) {
   if (!program.complete) return std::numeric_limits<double>::infinity();
-  const std::array<Cache, 3> caches = {Cache{"l1", static_cast<double>(machine.l1_bytes) * 0.8, 40, 0, 4096},
-                                       Cache{"l2", static_cast<double>(machine.l2_bytes) * 0.8, 20, 100, 0},
-                                       Cache{"l3", static_cast<double>(machine.l3_bytes) * 0.4, 6, 100, 0}};
+  const std::array<Cache, 3> caches = {Cache{"l1", static_cast<double>(machine.l1_bytes) * 0.8, 40, 1, 4096},
+                                       Cache{"l2", static_cast<double>(machine.l2_bytes) * 0.8, 16, 5, 0},
+                                       Cache{"l3", static_cast<double>(machine.l3_bytes) * 0.4, 6, 5, 0}};
   const LoopWork& whole = program.body;
+  const MemoryTraffic traffic(program);
   double cycles = body_cycles(whole), computing = cycles, moving = 0;
   std::array<double, 3> bytes{};
   std::array<std::vector<double>, 3> missed;
-  for (std::size_t c = 0; c < caches.size(); ++c) {
-    const Footprints footprints(program, caches[c]);
-    // What fits stays from run to run: a kernel is timed with warm caches.
-    missed[c] = footprints.fits(whole) ? std::vector<double>(whole.loops.size(), 0.0) : footprints.traffic(whole);
-  }
+  for (std::size_t c = 0; c < caches.size(); ++c) missed[c] = traffic.of_nests(caches[c]);
   for (std::size_t n = 0; n < whole.loops.size(); ++n) {
     const double compute = whole.loops[n].share * compute_cycles(whole.loops[n]);
     double transfer = 0;

@@ -27,6 +27,8 @@ constexpr double most_code = 10000;
 /// Stack that registers can stand for, in vectors.
 constexpr double most_resident = 40;
 constexpr double addition_latency = 4;
+/// Cycles that putting a vector on the stack, or taking it from there, costs beside its instruction (Cascade Lake).
+constexpr double spilled = 2;
 /// A sum whose place in memory depends on data waits for the store before it.
 constexpr double forwarded_store = 3;
 
@@ -121,6 +123,7 @@ class Walker {
       charge(depth(), &Instructions::loads, 1);
       // The first time it has to be put somewhere, even if memory has it: a compiler keeps loaded values, not places.
       if (!v.spilled) charge(depth(), &Instructions::stores, 1);
+      charge(depth(), &Instructions::calls, spilled * (v.spilled ? 1 : 2));
       v.spilled = true;
     }
     v.last_use = made_;

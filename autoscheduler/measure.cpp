@@ -109,18 +109,19 @@ class ProcessMeasurer final : public Measurer {
     return run(requests, done);
   }
 
-  std::vector<double> remeasure(const Implementation& candidate, int processes) override {
+  std::vector<FreshTimes> remeasure(const Implementation& candidate, const Implementation& incumbent,
+                                    int processes) override {
     std::vector<MeasureRequest> requests;
     for (int i = 0; i < processes; ++i)
-      requests.push_back({.id = next_id_++, .implementation = candidate.print(), .incumbent = ""});
-    std::vector<double> medians;
+      requests.push_back({.id = next_id_++, .implementation = candidate.print(), .incumbent = incumbent.print()});
+    std::vector<FreshTimes> times;
     for (const auto& measurement : run(requests, [](const Measurement& m) { return m.status == TrialStatus::ok; })) {
       if (measurement.status != TrialStatus::ok)
         throw Error(ErrorCode::internal, fmt::format("a finalist failed when it was measured again ({}): {}",
                                                      to_string(measurement.status), measurement.message));
-      medians.push_back(measurement.median());
+      times.push_back({undisturbed(measurement.seconds), undisturbed(measurement.incumbent_seconds)});
     }
-    return medians;
+    return times;
   }
 
  private:

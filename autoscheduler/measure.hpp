@@ -36,6 +36,15 @@ struct Measurement {
   double median() const { return heddle::median(seconds); }
 };
 
+/// What a kernel takes by the samples in which no other program had its core: their lower quartile. The median counts
+/// the others' turns too once they take half of the time.
+inline double undisturbed(const std::vector<double>& samples) { return quantile(samples, 0.25); }
+
+/// Of one process, undisturbed seconds of one execution.
+struct FreshTimes {
+  double candidate = 0, incumbent = 0;
+};
+
 struct MeasureOptions {
   double compile_limit_s = 30;              ///< wall time
   double run_limit_s = 10;                  ///< wall time of checking and timing
@@ -59,9 +68,11 @@ class Measurer {
   /// with each of them.
   virtual std::vector<Measurement> measure(const std::vector<Implementation>& candidates,
                                            const Implementation* incumbent, const Done& done) = 0;
-  /// Seconds of one execution in `processes` fresh processes, a median each: memory is placed anew in each, which alone
-  /// changes a kernel's time by up to 30 %. Fewer if it was told to end. Throws Error if the candidate fails.
-  virtual std::vector<double> remeasure(const Implementation& candidate, int processes) = 0;
+  /// In `processes` fresh processes, since memory is placed anew in each, which alone changes a kernel's time by up to
+  /// 30 %; each times the incumbent in turns with the candidate, since the machine's speed changes from one to the next
+  /// too. Fewer if it was told to end. Throws Error if the candidate fails.
+  virtual std::vector<FreshTimes> remeasure(const Implementation& candidate, const Implementation& incumbent,
+                                            int processes) = 0;
 };
 
 /// Measures in worker processes of this program (`program` measure-worker), which see the workload as JSON. `stop` is

@@ -1,4 +1,5 @@
 #pragma once
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -55,6 +56,22 @@ class Nest {
   int lanes_ = 1;
   std::vector<NestLoop> loops_;
   std::vector<NestLoop> unfused_;
+};
+
+/// What one iteration of each loop of a nest needs of every stage and operand, found once a loop. Both must outlive it.
+class NestRegions {
+ public:
+  NestRegions(const Dependences& dependences, const Nest& nest) : dependences_(dependences), nest_(nest) {}
+  const std::map<std::string, Box>& at(std::size_t level) const {
+    const auto [known, fresh] = by_level_.try_emplace(level);
+    if (fresh) known->second = dependences_.regions(dependences_.out().role, nest_.region(level));
+    return known->second;
+  }
+
+ private:
+  const Dependences& dependences_;
+  const Nest& nest_;
+  mutable std::map<std::size_t, std::map<std::string, Box>> by_level_;
 };
 
 }  // namespace heddle::autoscheduler

@@ -64,7 +64,7 @@ class PipelineSpace final : public Space {
     const auto balance = candidate.features.find("balance");
     const double busy = balance == candidate.features.end() ? 1 : balance->second;
     candidate.estimate =
-        lowered_seconds(subject_.workload, candidate.implementation, subject_.machine, candidate.features) /
+        lowered_seconds(*subject_.workload, candidate.implementation, subject_.machine, candidate.features) /
         (subject_.threads * busy);
   }
 
@@ -128,7 +128,12 @@ Subject make_subject(const Workload& workload, const Machine& machine) {
   const BufferView view = workload.output_views().front();
   std::vector<std::int64_t> extents;
   for (const auto& dimension : view.dimensions) extents.push_back(dimension.extent.value());
-  Subject subject{workload, machine, analyse(workload.instantiate(), extents), {}, 1, workload.composition().threads};
+  Subject subject{std::make_shared<const Workload>(workload),
+                  machine,
+                  analyse(workload.instantiate(), extents),
+                  {},
+                  1,
+                  workload.composition().threads};
   std::vector<std::int64_t> strides;
   for (const auto& dimension : view.dimensions) strides.push_back(dimension.stride.value());
   order_loops(subject, strides);

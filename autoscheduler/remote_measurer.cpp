@@ -53,8 +53,9 @@ class RemoteMeasurer final : public Measurer {
     return results;
   }
 
-  std::vector<double> remeasure(const Implementation& candidate, int processes) override {
-    const auto again = job(candidate, nullptr, processes);
+  std::vector<FreshTimes> remeasure(const Implementation& candidate, const Implementation& incumbent,
+                                    int processes) override {
+    const auto again = job(candidate, &incumbent, processes);
     queue_.submit(again);
     const auto answer = wait(again, true);
     if (!answer) {
@@ -62,10 +63,12 @@ class RemoteMeasurer final : public Measurer {
       return {};
     }
     queue_.remove(again.key);
-    if (!answer->contains("seconds"))
+    if (!answer->contains("fresh"))
       throw Error(ErrorCode::internal,
                   fmt::format("a finalist failed when it was measured again: {}", measurement(*answer).message));
-    return answer->at("seconds").get<std::vector<double>>();
+    std::vector<FreshTimes> times;
+    for (const Json& process : answer->at("fresh")) times.push_back({process.at(0), process.at(1)});
+    return times;
   }
 
  private:
@@ -189,13 +192,17 @@ std::optional<JobMeasurer::Outcome> JobMeasurer::run(const std::string& payload)
     Measurer& measurer = measurer_of(wanted.at("job"));
     const auto implementation = Implementation::parse(wanted.at("implementation").get<std::string>(), "candidate");
     const auto incumbent_text = wanted.at("incumbent").get<std::string>();
+    const Implementation incumbent = Implementation::parse(incumbent_text, "incumbent");
     if (const int processes = wanted.at("processes"); processes > 0) {
-      const auto seconds = measurer.remeasure(implementation, processes);
-      if (static_cast<int>(seconds.size()) < processes) return std::nullopt;
-      result["seconds"] = seconds;
+      const auto times = measurer.remeasure(implementation, incumbent, processes);
+      if (static_cast<int>(times.size()) < processes) return std::nullopt;
+      std::vector<double> seconds;
+      for (const FreshTimes& process : times) {
+        result["fresh"].push_back({process.candidate, process.incumbent});
+        seconds.push_back(process.candidate);
+      }
       summary += fmt::format(": {:.2f} us in {} fresh processes", median(seconds) * 1e6, processes);
     } else {
-      const Implementation incumbent = Implementation::parse(incumbent_text, "incumbent");
       const auto measured = measurer.measure({implementation}, incumbent_text.empty() ? nullptr : &incumbent, {});
       if (measured.empty()) return std::nullopt;
       const Measurement& m = measured.front();

@@ -281,7 +281,7 @@ std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& valu
   }
   const double speedup =
       s.threads > 1 ? std::max<double>(1, static_cast<double>(std::min<std::int64_t>(pieces, s.threads))) : 1;
-  const double bytes = static_cast<double>(s.workload.bytes().value());
+  const double bytes = static_cast<double>(s.workload->bytes().value());
   const double transfer = bytes <= static_cast<double>(s.machine.l2_bytes) / 2 ? bytes / 14 : bytes / 5;
   candidate.estimate = (std::max(cycles, transfer) + 0.25 * std::min(cycles, transfer)) / speedup / 3e9;
   auto& f = candidate.features;

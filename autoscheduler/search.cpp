@@ -356,19 +356,20 @@ class Search::Searcher {
 
   double score(const Trial& trial) const {
     if (trial.measurement.status != TrialStatus::ok) return infinite;
-    const double seconds = trial.measurement.median();
+    const double seconds = undisturbed(trial.measurement.seconds);
     if (!trial.incumbent || trial.measurement.incumbent_seconds.empty()) return seconds;
-    const double relative = seconds / median(trial.measurement.incumbent_seconds) * trials_[*trial.incumbent].score;
+    const double relative =
+        seconds / undisturbed(trial.measurement.incumbent_seconds) * trials_[*trial.incumbent].score;
     // A process that loses its core for all of the incumbent's samples would make the trial beside it the best of all.
     return std::max(relative, std::ranges::min(trial.measurement.seconds) / drift);
   }
 
   /// Every score from the measurements so far. An incumbent was tried before those that were timed beside it.
   void rescore() {
-    std::map<std::size_t, std::vector<double>> times;  // of each incumbent, a median for each trial beside it
+    std::map<std::size_t, std::vector<double>> times;  // of each incumbent, one for each trial beside it
     for (const Trial& trial : trials_)
       if (trial.incumbent && !trial.measurement.incumbent_seconds.empty())
-        times[*trial.incumbent].push_back(median(trial.measurement.incumbent_seconds));
+        times[*trial.incumbent].push_back(undisturbed(trial.measurement.incumbent_seconds));
     for (std::size_t i = 0; i < trials_.size(); ++i) {
       trials_[i].score = score(trials_[i]);
       if (const auto found = times.find(i); found != times.end() && found->second.size() >= 3) {
@@ -463,6 +464,15 @@ class Search::Searcher {
     return result;
   }
 
+  /// A finalist's in fresh processes, at the speed that the machine had when the one with the best score was tried: the
+  /// finalists' turns come minutes apart.
+  std::vector<double> fresh_seconds(const Implementation& finalist, const Trial& best) {
+    std::vector<double> seconds;
+    for (const FreshTimes& process : measurer_->remeasure(finalist, best.implementation, options_.finalist_processes))
+      seconds.push_back(process.candidate / process.incumbent * best.score);
+    return seconds;
+  }
+
   /// The best median of medians over fresh processes, among the best scores.
   std::optional<std::size_t> best_finalist(const std::vector<std::size_t>& order) {
     std::vector<std::size_t> finalists(order);
@@ -482,7 +492,7 @@ class Search::Searcher {
       if (hooks_.recall_finalist) trial.process_seconds = hooks_.recall_finalist(trial.number);
       if (static_cast<int>(trial.process_seconds.size()) < options_.finalist_processes) {
         try {
-          trial.process_seconds = measurer_->remeasure(trial.implementation, options_.finalist_processes);
+          trial.process_seconds = fresh_seconds(trial.implementation, trials_[order[0]]);
         } catch (const Error&) {
           // It ran once and fails in a fresh process: not to be relied on, so the next one takes its place.
           trial.process_seconds.clear();

@@ -12,7 +12,7 @@
 namespace heddle::autoscheduler {
 
 /// Changes whenever the same space, seed and measurements would lead to other trials: part of what names a search.
-constexpr int search_version = 8;
+constexpr int search_version = 9;
 
 /// Where a search begins beside its own defaults and estimates: what was good elsewhere.
 struct Start {
@@ -34,12 +34,12 @@ struct Trial {
   std::optional<std::size_t> incumbent;  ///< the trial that it was timed in turns with
   std::string incumbent_kernel = {};     ///< that trial's Measurement::kernel_key
   /// Seconds, comparable between trials; infinite for a failure. Beside an incumbent
-  ///   median(samples) / median(the incumbent's samples beside them) * the incumbent's score,
+  ///   undisturbed(samples) / undisturbed(the incumbent's samples beside them) * the incumbent's score,
   /// so that the clock and the neighbours of another moment cancel out; never far below the fastest sample. The
   /// incumbent stays until something is clearly faster, and its own score keeps to the times that were measured while
   /// it was: if each lucky time became the measure of the next, scores would run away from any time ever measured.
   double score = 0;
-  std::vector<double> process_seconds;  ///< of a finalist: medians in fresh processes
+  std::vector<double> process_seconds;  ///< of a finalist: medians in fresh processes, at the speed of the best score
 };
 
 struct SearchOptions {

@@ -108,18 +108,22 @@ class Staged final : public SketchRule {
     std::string key = fmt::format("{} {} {}", role, threads, exact ? 1 : 0);
     if (home) key += fmt::format(" {} {}", home->stage, home->loop);
     for (const auto& interval : box) key += fmt::format(" {}+{}", interval.min, interval.extent);
-    Dependences dependences = isolate(d(), anchors(cut), role, box);
+    const std::vector<std::string> apart = anchors(cut);
+    const std::set<std::string> members = isolated_stages(d(), apart, role);
+    for (const auto& member : members) key += " " + member;
+    std::vector<std::string> within;
     if (role == d().out().role)
       for (const auto& [anchor, own] : cut)
-        if (const auto read = dependences.operands.find(copy_of(d().stage(anchor))); read != dependences.operands.end())
-          read->second.within_loops = own == at_outermost_loop;
-    // What lies apart is told from the rest by what is an operand.
-    for (const auto& stage : dependences.stages) key += " " + stage.role;
-    for (const auto& [operand, node] : dependences.operands)
-      key += (node.within_loops ? " ^" : node.read_elsewhere ? " ~" : " ") + operand;
+        if (own == at_outermost_loop && std::ranges::any_of(d().consumers(anchor), [&](const StageNode* reader) {
+              return members.contains(reader->role);
+            }))
+          within.push_back(copy_of(d().stage(anchor)));
+    for (const auto& operand : within) key += " ^" + operand;
     const std::scoped_lock lock(mutex_);
     const auto known = parts_.find(key);
     if (known != parts_.end()) return *known->second;
+    Dependences dependences = isolate(d(), apart, role, box);
+    for (const auto& operand : within) dependences.operands.at(operand).within_loops = true;
     Subject made{subject_.workload, subject_.machine, std::move(dependences), {}, 1, threads, home, exact};
     if (role == d().out().role) {
       made.order = subject_.order;

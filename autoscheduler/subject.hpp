@@ -3,6 +3,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -14,7 +16,7 @@ namespace heddle::autoscheduler {
 
 /// What is to be scheduled, as sketches see it.
 struct Subject {
-  Workload workload;
+  std::shared_ptr<const Workload> workload;  ///< shared: a long pipeline has thousands of parts
   Machine machine;
   Dependences dependences;  ///< of the direct variant with nothing packed
   /// Loops of `out` by their place in memory, innermost first; those of one iteration last.
@@ -47,21 +49,20 @@ class KnobValues {
  public:
   /// `prefix`: names with it come before those without.
   KnobValues(const std::vector<SpaceKnob>& knobs, const std::vector<std::int64_t>& values, std::string prefix = "")
-      : knobs_(knobs), values_(values), prefix_(std::move(prefix)) {}
+      : prefix_(std::move(prefix)) {
+    // Each is asked for often, and a long pipeline has hundreds.
+    for (std::size_t k = 0; k < knobs.size(); ++k) values_.try_emplace(knobs[k].name, values.at(k));
+  }
   /// `otherwise`: where the sketch has no such knob.
   std::int64_t get(const std::string& name, std::int64_t otherwise) const {
-    const std::string own = prefix_ + name;
-    std::int64_t found = otherwise;
-    for (std::size_t k = 0; k < knobs_.size(); ++k) {
-      if (knobs_[k].name == own) return values_.at(k);
-      if (knobs_[k].name == name) found = values_.at(k);
-    }
-    return found;
+    if (const auto own = values_.find(prefix_.empty() ? name : prefix_ + name); own != values_.end())
+      return own->second;
+    const auto shared = values_.find(name);
+    return shared != values_.end() ? shared->second : otherwise;
   }
 
  private:
-  const std::vector<SpaceKnob>& knobs_;
-  const std::vector<std::int64_t>& values_;
+  std::unordered_map<std::string_view, std::int64_t> values_;
   std::string prefix_;
 };
 

@@ -31,6 +31,7 @@ class Emission {
 
   Candidate run() {
     nest_ = tiled_nest(rule_, values_);
+    regions_.emplace(rule_.dependences(), *nest_);
     for (auto c = rule_.choices().rbegin(); c != rule_.choices().rend(); ++c) place(*c);
     check_registers();
     check_order();
@@ -150,12 +151,9 @@ class Emission {
 
   /// What one iteration of a level's loop needs of a stage.
   Box region(const StageNode& node, int level) const {
-    const auto [at, fresh] = regions_.try_emplace(level);
-    if (fresh)
-      at->second =
-          rule_.dependences().regions(rule_.dependences().out().role, nest_->region(static_cast<std::size_t>(level)));
-    const auto found = at->second.find(node.role);
-    return found == at->second.end() ? Box{} : found->second;
+    const auto& regions = regions_->at(static_cast<std::size_t>(level));
+    const auto found = regions.find(node.role);
+    return found == regions.end() ? Box{} : found->second;
   }
 
   double region_elements(const StageNode& node, int level) const {
@@ -468,7 +466,7 @@ class Emission {
       operands.push_back(o);
     }
     auto& f = result_.features;
-    result_.estimate = estimate_seconds(s_, *nest_, stages_, operands, f);
+    result_.estimate = estimate_seconds(s_, *nest_, *regions_, stages_, operands, f);
     const auto& shape = nest_->shape();
     f["vectors"] = static_cast<double>(nest_->vectors());
     f["lanes"] = nest_->vector_lanes();
@@ -494,7 +492,7 @@ class Emission {
   const KnobValues& values_;
   std::optional<Nest> nest_;
   std::map<std::string, int> levels_;
-  mutable std::map<int, std::map<std::string, Box>> regions_;  ///< by level, which all stages ask for
+  std::optional<NestRegions> regions_;
   std::vector<PlacedStage> stages_;
   std::vector<std::string> panels_;
   Candidate result_;

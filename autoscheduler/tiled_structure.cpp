@@ -107,10 +107,10 @@ std::optional<std::size_t> TiledStructure::dimension_along(const Access& access,
 }
 
 bool TiledStructure::packs(const std::string& role) const {
-  const auto& infos = subject_.workload.inputs();
+  const auto& infos = subject_.workload->inputs();
   for (std::size_t i = 0; i < infos.size(); ++i) {
     if (infos[i].role != role) continue;
-    if (infos[i].packing_order.empty() || !subject_.workload.composition().inputs[i].constant) return false;
+    if (infos[i].packing_order.empty() || !subject_.workload->composition().inputs[i].constant) return false;
     if (d().operands.at(role).read_elsewhere) return false;  // there in blocks of another width
     return packed_dimension(role).has_value();
   }
@@ -126,7 +126,7 @@ std::optional<std::string> TiledStructure::packed_dimension(const std::string& r
       if (!loop) return std::nullopt;
       const auto dimension = dimension_along(access, *loop);
       if (!dimension || d().operands.at(role).extents[*dimension] != subject_.extent(0)) return std::nullopt;
-      const auto& infos = subject_.workload.inputs();
+      const auto& infos = subject_.workload->inputs();
       for (const auto& info : infos)
         if (info.role == role) name = info.dimensions[info.dimensions.size() - 1 - *dimension];
     }

@@ -20,6 +20,8 @@ namespace {
 
 constexpr std::size_t page = 4096;
 constexpr std::size_t huge_page = std::size_t{2} << 20;
+/// First-level buffers of translations hold 64 pages or more: what takes no more of them gains nothing by huge ones.
+constexpr std::size_t always_translated = 64 * page;
 
 constexpr std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
 
@@ -27,7 +29,7 @@ constexpr std::size_t round_up(std::size_t n, std::size_t to) { return (n + to -
 
 Pages::Pages(std::size_t bytes) {
   if (bytes == 0) return;
-  const bool huge = bytes >= huge_page;
+  const bool huge = bytes > always_translated;
   bytes_ = round_up(bytes, huge ? huge_page : page);
   // mmap aligns to small pages only: map more than needed and return what lies around the aligned part.
   const std::size_t mapped = huge ? bytes_ + huge_page : bytes_;

@@ -9,7 +9,7 @@
 
 namespace heddle::runtime {
 
-/// Anonymous zeroed memory from mmap: page-aligned, and from 2 MiB on aligned to and backed by huge pages where the
+/// Anonymous zeroed memory from mmap: page-aligned, and beyond 256 KiB aligned to and backed by huge pages where the
 /// system has them. Kept until destruction: memory that malloc returns to the system costs a page fault a page at every
 /// use, which is slower than most kernels.
 class Pages {

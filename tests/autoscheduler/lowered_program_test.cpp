@@ -31,8 +31,9 @@ Instructions sum(const LoopWork& loop) {
     all.arithmetic += inner.share * i.arithmetic;
     all.loads += inner.share * i.loads;
     all.stores += inner.share * i.stores;
+    all.calls += inner.share * i.calls;
   }
-  all.arithmetic *= loop.extent, all.loads *= loop.extent, all.stores *= loop.extent;
+  all.arithmetic *= loop.extent, all.loads *= loop.extent, all.stores *= loop.extent, all.calls *= loop.extent;
   return all;
 }
 
@@ -128,6 +129,45 @@ TEST_CASE("an estimate knows memory that is walked across from memory that is wa
   // Each line is brought in for either half of it.
   CHECK(bytes[1] > 1.5 * bytes[0]);
   CHECK(seconds[1] > seconds[0]);
+}
+
+TEST_CASE("lines that are read in strips have to be found by prefetchers again and again") {
+  std::vector<double> bytes;
+  for (const bool strips : {false, true}) {
+    Var x("x"), y("y"), xi("xi"), yi("yi");
+    ImageParam in(Halide::Float(32), 2, "in");
+    in.dim(0).set_bounds(0, 512).dim(1).set_bounds(0, 512).set_stride(512);
+    Func out("out");
+    out(x, y) = in(x, y) + 1.0f;
+    // Whole lines either way, and 64 rows of them stay in the second-level cache.
+    out.split(y, y, yi, 64).split(x, x, xi, 16).reorder(xi, x, yi, y);
+    if (strips) out.reorder(xi, yi, x, y);
+    out.vectorize(xi, 8).unroll(xi);
+    std::map<std::string, double> features;
+    program_seconds(lowered(out, {512, 512}, {in}), machine, features);
+    bytes.push_back(std::exp2(features.at("lowered.l2")));
+  }
+  CHECK(bytes[1] > 1.5 * bytes[0]);
+}
+
+TEST_CASE("a tile whose operands do not stay in registers waits for the stack") {
+  std::vector<double> waiting;
+  for (const int pixels : {3, 12}) {
+    Var c("c"), x("x"), xi("xi");
+    ImageParam in(Halide::Float(32), 2, "in"), weights(Halide::Float(32), 2, "weights");
+    in.dim(0).set_bounds(0, 8).dim(1).set_bounds(0, 122).set_stride(8);
+    weights.dim(0).set_bounds(0, 8).dim(1).set_bounds(0, 3).set_stride(8);
+    Halide::RDom tap(0, 3, "tap");
+    Func acc("acc"), out("out");
+    acc(c, x) = 0.0f;
+    acc(c, x) += in(c, x + tap) * weights(c, tap);
+    out(c, x) = acc(c, x);
+    out.split(x, x, xi, pixels).reorder(c, xi, x).vectorize(c, 8).unroll(xi);
+    acc.compute_at(out, x).vectorize(c, 8).unroll(x);
+    acc.update().reorder(c, x, tap).vectorize(c, 8).unroll(x).unroll(tap);
+    waiting.push_back(sum(lowered(out, {8, 120}, {in, weights}).body).calls);
+  }
+  CHECK(waiting[1] > 4 * waiting[0]);
 }
 
 TEST_CASE("a line that the next iteration reads on comes into the cache once") {

@@ -95,9 +95,10 @@ TEST_CASE("a candidate is compiled as packages are, checked and timed") {
   CHECK(good.kernel_key ==
         kernel_key({.workload = &workload, .implementation = choice.implementation, .target = target}));
 
-  const auto again = measurer->remeasure(choice.implementation, 5);
+  const auto again = measurer->remeasure(choice.implementation, choice.implementation, 5);
   REQUIRE(again.size() == 5);
-  for (const double seconds : again) CHECK((seconds > 1e-6 && seconds < 1));
+  for (const FreshTimes& process : again)
+    for (const double seconds : {process.candidate, process.incumbent}) CHECK((seconds > 1e-6 && seconds < 1));
 }
 
 TEST_CASE("a candidate for a device is checked and timed there") {
@@ -246,7 +247,8 @@ TEST_CASE("measuring stops when the caller has enough, and goes on after it") {
       measurer->measure(candidates, nullptr, [](const Measurement&) -> bool { throw std::runtime_error("full"); }),
       "full");
   CHECK(one(*measurer, variant("direct")).status == TrialStatus::ok);
-  CHECK_THROWS_WITH(measurer->remeasure(variant("wrong"), 3), Contains("wrong") && Contains("output 0"));
+  CHECK_THROWS_WITH(measurer->remeasure(variant("wrong"), variant("direct"), 3),
+                    Contains("wrong") && Contains("output 0"));
   CHECK(measurer->measure({}, nullptr, {}).empty());
 }
 

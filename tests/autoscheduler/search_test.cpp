@@ -391,6 +391,18 @@ TEST_CASE("finalists are measured in fresh processes, and one that fails there m
   CHECK(second.trials[*second.best].implementation != best.implementation);
 }
 
+TEST_CASE("a machine whose speed changes while finalists are measured again names no other one") {
+  const SyntheticSpace space;
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    SyntheticMeasurer measurer(space);
+    measurer.drift = 0.3;
+    const auto result = tune(space, measurer, 32, seed);
+    const double best = space.seconds(result.trials[*result.best].point);
+    for (const Trial& trial : result.trials)
+      if (!trial.process_seconds.empty()) CHECK(best <= space.seconds(trial.point));
+  }
+}
+
 TEST_CASE("without trials nothing is measured and the best estimate is taken") {
   const SyntheticSpace space;
   SearchOptions options;

@@ -132,12 +132,17 @@ std::vector<Measurement> SyntheticMeasurer::measure(const std::vector<Implementa
   return all;
 }
 
-std::vector<double> SyntheticMeasurer::remeasure(const Implementation& candidate, int count) {
+std::vector<FreshTimes> SyntheticMeasurer::remeasure(const Implementation& candidate, const Implementation& incumbent,
+                                                     int count) {
   if (fails_fresh.contains(candidate.print())) throw Error(ErrorCode::internal, "it crashed in a fresh process");
   processes[candidate.print()] += count;
-  std::vector<double> medians;
-  for (int i = 0; i < count; ++i) medians.push_back(space_.seconds(synthetic_point(candidate)) * (1 + 0.05 * (i % 2)));
-  return medians;
+  std::vector<FreshTimes> times;
+  for (int i = 0; i < count; ++i) {
+    const double speed = 1 + 0.05 * (i % 2) + drift * std::sin(++now_ * 2.1);
+    times.push_back(
+        {space_.seconds(synthetic_point(candidate)) * speed, space_.seconds(synthetic_point(incumbent)) * speed});
+  }
+  return times;
 }
 
 }  // namespace heddle::autoscheduler

@@ -35,7 +35,8 @@ class SyntheticMeasurer : public Measurer {
   explicit SyntheticMeasurer(const SyntheticSpace& space) : space_(space) {}
   std::vector<Measurement> measure(const std::vector<Implementation>& candidates, const Implementation* incumbent,
                                    const Done& done) override;
-  std::vector<double> remeasure(const Implementation& candidate, int processes) override;
+  std::vector<FreshTimes> remeasure(const Implementation& candidate, const Implementation& incumbent,
+                                    int processes) override;
 
   double noise = 0.01;
   double drift = 0;                      ///< relative change of speed from one measurement to the next, up and down

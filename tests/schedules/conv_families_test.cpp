@@ -97,7 +97,7 @@ TEST_CASE("conv_depthwise agrees with the reference where channels do not fill v
     const Json knobs = family("conv_depthwise").rule(w, wide());
     CHECK_THAT(family("conv_depthwise").make(w, wide(), knobs).print(), !Catch::Contains("coi, 16, GuardWithIf"));
     CHECK_THAT(family("conv_depthwise").make(w, wide(), knobs).print(),
-               Catch::Contains("acc.compute_at(out, xo).bound"));
+               Catch::Contains("acc.compute_at(out, coo).bound"));
   }
   CHECK(check_family("conv_depthwise", by_channel(20, "f32", "f32", 1), Machine{}) == "");
   CHECK(check_family("conv_depthwise", by_channel(24, "u8", "i8", 2), wide()) == "");

@@ -1,0 +1,306 @@
+#include "autoscheduler/memory_traffic.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <set>
+#include <tuple>
+#include <utility>
+
+namespace heddle::autoscheduler {
+namespace {
+
+/// Lines that are written are read before, and leave the cache later.
+constexpr double store_weight = 1.7;
+constexpr double line = 64;
+/// Where places follow from data, those that follow each other are near: bytes brought in for each byte that is used.
+constexpr double near_places = 2;
+/// Prefetchers follow so many stretches of memory at a time (Intel's second-level streamer: one a page, of 32), and see
+/// a stretch go on where the next place is no further than a few lines.
+constexpr double most_streams = 32, same_stream = 256;
+
+/// An access with the extents of the loops around it, outermost first.
+struct Reach {
+  const MemoryAccess* access = nullptr;
+  std::vector<double> extents;
+  std::size_t followed = 0;  ///< from this loop on, prefetchers have not forgotten a stretch before it goes on
+};
+
+/// Accesses of one buffer that differ in nothing but where they begin.
+struct Group {
+  struct Loop {
+    double step = 0, extent = 1;
+    std::size_t level = 0;
+  };
+  double element = 0, lanes_apart = 1;  ///< an access's MemoryAccess::bytes and pieces
+  std::size_t followed = 0;             ///< the most of their Reach's
+  std::vector<Loop> loops;              ///< those that move it, short steps first
+  std::vector<double> offsets;
+
+  /// What the loops touch without a gap, how many of those there are, and how many places of a cache they begin at.
+  struct Extent {
+    double span = 0, pieces = 1, positions = 1;
+  };
+  Extent extent(double way_bytes) const {
+    Extent found{element, lanes_apart, 1};
+    const auto way = static_cast<std::int64_t>(way_bytes);
+    for (const auto& [step, iterations, level] : loops) {
+      if (step <= std::max(found.span, line)) {
+        found.span += step * (iterations - 1);
+        continue;
+      }
+      found.pieces *= iterations;
+      if (way > 0)
+        found.positions *=
+            std::min(iterations, static_cast<double>(way / std::gcd(way, static_cast<std::int64_t>(step))));
+    }
+    return found;
+  }
+  double bytes() const {
+    const Extent all = extent(0);
+    double covered = 0, end = -std::numeric_limits<double>::infinity();
+    for (const double offset : offsets) {
+      const double from = std::max(offset, end), to = offset + std::max(all.span, line);
+      if (to > from) covered += to - from;
+      end = std::max(end, to);
+    }
+    return covered * all.pieces;
+  }
+  /// By how much less a cache holds of it: pieces whose distance is a multiple of a way's size push each other out.
+  double conflicts(double way_bytes) const {
+    const Extent all = extent(way_bytes);
+    if (way_bytes == 0 || all.pieces == 1) return 1;
+    return std::max(1.0, way_bytes / (all.positions * std::max(all.span, line)));
+  }
+
+  /// What lies so near to each other that prefetchers follow it as one, in the loops from a level on.
+  struct Stretches {
+    double length = 0, count = 0;
+  };
+  Stretches stretches(std::size_t from_level) const {
+    double covered = 0, end = -std::numeric_limits<double>::infinity();
+    Stretches found;
+    for (const double offset : offsets) {
+      if (offset > end + same_stream) {
+        found.count += 1;
+        end = offset;
+      }
+      const double to = std::max(end, offset + std::max(element, line));
+      covered += to - end;
+      end = to;
+    }
+    found.length = covered / found.count;
+    found.count *= lanes_apart;
+    for (const auto& [step, iterations, level] : loops) {
+      if (level < from_level) continue;
+      if (step <= found.length + same_stream) found.length += step * (iterations - 1);
+      else found.count *= iterations;
+    }
+    return found;
+  }
+};
+using Groups = std::map<int, std::map<std::vector<double>, Group>>;
+
+/// By buffer, while the loops from `depth` on run. Without what follows from data.
+Groups grouped(const std::vector<Reach>& reached, std::size_t depth) {
+  Groups groups;
+  for (const auto& [access, extents, followed] : reached) {
+    if (access->scattered) continue;
+    Group made{.element = access->bytes, .lanes_apart = access->pieces};
+    for (std::size_t l = depth; l < std::min(extents.size(), access->steps.size()); ++l)
+      if (access->steps[l] != 0 && extents[l] > 1) made.loops.push_back({std::abs(access->steps[l]), extents[l], l});
+    std::ranges::sort(made.loops, {}, [](const Group::Loop& l) { return std::tuple(l.step, l.extent); });
+    std::vector<double> key = {access->bytes, access->pieces};
+    for (const Group::Loop& loop : made.loops) {
+      key.push_back(loop.step);
+      key.push_back(loop.extent);
+    }
+    Group& group = groups[access->buffer].try_emplace(std::move(key), std::move(made)).first->second;
+    group.followed = std::max(group.followed, followed);
+    group.offsets.push_back(access->offset);
+  }
+  for (auto& [buffer, of_buffer] : groups)
+    for (auto& [key, group] : of_buffer) std::ranges::sort(group.offsets);
+  return groups;
+}
+
+/// Adds the loops of which an iteration touches more stretches of memory than prefetchers follow.
+std::vector<Reach> add_forgetting(const LoweredProgram& program, const LoopWork& loop, std::vector<double>& extents,
+                                  std::set<const LoopWork*>& forgetting) {
+  extents.push_back(loop.extent);
+  std::vector<Reach> reached;
+  for (const MemoryAccess& a : loop.accesses) reached.push_back({&a, extents});
+  for (const LoopWork& inner : loop.loops)
+    for (Reach& reach : add_forgetting(program, inner, extents, forgetting)) reached.push_back(std::move(reach));
+  double streams = 0;
+  constexpr double page = 4096;
+  for (const auto& [number, groups] : grouped(reached, extents.size())) {
+    const LoweredBuffer& buffer = program.buffers[static_cast<std::size_t>(number)];
+    double most = 0;  // groups of one buffer mostly touch the same
+    for (const auto& [key, group] : groups) most = std::max(most, group.stretches(0).count);
+    streams += buffer.bytes > 0 ? std::min(most, std::ceil(buffer.bytes / page)) : most;
+  }
+  if (streams > most_streams) forgetting.insert(&loop);
+  extents.pop_back();
+  return reached;
+}
+
+/// Bytes of each buffer that loops touch.
+class Footprints {
+ public:
+  Footprints(const LoweredProgram& program, const std::set<const LoopWork*>& forgetting, const Cache& cache)
+      : program_(program), forgetting_(forgetting), cache_(cache) {}
+
+  /// Bytes that have to be brought into the cache for a whole execution of a loop.
+  double traffic(const LoopWork& loop, std::vector<double>& extents) const {
+    extents.push_back(loop.extent);
+    const std::size_t depth = extents.size();
+    double bytes = 0;
+    if (next_finds_last(loop, extents)) {
+      std::vector<Reach> reached;
+      collect(loop, extents, reached);
+      // Buffers that are allocated within the loop are in the cache when they are used.
+      bytes = moved(reached, depth - 1, static_cast<int>(depth));
+    } else {
+      std::vector<Reach> own;
+      for (const MemoryAccess& a : loop.accesses) own.push_back({&a, extents});
+      for (const auto& [number, own_bytes] : by_buffer(own, depth, Count::touched)) bytes += own_bytes;
+      for (const LoopWork& inner : loop.loops) bytes += inner.share * traffic(inner, extents);
+      bytes *= loop.extent;
+    }
+    extents.pop_back();
+    return bytes;
+  }
+
+  /// The same of nests one after the other, where the next one finds what the one before has left.
+  std::vector<double> traffic(const LoopWork& whole) const {
+    std::vector<double> bytes;
+    std::vector<std::pair<int, double>> recent;  // buffers that were touched last, the newest at the end
+    for (const LoopWork& nest : whole.loops) {
+      std::vector<double> extents = {nest.extent};
+      std::vector<Reach> reached;
+      collect(nest, extents, reached);
+      const std::map<int, double> touched = by_buffer(reached, 0, Count::touched);
+      double all = 0;
+      for (const auto& [buffer, size] : touched) all += size;
+      extents.pop_back();
+      double missed = traffic(nest, extents);
+      if (all <= cache_.bytes) {
+        double since = all;
+        for (auto left = recent.rbegin(); left != recent.rend(); ++left) {
+          const auto again = touched.find(left->first);
+          if (again == touched.end()) since += left->second;
+          else if (since <= cache_.bytes) missed -= std::min(missed, std::min(again->second, left->second));
+        }
+      } else {
+        recent.clear();
+      }
+      for (const auto& [buffer, size] : touched) {
+        std::erase_if(recent, [&](const auto& r) { return r.first == buffer; });
+        if (all <= cache_.bytes) recent.emplace_back(buffer, size);
+      }
+      bytes.push_back(missed);
+    }
+    return bytes;
+  }
+
+  /// Of everything that the kernel touches.
+  bool fits(const LoopWork& whole) const {
+    std::vector<double> extents;
+    std::vector<Reach> reached;
+    collect(whole, extents, reached);
+    return occupied(reached, 0) <= cache_.bytes;
+  }
+
+ private:
+  /// Whether an iteration finds what the one before has left. Then each line that the loop touches comes once: what
+  /// affine accesses use again, they use in the next iteration.
+  bool next_finds_last(const LoopWork& loop, std::vector<double> extents) const {
+    const std::size_t outer = extents.size() - 1;
+    extents.back() = std::min(loop.extent, 2.0);
+    std::vector<Reach> reached;
+    collect(loop, extents, reached);
+    return occupied(reached, outer) <= cache_.bytes;
+  }
+
+  /// `followed`: as Reach's, of the loops around.
+  void collect(const LoopWork& loop, std::vector<double>& extents, std::vector<Reach>& reached,
+               std::size_t followed = 0) const {
+    if (forgetting_.contains(&loop)) followed = extents.size();
+    for (const MemoryAccess& a : loop.accesses) reached.push_back({&a, extents, followed});
+    for (const LoopWork& inner : loop.loops) {
+      extents.push_back(inner.extent);
+      collect(inner, extents, reached, followed);
+      extents.pop_back();
+    }
+  }
+
+  enum class Count {
+    touched,   ///< as it is
+    occupied,  ///< what it takes in the cache
+    moved,     ///< what bringing it there costs
+  };
+
+  /// Bytes of each buffer while the loops from `depth` on run.
+  std::map<int, double> by_buffer(const std::vector<Reach>& reached, std::size_t depth, Count count) const {
+    std::map<int, double> counted;
+    for (const auto& [access, extents, followed] : reached) {
+      if (!access->scattered) continue;
+      double bytes = access->bytes * access->pieces * near_places;
+      for (std::size_t l = depth; l < extents.size(); ++l) bytes *= extents[l];
+      counted[access->buffer] += bytes;
+    }
+    // Groups of one buffer mostly touch the same: what one loop writes and the next one reads.
+    for (const auto& [buffer, of_buffer] : grouped(reached, depth))
+      for (const auto& [key, group] : of_buffer) {
+        double bytes = group.bytes();
+        if (count == Count::moved)
+          bytes *= 1 + cache_.stretch_start * cache_.bytes_a_cycle / group.stretches(group.followed).length;
+        if (count == Count::occupied) bytes *= group.conflicts(cache_.way_bytes);
+        counted[buffer] = std::max(counted[buffer], bytes);
+      }
+    if (count == Count::touched)
+      for (auto& [buffer, bytes] : counted)
+        if (const double size = this->buffer(buffer).bytes; size > 0) bytes = std::min(bytes, size);
+    return counted;
+  }
+
+  const LoweredBuffer& buffer(int number) const { return program_.buffers[static_cast<std::size_t>(number)]; }
+
+  double occupied(const std::vector<Reach>& reached, std::size_t depth) const {
+    double sum = 0;
+    for (const auto& [number, bytes] : by_buffer(reached, depth, Count::occupied)) sum += bytes;
+    return sum;
+  }
+
+  /// Of buffers that are allocated outside of so many loops; what is written weighs more.
+  double moved(const std::vector<Reach>& reached, std::size_t depth, int outside_of) const {
+    std::map<int, bool> stored;
+    for (const Reach& r : reached) stored[r.access->buffer] = stored[r.access->buffer] || r.access->store;
+    double sum = 0;
+    for (const auto& [number, bytes] : by_buffer(reached, depth, Count::moved))
+      if (buffer(number).depth < outside_of) sum += bytes * (stored[number] ? store_weight : 1);
+    return sum;
+  }
+
+  const LoweredProgram& program_;
+  const std::set<const LoopWork*>& forgetting_;
+  const Cache& cache_;
+};
+
+}  // namespace
+
+MemoryTraffic::MemoryTraffic(const LoweredProgram& program) : program_(program) {
+  std::vector<double> extents;
+  for (const LoopWork& nest : program.body.loops) add_forgetting(program, nest, extents, forgetting_);
+}
+
+std::vector<double> MemoryTraffic::of_nests(const Cache& cache) const {
+  const Footprints footprints(program_, forgetting_, cache);
+  // What fits stays from run to run: a kernel is timed with warm caches.
+  if (footprints.fits(program_.body)) return std::vector<double>(program_.body.loops.size(), 0.0);
+  return footprints.traffic(program_.body);
+}
+
+}  // namespace heddle::autoscheduler
