@@ -1,21 +1,17 @@
 #include "autoscheduler/lane_reduction.hpp"
 
 #include <algorithm>
+#include <cmath>
+
+#include "schedules/row_reduction.hpp"
 
 namespace heddle::autoscheduler {
 
 void LaneReduction::schedule(Schedule& schedule, const std::function<void(Stage& stage)>& place) const {
-  Stage update = schedule[stage.role].update(0);
-  update.split(row.name, "row_o", "row_i", width, Stage::Tail::GuardWithIf);
-  update.rfactor("row_i", "lane", partial());
-  schedule[stage.role].update(0).atomic().vectorize("row_i");
-  Stage lanes_stage = schedule[partial()];
-  place(lanes_stage);
-  lanes_stage.vectorize("lane", lanes).unroll("lane");
-  std::vector<std::string> order = {"lane", "row_o"};
+  std::vector<std::string> others;
   for (const auto& r : stage.reductions)
-    if (r.name != row.name) order.push_back(r.name);
-  schedule[partial()].update(0).reorder(order).vectorize("lane", lanes).unroll("lane");
+    if (r.name != row.name) others.push_back(r.name);
+  schedules::reduce_in_lanes(schedule, {stage.role, row.name, others, width, lanes}, place);
 }
 
 double LaneReduction::cycles(double elements) const {
@@ -25,7 +21,7 @@ double LaneReduction::cycles(double elements) const {
   // An addition takes four cycles, which too few partial results would wait for.
   return elements * static_cast<double>(stage.reduction_steps()) / lanes * guard *
              std::max(stage.update_operations / 2, 4.0 / vectors) +
-         elements * (8.0 + 4.0 * vectors + lanes);
+         elements * (8.0 + 4.0 * vectors + 6 * std::log2(lanes));
 }
 
 }  // namespace heddle::autoscheduler

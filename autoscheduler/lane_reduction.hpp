@@ -13,8 +13,7 @@ struct LaneReduction {
   std::int64_t width = 8;    ///< elements of partial results, a multiple of the lanes
   int lanes = 8;
 
-  std::string partial() const { return stage.role + "_lanes"; }
-  /// `place`: says where the partial results are computed.
+  /// `place`: says where the partial results are computed, as stages of their own.
   void schedule(Schedule& schedule, const std::function<void(Stage& stage)>& place) const;
   /// Of reducing `elements` rows.
   double cycles(double elements) const;

@@ -74,12 +74,13 @@ struct Group {
     return std::max(1.0, way_bytes / (all.positions * std::max(all.span, line)));
   }
 
-  /// What lies so near to each other that prefetchers follow it as one, in the loops from a level on.
+  /// What lies so near to each other that prefetchers follow it as one, in the loops from a level on. They bring along
+  /// what lies between.
   struct Stretches {
-    double length = 0, count = 0;
+    double length = 0, used = 0, count = 0;
   };
   Stretches stretches(std::size_t from_level) const {
-    double covered = 0, end = -std::numeric_limits<double>::infinity();
+    double spanned = 0, used = 0, end = -std::numeric_limits<double>::infinity();
     Stretches found;
     for (const double offset : offsets) {
       if (offset > end + same_stream) {
@@ -87,15 +88,22 @@ struct Group {
         end = offset;
       }
       const double to = std::max(end, offset + std::max(element, line));
-      covered += to - end;
+      spanned += to - end;
+      used += to - std::max(end, offset);
       end = to;
     }
-    found.length = covered / found.count;
+    found.length = spanned / found.count;
+    found.used = used / found.count;
     found.count *= lanes_apart;
     for (const auto& [step, iterations, level] : loops) {
       if (level < from_level) continue;
-      if (step <= found.length + same_stream) found.length += step * (iterations - 1);
-      else found.count *= iterations;
+      if (step > found.length + same_stream) {
+        found.count *= iterations;
+        continue;
+      }
+      const double length = found.length + step * (iterations - 1);
+      found.used = step < found.length ? length * found.used / found.length : found.used * iterations;
+      found.length = length;
     }
     return found;
   }
@@ -255,8 +263,11 @@ class Footprints {
     for (const auto& [buffer, of_buffer] : grouped(reached, depth))
       for (const auto& [key, group] : of_buffer) {
         double bytes = group.bytes();
-        if (count == Count::moved)
-          bytes *= 1 + cache_.stretch_start * cache_.bytes_a_cycle / group.stretches(group.followed).length;
+        if (count == Count::moved) {
+          const Group::Stretches stretch = group.stretches(group.followed);
+          const double brought = cache_.brings_between ? stretch.length : stretch.used;
+          bytes *= (brought + cache_.stretch_start * cache_.bytes_a_cycle) / stretch.used;
+        }
         if (count == Count::occupied) bytes *= group.conflicts(cache_.way_bytes);
         counted[buffer] = std::max(counted[buffer], bytes);
       }

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "schedules/families.hpp"
+#include "schedules/row_reduction.hpp"
 #include "schedules/support.hpp"
 
 namespace heddle::schedules {
@@ -68,24 +69,6 @@ std::string rows_of(Stage& out, std::vector<std::string> outer, std::int64_t row
   return row;
 }
 
-/// Combines the `width` partial results along `lane` of `role`'s update to one, a vector's halves at a time: LLVM's own
-/// reduction of a vector takes one element after the other.
-template <class Place>
-void combine_lanes(Schedule& s, const std::string& role, std::string lane, std::int64_t width, std::int64_t lanes,
-                   const Place& place) {
-  for (std::int64_t half = width > lanes ? lanes : lanes / 2; half > 1; half /= 2) {
-    const std::string rest = fmt::format("rest_{}", half), kept = fmt::format("half_{}", half),
-                      kept_lane = fmt::format("lane_{}", half), stage = fmt::format("{}_{}", role, half);
-    s[role].update(0).split(lane, rest, kept, half, Tail::GuardWithIf).rfactor(kept, kept_lane, stage);
-    Stage definition = s[stage];
-    place(definition);
-    definition.vectorize(kept_lane);
-    s[stage].update(0).reorder(kept_lane, rest).vectorize(kept_lane).unroll(rest);
-    lane = kept;
-  }
-  s[role].update(0).unroll(lane);
-}
-
 Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
   const std::int64_t lanes = m.lanes(4);
   const Pipeline pipeline = w.instantiate();
@@ -126,18 +109,10 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
           stage.func.args().front().name() == loops.front().name)
         definition.vectorize(loops.front().name, lanes, Tail::GuardWithIf);
       if (!along_row || length < 2 * lanes) continue;
-      const std::string partial = stage.role + "_lanes";
-      Stage update = s[stage.role].update(0);
-      update.split(inner, "row_o", "row_i", width, Tail::GuardWithIf);
-      update.rfactor("row_i", "lane", partial);
-      Stage lanes_stage = s[partial];
-      place(lanes_stage);
-      lanes_stage.vectorize("lane", lanes).unroll("lane");
-      std::vector<std::string> partial_order = {"lane", "row_o"};
+      std::vector<std::string> others;
       for (const auto& r : reduced)
-        if (r != inner) partial_order.push_back(r);
-      s[partial].update(0).reorder(partial_order).vectorize("lane", lanes).unroll("lane");
-      combine_lanes(s, stage.role, "row_i", width, lanes, place);
+        if (r != inner) others.push_back(r);
+      reduce_in_lanes(s, {stage.role, inner, others, width, lanes}, place);
     }
     return implementation;
   }
