@@ -36,7 +36,7 @@ def output_of(program, *words):
     done = subprocess.run([program, *map(str, words)], capture_output=True, text=True)
     # A search that exceeds the peak measured beside it is kept: its schedules are timed again.
     if done.returncode != 0 and "invalid run" not in done.stderr:
-        raise RuntimeError(f"{program} {' '.join(map(str, words))}: {done.stderr.strip()[-600:]}")
+        raise RuntimeError(f"{pathlib.Path(program).name} {words[0]}: {done.stderr.strip()[-600:]}")  # the rest names scratch files
     return done.stdout
 
 
