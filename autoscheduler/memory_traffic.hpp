@@ -16,6 +16,7 @@ struct Cache {
   double way_bytes;
 };
 
+/// Reckons from the accesses of each loop how much of what it touches a cache has kept.
 class MemoryTraffic {
  public:
   explicit MemoryTraffic(const LoweredProgram& program);  ///< which must outlive it

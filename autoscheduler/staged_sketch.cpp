@@ -185,9 +185,10 @@ class Staged final : public SketchRule {
   }
 
   Candidate make(const std::vector<std::int64_t>& values) const {
-    const Cut cut = cut_of(KnobValues(sketch_.knobs, values));
+    const KnobValues all(sketch_.knobs, values);
+    const Cut cut = cut_of(all);
     const std::string& out = d().out().role;
-    const auto knobs_of = [&](const std::string& role) { return KnobValues(sketch_.knobs, values, role + "."); };
+    const auto knobs_of = [&](const std::string& role) { return all.preferring(role + "."); };
     const Nest nest = tiled_nest(root_part(cut, out).structure, knobs_of(out));
     const std::vector<std::string> roles = anchors(cut);
     std::vector<const Part*> parts;

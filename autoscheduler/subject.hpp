@@ -47,22 +47,29 @@ void order_loops(Subject& subject, const std::vector<std::int64_t>& strides);
 /// The knobs of a sketch with values, by name.
 class KnobValues {
  public:
-  /// `prefix`: names with it come before those without.
-  KnobValues(const std::vector<SpaceKnob>& knobs, const std::vector<std::int64_t>& values, std::string prefix = "")
-      : prefix_(std::move(prefix)) {
+  KnobValues(const std::vector<SpaceKnob>& knobs, const std::vector<std::int64_t>& values) {
     // Each is asked for often, and a long pipeline has hundreds.
-    for (std::size_t k = 0; k < knobs.size(); ++k) values_.try_emplace(knobs[k].name, values.at(k));
+    auto by_name = std::make_shared<ByName>();
+    for (std::size_t k = 0; k < knobs.size(); ++k) by_name->try_emplace(knobs[k].name, values.at(k));
+    values_ = std::move(by_name);
+  }
+  /// The same, where names with `prefix` come before those without.
+  KnobValues preferring(std::string prefix) const {
+    KnobValues preferred = *this;
+    preferred.prefix_ = std::move(prefix);
+    return preferred;
   }
   /// `otherwise`: where the sketch has no such knob.
   std::int64_t get(const std::string& name, std::int64_t otherwise) const {
-    if (const auto own = values_.find(prefix_.empty() ? name : prefix_ + name); own != values_.end())
+    if (const auto own = values_->find(prefix_.empty() ? name : prefix_ + name); own != values_->end())
       return own->second;
-    const auto shared = values_.find(name);
-    return shared != values_.end() ? shared->second : otherwise;
+    const auto shared = values_->find(name);
+    return shared != values_->end() ? shared->second : otherwise;
   }
 
  private:
-  std::unordered_map<std::string_view, std::int64_t> values_;
+  using ByName = std::unordered_map<std::string_view, std::int64_t>;
+  std::shared_ptr<const ByName> values_;
   std::string prefix_;
 };
 
