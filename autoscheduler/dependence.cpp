@@ -60,6 +60,17 @@ class Walk : public hi::IRVisitor {
   }
 };
 
+/// The different calls of Funcs and operands in an expression without lets.
+std::vector<Expr> distinct_calls(const Expr& expression) {
+  Walk walk;
+  expression.accept(&walk);
+  std::vector<Expr> distinct;
+  for (const auto* call : walk.calls)
+    if (std::ranges::none_of(distinct, [&](const Expr& known) { return hi::equal(known, Expr(call)); }))
+      distinct.emplace_back(call);
+  return distinct;
+}
+
 /// Replaces calls of pure Funcs without a role by their definitions.
 class SeeThrough : public hi::IRMutator {
  public:
@@ -141,6 +152,28 @@ void find_line(AffineIndex& index, const Expr& e, const std::vector<std::string>
   index.above = above;
 }
 
+AffineIndex affine(const Expr& index, const std::vector<std::string>& loops);
+
+std::optional<AffineIndex::Quotient> quotient(const Expr& e, const std::vector<std::string>& loops) {
+  AffineIndex::Quotient result;
+  Expr divided = e;
+  if (const auto* sum = e.as<hi::Add>()) {
+    const auto added = hi::as_const_int(sum->b);
+    if (!added) return std::nullopt;
+    result.added = *added;
+    divided = sum->a;
+  }
+  const auto* division = divided.as<hi::Div>();
+  const auto divisor = division == nullptr ? std::nullopt : hi::as_const_int(division->b);
+  if (!divisor || *divisor < 1) return std::nullopt;
+  result.divisor = *divisor;
+  const AffineIndex numerator = affine(division->a, loops);
+  if (!numerator.affine || numerator.clamped) return std::nullopt;
+  result.coefficients = numerator.coefficients;
+  result.offset = numerator.offset;
+  return result;
+}
+
 AffineIndex affine(const Expr& index, const std::vector<std::string>& loops) {
   const Expr whole = hi::simplify(index);
   const Expr e = hi::simplify(without_clamps(whole));
@@ -158,7 +191,10 @@ AffineIndex affine(const Expr& index, const std::vector<std::string>& loops) {
   const auto offset = integer(hi::substitute(zeros, e));
   if (!offset) result.affine = false;
   result.offset = offset.value_or(0);
-  if (!result.affine) find_line(result, e, loops);
+  if (!result.affine) {
+    find_line(result, e, loops);
+    result.quotient = quotient(e, loops);
+  }
   return result;
 }
 
@@ -167,6 +203,71 @@ bool is_associative(const Expr& value) {
   if (const auto* let = value.as<hi::Let>()) return is_associative(let->body);
   return value.as<hi::Add>() != nullptr || value.as<hi::Mul>() != nullptr || value.as<hi::Min>() != nullptr ||
          value.as<hi::Max>() != nullptr;
+}
+
+/// The values that an index takes while the loops run over a box.
+Interval reach(const AffineIndex& index, const Box& loops) {
+  if (index.quotient) {
+    const auto& [coefficients, offset, divisor, added] = *index.quotient;
+    const Interval numerator = reach({.coefficients = coefficients, .offset = offset}, loops);
+    const auto quotient = [&](std::int64_t n) { return (n < 0 ? n - divisor + 1 : n) / divisor + added; };
+    const std::int64_t first = quotient(numerator.min);
+    return {first, quotient(numerator.min + numerator.extent - 1) - first + 1};
+  }
+  if (!index.affine) {
+    double low = static_cast<double>(index.offset) + index.below,
+           high = static_cast<double>(index.offset) + index.above;
+    for (std::size_t i = 0; i < loops.size() && i < index.slopes.size(); ++i) {
+      low += index.slopes[i] * static_cast<double>(loops[i].min);
+      high += index.slopes[i] * static_cast<double>(loops[i].min + loops[i].extent - 1);
+    }
+    const auto least = static_cast<std::int64_t>(std::floor(low)), most = static_cast<std::int64_t>(std::ceil(high));
+    return {least, most - least + 1};
+  }
+  Interval r{index.offset, 1};
+  for (std::size_t i = 0; i < loops.size() && i < index.coefficients.size(); ++i) {
+    const std::int64_t c = index.coefficients[i];
+    r.min += c * (c >= 0 ? loops[i].min : loops[i].min + loops[i].extent - 1);
+    r.extent += std::abs(c) * (loops[i].extent - 1);
+  }
+  return r;
+}
+
+Interval hull(const Interval& a, const Interval& b) {
+  const std::int64_t min = std::min(a.min, b.min);
+  return {min, std::max(a.min + a.extent, b.min + b.extent) - min};
+}
+
+/// Whether computing `box` of a stage reads no operand outside of its extents, where no clamp keeps it from that.
+bool within_operands(const Dependences& whole, const StageNode& stage, const Box& box) {
+  const auto needed = whole.regions(stage.role, box);
+  for (const StageNode& reader : whole.stages) {
+    const auto mine = needed.find(reader.role);
+    if (mine == needed.end()) continue;
+    Box loops = mine->second;
+    for (const auto& r : reader.reductions) loops.push_back({0, r.extent});
+    for (const Access& access : reader.accesses) {
+      if (!access.operand) continue;
+      for (std::size_t d = 0; d < access.index.size(); ++d) {
+        if (access.index[d].clamped || (!access.index[d].affine && access.index[d].slopes.empty())) continue;
+        const Interval read = reach(access.index[d], loops);
+        if (read.min < 0 || read.min + read.extent > whole.operands.at(access.source).extents.at(d)) return false;
+      }
+    }
+  }
+  return true;
+}
+
+/// Of a stage's loop, as StageNode documents.
+std::int64_t extensible(const Dependences& whole, const StageNode& stage, std::size_t loop) {
+  if (stage.box.empty()) return 0;  // nobody reads it
+  std::int64_t iterations = most_phases - 1;
+  for (; iterations > 0; --iterations) {
+    Box more = stage.box;
+    more[loop] = {more[loop].min - iterations, more[loop].extent + 2 * iterations};
+    if (within_operands(whole, stage, more)) break;
+  }
+  return iterations;
 }
 
 class Analyser {
@@ -189,6 +290,8 @@ class Analyser {
     const auto regions = all.regions(out.role, out.box);
     for (auto& stage : all.stages)
       if (const auto found = regions.find(stage.role); found != regions.end()) stage.box = found->second;
+    for (auto& stage : all.stages)
+      for (std::size_t l = 0; l < stage.loops.size(); ++l) stage.extensible.push_back(extensible(all, stage, l));
     return all;
   }
 
@@ -220,7 +323,9 @@ class Analyser {
       loops.push_back(arg.name());
     }
     SeeThrough see_through(known_);
-    add_accesses(node, see_through.mutate(stage.func.value()), loops, false, node.pure_operations);
+    const Expr value = see_through.mutate(stage.func.value());
+    node.phases = find_phases(value, loops);
+    add_accesses(node, value, loops, false, node.pure_operations);
     node.updates = stage.func.num_update_definitions();
     if (node.updates == 0) return node;
     for (const hi::ReductionVariable& r : stage.func.function().update(0).schedule().rvars()) {
@@ -234,34 +339,49 @@ class Analyser {
       loops.push_back(r.var);
     }
     const auto left = stage.func.update_args(0);
-    bool same = node.updates == 1;
-    for (std::size_t i = 0; i < left.size(); ++i) {
+    const auto follows_loop = [&](std::size_t i) {
       const auto* variable = left[i].as<hi::Variable>();
-      same = same && variable != nullptr && variable->name == node.loops[i];
-    }
-    node.accumulates = same;
+      return variable != nullptr && variable->name == node.loops[i];
+    };
+    std::size_t followed = 0;
+    for (std::size_t i = 0; i < left.size(); ++i) followed += follows_loop(i) ? 1 : 0;
+    node.accumulates = node.updates == 1 && followed == left.size();
+    node.scatters = node.updates == 1 && !node.accumulates && !left.empty() && follows_loop(0);
     for (int u = 0; u < node.updates; ++u) {
       // The first update's loops stand for all: more than one is rare, and then nothing but its place is chosen.
-      const Expr value = see_through.mutate(stage.func.update_value(u));
-      add_accesses(node, value, loops, true, node.update_operations);
-      node.associative = u == 0 && is_associative(value);
+      const Expr update = see_through.mutate(stage.func.update_value(u));
+      add_accesses(node, update, loops, true, node.update_operations);
+      node.associative = u == 0 && is_associative(update);
     }
     return node;
   }
 
   void add_accesses(StageNode& node, const Expr& value, const std::vector<std::string>& loops, bool in_update,
                     double& operations) const {
-    Walk walk;
-    value.accept(&walk);
-    operations += walk.operations;
-    Walk reads;
     const Expr whole = hi::substitute_in_all_lets(value);
-    whole.accept(&reads);
-    std::vector<const hi::Call*> distinct;
-    for (const auto* call : reads.calls)
-      if (std::ranges::none_of(distinct, [&](const hi::Call* known) { return hi::equal(Expr(known), Expr(call)); }))
-        distinct.push_back(call);
-    for (const auto* call : distinct) {
+    const std::vector<Expr> calls = distinct_calls(whole);
+    std::map<std::string, double> all, read;  // calls by name, in the expression and in the mean of its phases
+    for (const Expr& call : calls) all[call.as<hi::Call>()->name] += 1;
+    if (const bool in_phases = std::ranges::any_of(node.phases, [](const Phases& p) { return p.count > 1; });
+        in_phases && !in_update) {
+      double count = 0, total = 0;
+      each_phase(whole, loops, node.phases, [&](const Expr& settled) {
+        count += 1;
+        Walk walk;
+        settled.accept(&walk);
+        total += walk.operations;
+        for (const Expr& call : distinct_calls(settled)) read[call.as<hi::Call>()->name] += 1;
+      });
+      operations += total / count;
+      for (auto& [name, calls_in_phases] : read) calls_in_phases /= count;
+    } else {
+      Walk walk;
+      value.accept(&walk);
+      operations += walk.operations;
+      read = all;
+    }
+    for (const Expr& expression : calls) {
+      const auto* call = expression.as<hi::Call>();
       Access access;
       access.in_update = in_update;
       if (const auto stage = roles_.find(call->name); stage != roles_.end()) {
@@ -273,6 +393,7 @@ class Analyser {
         continue;
       }
       if (access.source == node.role) continue;
+      access.share = std::min(1.0, read[call->name] / all[call->name]);
       for (const auto& index : call->args) access.index.push_back(affine(index, loops));
       node.accesses.push_back(std::move(access));
     }
@@ -282,32 +403,6 @@ class Analyser {
   std::map<std::string, std::string> roles_, operand_roles_;  // by Halide's names
   std::set<std::string> known_;
 };
-
-/// The values that an index takes while the loops run over a box.
-Interval reach(const AffineIndex& index, const Box& loops) {
-  if (!index.affine) {
-    double low = static_cast<double>(index.offset) + index.below,
-           high = static_cast<double>(index.offset) + index.above;
-    for (std::size_t i = 0; i < loops.size() && i < index.slopes.size(); ++i) {
-      low += index.slopes[i] * static_cast<double>(loops[i].min);
-      high += index.slopes[i] * static_cast<double>(loops[i].min + loops[i].extent - 1);
-    }
-    const auto least = static_cast<std::int64_t>(std::floor(low)), most = static_cast<std::int64_t>(std::ceil(high));
-    return {least, most - least + 1};
-  }
-  Interval r{index.offset, 1};
-  for (std::size_t i = 0; i < loops.size() && i < index.coefficients.size(); ++i) {
-    const std::int64_t c = index.coefficients[i];
-    r.min += c * (c >= 0 ? loops[i].min : loops[i].min + loops[i].extent - 1);
-    r.extent += std::abs(c) * (loops[i].extent - 1);
-  }
-  return r;
-}
-
-Interval hull(const Interval& a, const Interval& b) {
-  const std::int64_t min = std::min(a.min, b.min);
-  return {min, std::max(a.min + a.extent, b.min + b.extent) - min};
-}
 
 }  // namespace
 
@@ -435,6 +530,8 @@ Dependences isolate(const Dependences& whole, const std::vector<std::string>& an
     StageNode copy;
     copy.role = copy_of(last);
     copy.loops = last.loops;
+    copy.phases.resize(last.loops.size());
+    copy.extensible = last.extensible;
     copy.element_bytes = last.element_bytes;
     Access access{last.role, false, false, {}};
     for (std::size_t d = 0; d < last.loops.size(); ++d) {

@@ -1,10 +1,12 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "autoscheduler/phases.hpp"
 #include "dsl/pipeline.hpp"
 
 // Who reads what of whom in a pipeline: affine accesses, the regions that they ask for, and how often values are used
@@ -21,6 +23,12 @@ struct AffineIndex {
   /// index lies below and above. Empty: there is no such line.
   std::vector<double> slopes = {};
   double below = 0, above = 0;
+  /// Of an index as x/2 + 1: floor(numerator / divisor) + added, `numerator` being affine.
+  struct Quotient {
+    std::vector<std::int64_t> coefficients;
+    std::int64_t offset = 0, divisor = 1, added = 0;
+  };
+  std::optional<Quotient> quotient = {};
   /// Loops that the index depends on, affine or not.
   std::vector<bool> depends;
 };
@@ -31,6 +39,7 @@ struct Access {
   bool operand = false;
   bool in_update = false;
   std::vector<AffineIndex> index;  ///< one a dimension of the source, Halide's order (innermost first)
+  double share = 1;                ///< of the reader's elements, that read it when their phases are known
 };
 
 struct ReductionLoop {
@@ -52,9 +61,15 @@ struct StageNode {
   int updates = 0;
   /// One update, which adds to the element that the loops name: `f(x, y) = f(x, y) + ...`.
   bool accumulates = false;
+  /// One update, whose place follows the first loop and otherwise depends on data, as a histogram's of each column.
+  bool scatters = false;
   bool associative = false;  ///< the update's operation may be reordered: sums, products, minima, maxima
   int element_bytes = 4;
-  double pure_operations = 0;    ///< arithmetic of one element, calls of functions weighted by what they cost
+  std::vector<Phases> phases;  ///< one a pure loop, of the pure definition's expression
+  /// One a pure loop: iterations more at both of its ends, up to a phase less one, that read nothing that is not there.
+  std::vector<std::int64_t> extensible;
+  /// Arithmetic of one element, calls of functions weighted by what they cost; the mean over phases.
+  double pure_operations = 0;
   double update_operations = 0;  ///< of one step of the update
   std::vector<Access> accesses;
   Box box;  ///< that the whole output needs

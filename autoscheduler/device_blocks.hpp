@@ -7,7 +7,7 @@
 
 #include "autoscheduler/device_sketches.hpp"
 #include "autoscheduler/device_work.hpp"
-#include "autoscheduler/tiled_emission.hpp"
+#include "autoscheduler/tiled_placement.hpp"
 
 namespace heddle::autoscheduler {
 

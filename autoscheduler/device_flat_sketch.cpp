@@ -6,7 +6,7 @@
 
 #include "autoscheduler/device_sketches.hpp"
 #include "autoscheduler/device_work.hpp"
-#include "autoscheduler/tiled_emission.hpp"
+#include "autoscheduler/tiled_placement.hpp"
 #include "schedules/gpu_grid.hpp"
 
 namespace heddle::autoscheduler {

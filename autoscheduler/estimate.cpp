@@ -30,14 +30,13 @@ double reduction_cycles(const PlacedStage& s) {
   // Loads take issue slots from arithmetic, and cannot come at their full rate beside it.
   const double step =
       arithmetic * (1 + 0.15 * loads / s.accumulators) + std::max(0.0, loads / loads_a_cycle - 0.85 * arithmetic);
-  const double gathered = s.step_gathers * s.lanes;
   // The loop's own branch and addresses are paid once an unrolled step.
   const double overhead = 1.5 / s.steps_unrolled;
   const double start = 2 * s.accumulators + 10;
   // Every block of the reduction loads the accumulators and stores them again, and streams the operands anew.
   const double reload = s.depth_blocks > 1 ? s.depth_blocks * (3 * s.accumulators + 20) : 0;
   const double streamed = s.depth_blocks > 1 ? 1.1 : 1.0;
-  return tiles * (steps * (step + gathered + overhead) * streamed + start + reload);
+  return tiles * (steps * (step + s.step_gathering + overhead) * streamed + start + reload);
 }
 
 double stage_cycles(const PlacedStage& s) {
@@ -50,11 +49,10 @@ double stage_cycles(const PlacedStage& s) {
   // A scalar reduction waits for its own sum at every step; elsewhere the sum is loaded and stored.
   constexpr double reload = 2;
   const double update =
-      steps * (s.lanes == 1 && steps > 0 ? std::max(node.update_operations / fma_units, fma_latency)
-                                         : node.update_operations / fma_units + reload + s.step_gathers * s.lanes);
+      steps * (s.update_lanes == 1 && steps > 0 ? std::max(node.update_operations / fma_units, fma_latency)
+                                                : node.update_operations / fma_units + reload + s.step_gathering);
   const double stores = s.level < 0 ? 0 : 1;
-  const double gathered = s.lanes > 1 ? s.gathers * s.lanes : 0;
-  return s.computed / s.lanes * (node.pure_operations / fma_units + gathered + stores + update);
+  return s.computed * ((node.pure_operations / fma_units + s.gathering + stores) / s.lanes + update / s.update_lanes);
 }
 
 }  // namespace

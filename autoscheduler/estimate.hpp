@@ -12,14 +12,15 @@ struct PlacedStage {
   const StageNode* node = nullptr;
   /// Nest level it is computed at; Nest::levels(): before everything; -1: within its consumer's expression.
   int level = 0;
-  double computed = 0;  ///< elements in all, recomputed ones included
-  int lanes = 1;
+  double computed = 0;   ///< elements in all, recomputed ones included
+  int lanes = 1;         ///< of the pure definition
+  int update_lanes = 1;  ///< of a reduction that is in no register tile
   /// Of a reduction in registers: independent accumulators, and loads of vectors and of single elements a step.
   double accumulators = 0, vector_loads = 0, scalar_loads = 0;
   double steps_unrolled = 1;
-  /// Vectors whose elements are read one by one, since they do not lie side by side: an element of the pure definition,
-  /// and a step of the reduction.
-  double gathers = 0, step_gathers = 0;
+  /// Instructions that collect vectors whose elements do not lie side by side: a vector of the pure definition, and a
+  /// step of the reduction.
+  double gathering = 0, step_gathering = 0;
   double partial_vectors = 0;  ///< of a reduction along memory
   double depth_blocks = 1;     ///< blocks of the reduction between which the accumulators wait in memory
 };

@@ -9,6 +9,8 @@ double division_cost(const Halide::Type& type, const Halide::Expr& by) {
   return type.lanes() == 1 ? 25 : 12;
 }
 
+double element_cost(const Halide::Type& type) { return type.bits() >= 32 ? 1.5 : 4; }
+
 std::optional<double> function_cost(const Halide::Internal::Call& call) {
   const auto is = [&](const char* name) { return call.name.starts_with(name); };
   if (is("sqrt")) return 7;

@@ -366,7 +366,7 @@ class Walker {
       charge(at, &Instructions::arithmetic, whole * static_cast<double>(std::abs(*stride)));
     } else {
       charge(at, kind, type.lanes());
-      charge(at, &Instructions::arithmetic, 1.5 * type.lanes());
+      charge(at, &Instructions::arithmetic, element_cost(type) * type.lanes());
     }
   }
 

@@ -33,7 +33,7 @@ struct Part {
 
 /// Names of knobs that belong to a stage, whatever nest it is in, carry the stage's name already.
 bool names_stage(const std::string& knob) {
-  for (const char* start : {"place_", "unroll_", "inner_", "depth_", "panel_", "partial_"})
+  for (const char* start : {"place_", "unroll_", "inner_", "depth_", "panel_", "partial_", "scatter_"})
     if (knob.starts_with(start)) return true;
   return false;
 }

@@ -3,14 +3,22 @@
 #include <algorithm>
 #include <numeric>
 
-#include "autoscheduler/tiled_emission.hpp"
+#include "autoscheduler/tiled_placement.hpp"
 
 namespace heddle::autoscheduler {
 namespace {
 
-bool is_permutation(const Access& access, const StageNode& reader) {
+/// The index is the only one that its dimension has: broadcasting writes no loop for it.
+bool is_only_one(const AffineIndex& index, const Interval& dimension) {
+  return dimension.extent == 1 && index.affine && index.offset == dimension.min &&
+         std::ranges::all_of(index.coefficients, [](std::int64_t c) { return c == 0; });
+}
+
+bool is_permutation(const Access& access, const StageNode& source, const StageNode& reader) {
   std::vector<int> used(reader.loops.size(), 0);
-  for (const AffineIndex& index : access.index) {
+  for (std::size_t d = 0; d < access.index.size(); ++d) {
+    const AffineIndex& index = access.index[d];
+    if (is_only_one(index, source.box[d])) continue;
     if (!index.affine || index.offset != 0) return false;
     int ones = 0;
     for (std::size_t i = 0; i < index.coefficients.size(); ++i) {
@@ -21,7 +29,9 @@ bool is_permutation(const Access& access, const StageNode& reader) {
     }
     if (ones != 1) return false;
   }
-  return std::ranges::all_of(used, [](int u) { return u == 1; });
+  for (std::size_t l = 0; l < used.size(); ++l)
+    if (used[l] != 1 && (used[l] > 1 || reader.box[l].extent > 1)) return false;
+  return true;
 }
 
 /// Each value of the stage is read once, at the place of its reader.
@@ -30,7 +40,7 @@ const Access* read_once(const Dependences& d, const StageNode& stage) {
   for (const StageNode* reader : d.consumers(stage.role))
     for (const Access& access : reader->accesses) {
       if (access.source != stage.role) continue;
-      if (!is_permutation(access, *reader) || access.in_update) return nullptr;
+      if (access.in_update || !is_permutation(access, stage, *reader)) return nullptr;
       only = &access;
     }
   return only;
@@ -82,9 +92,20 @@ std::vector<std::optional<std::size_t>> TiledStructure::places(const StageNode& 
     if (c == nullptr || c->role != TileRole::expression) return result;
     above = places(*reader);
   }
+  std::vector<bool> followed(reader->loops.size());
   for (std::size_t l = 0; l < access->index.size(); ++l)
     for (std::size_t i = 0; i < reader->loops.size(); ++i)
-      if (access->index[l].coefficients[i] == 1) result[l] = above[i];
+      if (access->index[l].coefficients[i] == 1) {
+        result[l] = above[i];
+        followed[i] = true;
+      }
+  // Loops of one iteration stand for each other.
+  for (std::size_t l = 0; l < access->index.size(); ++l)
+    for (std::size_t i = 0; i < reader->loops.size(); ++i)
+      if (!result[l] && !followed[i] && is_only_one(access->index[l], stage.box[l])) {
+        result[l] = above[i];
+        followed[i] = true;
+      }
   return result;
 }
 
@@ -263,6 +284,7 @@ std::vector<SpaceKnob> TiledStructure::knobs() const {
         domain.push_back(sliding);
       }
       knobs.push_back({"place_" + c.node->role, domain, false});
+      if (c.node->scatters) knobs.push_back({"scatter_" + c.node->role, {0, 1}, false});
       if (row_reduction(*c.node)) knobs.push_back({"partial_" + c.node->role, {0, 1, 2, 4}});
     }
   }

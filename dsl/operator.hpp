@@ -53,13 +53,19 @@ enum class OperatorKind {
 /// operator needs is_nan, is_inf or bit patterns.
 enum class SpecialValues { exact, ignored };
 
+/// How large an operand's error arrives in the result: it decides which values of_largest of a Tolerance is relative
+/// to.
+enum class OperandErrors {
+  with_values,  ///< as much smaller or larger as the values
+  whole,        ///< though the result may be small: clips and other activations, sums
+  scaled,       ///< by the other operands' values, which need not be small where the result is: products
+};
+
 /// |got - want| <= relative * |want| + of_largest * max|want|; integers and moved data have all zeros.
 struct Tolerance {
   double relative = 0;
   double of_largest = 0;
-  /// An operand's error may arrive whole though the result is small: clips and other activations, sums. The largest
-  /// value that counts is then the operand's.
-  bool carries_errors = false;
+  OperandErrors operand_errors = OperandErrors::with_values;
   SpecialValues special_values = SpecialValues::exact;
   std::string reason;  ///< why this much: operation counts, library function errors
 };

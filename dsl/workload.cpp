@@ -16,6 +16,21 @@ double largest_magnitude(const Array& array) {
   return largest;
 }
 
+/// The value that the operands' errors in a result are relative to, from what theirs are relative to: 0 where the
+/// result's own values are.
+double carried_magnitude(OperandErrors errors, const std::vector<int>& operands, const std::vector<Array>& values,
+                         const std::vector<double>& largest) {
+  double carried = 0;
+  if (errors == OperandErrors::with_values) return carried;
+  for (std::size_t i = 0; i < operands.size(); ++i) {
+    double magnitude = largest.at(static_cast<std::size_t>(operands[i]));
+    for (std::size_t j = 0; errors == OperandErrors::scaled && magnitude > 0 && j < operands.size(); ++j)
+      if (j != i) magnitude *= largest_magnitude(values.at(static_cast<std::size_t>(operands[j])));
+    carried = std::max(carried, magnitude);
+  }
+  return carried;
+}
+
 const Packing* packing_of(const std::vector<Packing>& packings, const std::string& role) {
   for (const auto& packing : packings)
     if (packing.operand == role) return &packing;
@@ -351,10 +366,8 @@ Expectation Workload::expect(std::span<const Array> inputs, const SymbolValues& 
       out.emplace_back(types_.at(first + i).dtype, std::move(shape));
     }
     node.op->reference(attributes, in, out);
-    double carried = 0;
-    if (node.op->tolerance(attributes, types_of(in)).carries_errors)
-      for (const int operand : node.operands)
-        carried = std::max(carried, largest.at(static_cast<std::size_t>(operand)));
+    const double carried =
+        carried_magnitude(node.op->tolerance(attributes, types_of(in)).operand_errors, node.operands, values, largest);
     for (const Array& array : out) largest.push_back(std::max(carried, largest_magnitude(array)));
     values.insert(values.end(), out.begin(), out.end());
   }

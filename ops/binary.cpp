@@ -32,7 +32,7 @@ struct Row {
   bool in_f64 = true;              ///< false: its helper is f32's
   bool floats_need_first = false;  ///< floats are taken only where the first parameter is set
   bool broadcast_both = true;      ///< false: b broadcasts to a alone
-  bool carries_errors = false;     ///< as of a Tolerance
+  OperandErrors operand_errors = OperandErrors::with_values;
 };
 
 Expr constant(const Expr& like, double value) { return math::constant(like.type(), value); }
@@ -113,7 +113,7 @@ std::vector<Row> arithmetic() {
        .integers = [](Wide a, Wide b, Parameters, DType) { return a + b; },
        .ulps = 1,
        .reason = "the sum is rounded",
-       .carries_errors = true},
+       .operand_errors = OperandErrors::whole},
       {.name = "sub",
        .summary = "a - b",
        .types = Accepts::numbers,
@@ -122,7 +122,7 @@ std::vector<Row> arithmetic() {
        .integers = [](Wide a, Wide b, Parameters, DType) { return a - b; },
        .ulps = 1,
        .reason = "the difference is rounded",
-       .carries_errors = true},
+       .operand_errors = OperandErrors::whole},
       {.name = "mul",
        .summary = "a b",
        .types = Accepts::numbers,
@@ -130,7 +130,8 @@ std::vector<Row> arithmetic() {
        .reference = [](double a, double b, Parameters) { return a * b; },
        .integers = [](Wide a, Wide b, Parameters, DType) { return a * b; },
        .ulps = 1,
-       .reason = "the product is rounded"},
+       .reason = "the product is rounded",
+       .operand_errors = OperandErrors::scaled},
       {.name = "div",
        .summary = "a / b; integers toward zero, and 0 for a zero divisor",
        .types = Accepts::numbers,
@@ -170,14 +171,14 @@ std::vector<Row> arithmetic() {
        .algorithm = [](const Expr& a, const Expr& b, Parameters) { return math::maximum_of(a, b); },
        .reference = [](double a, double b, Parameters) { return nan_or(a, b, a > b ? a : b); },
        .integers = [](Wide a, Wide b, Parameters, DType) { return a > b ? a : b; },
-       .carries_errors = true},
+       .operand_errors = OperandErrors::whole},
       {.name = "min",
        .summary = "the smaller of a and b; NaN if either is",
        .types = Accepts::numbers,
        .algorithm = [](const Expr& a, const Expr& b, Parameters) { return math::minimum_of(a, b); },
        .reference = [](double a, double b, Parameters) { return nan_or(a, b, a < b ? a : b); },
        .integers = [](Wide a, Wide b, Parameters, DType) { return a < b ? a : b; },
-       .carries_errors = true},
+       .operand_errors = OperandErrors::whole},
       {.name = "prelu",
        .summary = "a if a >= 0, else a times the slope b; the slope broadcasts to a",
        .types = Accepts::signed_numbers,
@@ -343,7 +344,7 @@ class Binary final : public TableOperator {
   Tolerance tolerance(const Json&, std::span<const TensorType> in) const override {
     if (row_.to_boolean) return exact_tolerance("a truth value");
     Tolerance t = float_tolerance(in[0].dtype, row_.ulps, row_.reason);
-    t.carries_errors = row_.carries_errors;
+    t.operand_errors = row_.operand_errors;
     return t;
   }
 

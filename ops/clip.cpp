@@ -56,7 +56,7 @@ struct Clip {
 
   static Tolerance tolerance(const Attributes&, std::span<const TensorType> in) {
     return {.relative = 2 * unit_roundoff(in[0].dtype),
-            .carries_errors = true,
+            .operand_errors = OperandErrors::whole,
             .reason = "the bounds are rounded to the element type"};
   }
 

@@ -31,7 +31,7 @@ struct Row {
   double low = -4, high = 4;
   std::vector<double> extremes = float_extremes();
   bool to_boolean = false;
-  bool carries_errors = false;  ///< as of a Tolerance
+  OperandErrors operand_errors = OperandErrors::with_values;
 };
 
 Expr constant(const Expr& like, double value) { return math::constant(like.type(), value); }
@@ -235,7 +235,7 @@ std::vector<Row> activations() {
        .parameters = {{"bias", 0}, {"lambd", 0.5}},
        .variations = {{{"bias", 0.3}, {"lambd", 0.75}}}},
   };
-  for (Row& row : rows) row.carries_errors = true;
+  for (Row& row : rows) row.operand_errors = OperandErrors::whole;
   return rows;
 }
 
@@ -330,7 +330,7 @@ std::vector<Row> arithmetic() {
        .reference = [](double x, Parameters) { return std::erf(x); },
        .ulps = 6,
        .reason = "a rational function with eleven products in f32",
-       .carries_errors = true},
+       .operand_errors = OperandErrors::whole},
   };
 }
 
@@ -349,7 +349,7 @@ std::vector<Row> trigonometry() {
   };
   // Those of slope 1 at most.
   const auto flat = [](Row r) {
-    r.carries_errors = true;
+    r.operand_errors = OperandErrors::whole;
     return r;
   };
   const auto periodic = [&](std::string name, std::string summary, Expr (*algorithm)(const Expr&),
@@ -449,7 +449,7 @@ class Unary final : public TableOperator {
     if (row_.to_boolean) return exact_tolerance("a truth value");
     Tolerance t = float_tolerance(in[0].dtype, row_.ulps, row_.reason);
     if (is_float(in[0].dtype)) t.of_largest += row_.absolute_ulps * 0x1p-23;
-    t.carries_errors = row_.carries_errors;
+    t.operand_errors = row_.operand_errors;
     return t;
   }
 

@@ -4,6 +4,7 @@
 #include "autoscheduler/nest.hpp"
 #include "base/error.hpp"
 #include "ops/catalog.hpp"
+#include "tests/autoscheduler/pictures.hpp"
 
 namespace heddle::autoscheduler {
 namespace {
@@ -156,6 +157,58 @@ TEST_CASE("an index that halves its loop asks for half as much") {
   CHECK(d.stage("half").box[0].extent <= 67);
   const auto tile = d.regions("out", {{32, 16}, {0, 16}});
   CHECK(tile.at("half")[0].extent <= 27);
+}
+
+TEST_CASE("what an expression asks of its place is known a phase at a time") {
+  Halide::Var x("x"), y("y"), c("c");
+  Halide::ImageParam in(Halide::Float(32), 2, "in");
+  in.dim(0).set_bounds(0, 80);
+  in.dim(1).set_bounds(0, 40);
+  Halide::Func even("even"), odd("odd"), woven("woven"), out("out");
+  even(x, y) = in(x, y) * 2.0f;
+  odd(x, y) = in(x, y) + 1.0f;
+  const Halide::Expr even_here = even(x / 2, y), odd_here = odd(x / 2, y);
+  woven(x, y, c) = Halide::select(x % 2 == 0, Halide::mux(c, {even_here, odd_here}), odd_here + even_here);
+  out(x, y) = woven(x, 2 * y, 0) + woven(x / 2, y, 1);
+  Pipeline pipeline;
+  pipeline.stages = {{"even", even}, {"odd", odd}, {"woven", woven}, {"out", out}};
+  pipeline.operands["in"] = in;
+  pipeline.outputs = {out};
+  const Dependences d = analyse(pipeline, {128, 16});
+  const StageNode& node = d.stage("woven");
+  REQUIRE(node.phases.size() == 3);
+  CHECK((node.phases[0].count == 2 && node.phases[0].repeat));
+  CHECK(node.phases[1].count == 1);
+  CHECK((node.phases[2].count == 2 && !node.phases[2].repeat));
+  // Of the four phases one colour of every even pixel reads one of both, and odd pixels read both: one sum in two.
+  CHECK(node.pure_operations == 0.5);
+  CHECK(read_of(node, "even").share == 0.75);
+  // In a reader's expression x / 2 makes two phases four, and the colours are its constants.
+  const auto none = phases_with_inlined(d, d.out(), [](const StageNode&) { return false; });
+  CHECK(none[0].count == 2);
+  const auto all = phases_with_inlined(d, d.out(), [](const StageNode& s) { return s.role == "woven"; });
+  CHECK((all[0].count == 4 && all[0].repeat));
+  CHECK(all[1].count == 1);
+}
+
+TEST_CASE("phases of a stage have instructions of their own where it is computed") {
+  const auto space = make_space(
+      Workload::of(testing::mosaic(), {{"repeat_edge", true}}, {TensorType::parse("f32[36,132]")}), Machine{}, false);
+  std::size_t apart = 0;
+  for (const Point& point : space->defaults()) {
+    const auto made = space->emit(point);
+    const std::string text = std::get<Candidate>(made).implementation.print();
+    const auto at = text.find("woven.compute_");
+    if (at == std::string::npos) continue;
+    const std::string line = text.substr(at, text.find('\n', at) - at);
+    if (line.find("x_o") != std::string::npos) continue;  // a nest of its own, whose tiles are unrolled
+    ++apart;
+    INFO(line);
+    CHECK(line.find("align_bounds(y, 2)") != std::string::npos);
+    CHECK(line.find("unroll(y_phase)") != std::string::npos);
+    CHECK(line.find("unroll(x_phase)") != std::string::npos);
+  }
+  CHECK(apart > 0);
 }
 
 }  // namespace

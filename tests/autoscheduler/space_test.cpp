@@ -15,6 +15,7 @@
 #include "base/error.hpp"
 #include "ops/catalog.hpp"
 #include "ops/halide_pipeline.hpp"
+#include "tests/autoscheduler/pictures.hpp"
 #include "tests/autoscheduler/stencils.hpp"
 #include "tests/support/inputs.hpp"
 #include "tests/support/run.hpp"
@@ -92,7 +93,8 @@ std::vector<Job> jobs() {
   const std::string only = chosen == nullptr ? "" : chosen;
   std::vector<Job> all;
   std::vector<const Operator*> operators(catalog().begin(), catalog().end());
-  operators.push_back(&testing::stencils());
+  for (const Operator* op : {&testing::stencils(), &testing::mosaic(), &testing::column_histogram()})
+    operators.push_back(op);
   for (const Operator* op : operators) {
     const auto cases = op->cases();
     // Elementwise functions differ in an expression only.
