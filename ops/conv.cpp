@@ -382,18 +382,36 @@ struct Conv {
     Spatial y(out.shape());
     const auto stride = spatial(a.strides, 1), dilation = spatial(a.dilations, 1);
     const auto before = spatial(std::span(a.pads).first(a.pads.size() / 2), 0);
-    const std::int64_t outputs = y.c / a.group;
-    for_each<5>({y.n, y.c, y.extents[0], y.extents[1], y.extents[2]}, [&](const auto& o) {
-      double sum = in.size() > 2 ? in[2].at(o[1]) : 0;
-      for (std::int64_t ci = 0; ci < w.c; ++ci)
-        for_each<3>(w.extents, [&](const auto& k) {
-          std::array<std::int64_t, 3> p{};
-          for (std::size_t d = 0; d < 3; ++d) p[d] = o[d + 2] * stride[d] + k[d] * dilation[d] - before[d];
-          if (x.contains(p)) sum += w.at(o[1], ci, k) * x.at(o[0], o[1] / outputs * w.c + ci, p);
-          else if (a.pad_value != 0) sum += w.at(o[1], ci, k) * static_cast<double>(a.pad_value);
+    const std::int64_t outputs = y.c / a.group, width = y.extents[2];
+    // One tap after the other over rows of results: a search waits for this, and rows are many times faster than taps of
+    // one result after another.
+    for_each<2>({y.n, y.c}, [&](const auto& image) {
+      const auto [n, co] = image;
+      double* plane = &y.values[static_cast<std::size_t>(y.index(n, co, {}))];
+      std::fill_n(plane, y.extents[0] * y.extents[1] * width, in.size() > 2 ? in[2].at(co) : 0.0);
+      for_each<4>({w.c, w.extents[0], w.extents[1], w.extents[2]}, [&](const auto& tap) {
+        const double weight = w.at(co, tap[0], {tap[1], tap[2], tap[3]});
+        const std::int64_t left = tap[3] * dilation[2] - before[2];
+        const std::int64_t first = std::clamp<std::int64_t>((stride[2] - 1 - left) / stride[2], 0, width);
+        for_each<2>({y.extents[0], y.extents[1]}, [&](const auto& at) {
+          const std::array<std::int64_t, 3> from = {at[0] * stride[0] + tap[1] * dilation[0] - before[0],
+                                                    at[1] * stride[1] + tap[2] * dilation[1] - before[1], 0};
+          double* row = plane + (at[0] * y.extents[1] + at[1]) * width;
+          std::int64_t begin = width, end = width;  // of the results whose tap lies in the input
+          if (x.contains(from)) {
+            begin = first;
+            end = std::clamp<std::int64_t>((x.extents[2] - left + stride[2] - 1) / stride[2], begin, width);
+            const double* source = &x.values[static_cast<std::size_t>(x.index(n, co / outputs * w.c + tap[0], from))];
+            for (std::int64_t o = begin; o < end; ++o) row[o] += weight * source[o * stride[2] + left];
+          }
+          if (a.pad_value == 0) return;
+          const double padding = weight * static_cast<double>(a.pad_value);
+          for (std::int64_t o = 0; o < begin; ++o) row[o] += padding;
+          for (std::int64_t o = end; o < width; ++o) row[o] += padding;
         });
-      out.set(y.index(o[0], o[1], {o[2], o[3], o[4]}), sum);
+      });
     });
+    for (std::int64_t i = 0; i < out.size(); ++i) out.set(i, y.values[static_cast<std::size_t>(i)]);
   }
 
   static Extent terms(const TensorType& w) {
