@@ -4,6 +4,9 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <optional>
+
+#include <fmt/format.h>
 
 #include "autoscheduler/estimate.hpp"
 #include "autoscheduler/memory_traffic.hpp"
@@ -26,7 +29,8 @@ double body_cycles(const LoopWork& loop) {
   const std::array<double, 4> units = {
       i.arithmetic / operations_a_cycle, i.loads / loads_a_cycle, i.stores / stores_a_cycle,
       // Half of all loads are part of another instruction.
-      (i.arithmetic + 0.5 * i.loads + i.stores + i.scalar + (loop.loops.empty() ? 1.5 : 3)) / instructions_a_cycle};
+      (i.arithmetic + 0.5 * i.loads + i.stores + (i.scalar + (loop.loops.empty() ? 1.5 : 3)) / loop.steps) /
+          instructions_a_cycle};
   double sum = 0, most = 0;
   for (const double u : units) {
     sum += u;
@@ -38,7 +42,7 @@ double body_cycles(const LoopWork& loop) {
 double compute_cycles(const LoopWork& loop) {
   double cycles = body_cycles(loop);
   for (const LoopWork& inner : loop.loops) cycles += inner.share * compute_cycles(inner);
-  return loop_entry + (loop.extent > predicted_iterations ? misprediction : 0) + loop.extent * cycles;
+  return loop_entry + (loop.extent / loop.steps > predicted_iterations ? misprediction : 0) + loop.extent * cycles;
 }
 
 Instructions all_instructions(const LoopWork& loop) {
@@ -54,6 +58,52 @@ Instructions all_instructions(const LoopWork& loop) {
   sum.arithmetic *= loop.extent, sum.loads *= loop.extent, sum.stores *= loop.extent;
   sum.scalar *= loop.extent, sum.calls *= loop.extent;
   return sum;
+}
+
+/// A reduction's loop of which a schedule unrolls some steps, by Halide's names for its stage and itself.
+struct UnrolledLoop {
+  std::string definition, loop;
+  double steps = 1;
+};
+
+/// Halide's name of a reduction's loop, or of what it is split into; none: it is no reduction's.
+std::optional<std::string> reduction_loop(const PipelineStage& stage, const ScheduleLine& line,
+                                          const std::string& loop) {
+  std::string name = loop;
+  for (auto d = line.directives.rbegin(); d != line.directives.rend(); ++d)
+    if (d->name == "split" && (d->arguments[1].value == ScheduleArgument{name}.value ||
+                               d->arguments[2].value == ScheduleArgument{name}.value))
+      name = std::get<std::string>(d->arguments[0].value);
+  for (const auto& [halide, ours] : stage.reductions)
+    if (ours == name) return name == loop ? halide : loop;
+  return std::nullopt;
+}
+
+/// Takes the unrolling of reductions by a factor out of a schedule: all steps have the same instructions, and lowering
+/// each of them would take most of the time that counting does.
+std::vector<UnrolledLoop> take_unrolled(Schedule& schedule, const Pipeline& pipeline) {
+  std::vector<UnrolledLoop> taken;
+  for (ScheduleLine& line : schedule.lines) {
+    const auto stage = std::ranges::find(pipeline.stages, line.stage, &PipelineStage::role);
+    if (line.update < 0 || stage == pipeline.stages.end()) continue;
+    const ScheduleLine whole = line;
+    std::erase_if(line.directives, [&](const Directive& d) {
+      if (d.name != "unroll" || d.arguments.size() < 2) return false;
+      const auto* factor = std::get_if<std::int64_t>(&d.arguments[1].value);
+      const auto loop = reduction_loop(*stage, whole, std::get<std::string>(d.arguments[0].value));
+      if (factor == nullptr || !loop) return false;
+      taken.push_back(
+          {fmt::format("{}.s{}.", stage->func.name(), line.update + 1), *loop, static_cast<double>(*factor)});
+      return true;
+    });
+  }
+  return taken;
+}
+
+void set_steps(LoopWork& work, const std::vector<UnrolledLoop>& unrolled) {
+  for (const UnrolledLoop& u : unrolled)
+    if (work.name.starts_with(u.definition) && work.name.ends_with("." + u.loop)) work.steps = u.steps;
+  for (LoopWork& inner : work.loops) set_steps(inner, unrolled);
 }
 
 }  // namespace
@@ -107,7 +157,10 @@ double lowered_seconds(const Workload& workload, const Implementation& implement
                 [](const ScheduleLine& scheduled) { return scheduled.directives.empty(); });
   double seconds = 0;
   with_halide(request, [&] {
-    const Pipeline pipeline = workload.instantiate(request.implementation);
+    Implementation& counted = request.implementation;
+    Pipeline pipeline = workload.instantiate(counted.variant, counted.packings);
+    const std::vector<UnrolledLoop> unrolled = take_unrolled(counted.schedule, pipeline);
+    apply(counted.schedule, pipeline);
     std::map<std::string, double> arguments;
     for (const auto& [role, param] : pipeline.operands) {
       double bytes = param.type().bytes();
@@ -119,7 +172,9 @@ double lowered_seconds(const Workload& workload, const Implementation& implement
     }
     const Halide::Module module =
         Halide::Pipeline(pipeline.outputs).compile_to_module(pipeline.arguments(), "counted", halide_target(request));
-    seconds = program_seconds(analyse_lowered(module, machine, arguments), machine, features);
+    LoweredProgram program = analyse_lowered(module, machine, arguments);
+    set_steps(program.body, unrolled);
+    seconds = program_seconds(program, machine, features);
   });
   return seconds;
 }

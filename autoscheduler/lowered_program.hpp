@@ -35,6 +35,7 @@ struct LoopWork {
   std::string name;
   double extent = 1;  ///< iterations each time, in the middle of the loops around
   double share = 1;   ///< of the iterations of the loop around in which it runs
+  double steps = 1;   ///< iterations that will be unrolled into one, though they have been lowered one by one
   Instructions instructions;
   double latency = 0;  ///< cycles that an iteration waits for the one before it
   std::vector<MemoryAccess> accesses;

@@ -383,8 +383,8 @@ struct Conv {
     const auto stride = spatial(a.strides, 1), dilation = spatial(a.dilations, 1);
     const auto before = spatial(std::span(a.pads).first(a.pads.size() / 2), 0);
     const std::int64_t outputs = y.c / a.group, width = y.extents[2];
-    // One tap after the other over rows of results: a search waits for this, and rows are many times faster than taps of
-    // one result after another.
+    // One tap after the other over rows of results: a search waits for this, and rows are many times faster than taps
+    // of one result after another.
     for_each<2>({y.n, y.c}, [&](const auto& image) {
       const auto [n, co] = image;
       double* plane = &y.values[static_cast<std::size_t>(y.index(n, co, {}))];

@@ -201,5 +201,33 @@ TEST_CASE("a schedule that does less work is estimated to be faster") {
   CHECK(vectors * 4 < scalar);
 }
 
+TEST_CASE("steps of a reduction that are unrolled share the loop's own instructions and nothing else") {
+  const Workload product = Workload::of(Operators().get("matmul"), Json::object(),
+                                        {TensorType::parse("f32[64,64]"), TensorType::parse("f32[64,64]")}, {}, 1);
+  struct Counted {
+    double seconds = 0;
+    std::map<std::string, double> features;
+  };
+  const auto count = [&](const std::string& unroll, const std::string& split) {
+    Counted counted;
+    counted.seconds = lowered_seconds(
+        product,
+        Implementation::parse("variant direct\nout.split(n, n_o, n_i, 8).reorder(n_i, m, n_o).vectorize(n_i, 8)\n"
+                              "acc.compute_at(out, m).vectorize(n, 8)\n"
+                              "acc.update(0)" +
+                              split + ".vectorize(n, 8)" + unroll + "\n"),
+        machine, counted.features);
+    return counted;
+  };
+  for (const auto& [loop, split] : {std::pair<std::string, std::string>{"k", ".reorder(n, k)"},
+                                    {"k_d", ".split(k, k_b, k_d, 32).reorder(n, k_d, k_b)"}}) {
+    INFO(loop);
+    const Counted plain = count("", split), unrolled = count(".unroll(" + loop + ", 4)", split);
+    CHECK(unrolled.seconds < plain.seconds);
+    CHECK(unrolled.features.at("lowered.loads") == plain.features.at("lowered.loads"));
+    CHECK(unrolled.features.at("lowered.arithmetic") == plain.features.at("lowered.arithmetic"));
+  }
+}
+
 }  // namespace
 }  // namespace heddle::autoscheduler
