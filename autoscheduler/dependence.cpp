@@ -290,8 +290,11 @@ class Analyser {
     const auto regions = all.regions(out.role, out.box);
     for (auto& stage : all.stages)
       if (const auto found = regions.find(stage.role); found != regions.end()) stage.box = found->second;
-    for (auto& stage : all.stages)
+    for (std::size_t i = 0; i < all.stages.size(); ++i) {
+      StageNode& stage = all.stages[i];
       for (std::size_t l = 0; l < stage.loops.size(); ++l) stage.extensible.push_back(extensible(all, stage, l));
+      take_phases(stage, pipeline_.stages[i].func);
+    }
     return all;
   }
 
@@ -323,9 +326,7 @@ class Analyser {
       loops.push_back(arg.name());
     }
     SeeThrough see_through(known_);
-    const Expr value = see_through.mutate(stage.func.value());
-    node.phases = find_phases(value, loops);
-    add_accesses(node, value, loops, false, node.pure_operations);
+    add_accesses(node, see_through.mutate(stage.func.value()), loops, false, node.pure_operations);
     node.updates = stage.func.num_update_definitions();
     if (node.updates == 0) return node;
     for (const hi::ReductionVariable& r : stage.func.function().update(0).schedule().rvars()) {
@@ -349,38 +350,50 @@ class Analyser {
     node.scatters = node.updates == 1 && !node.accumulates && !left.empty() && follows_loop(0);
     for (int u = 0; u < node.updates; ++u) {
       // The first update's loops stand for all: more than one is rare, and then nothing but its place is chosen.
-      const Expr update = see_through.mutate(stage.func.update_value(u));
-      add_accesses(node, update, loops, true, node.update_operations);
-      node.associative = u == 0 && is_associative(update);
+      const Expr value = see_through.mutate(stage.func.update_value(u));
+      add_accesses(node, value, loops, true, node.update_operations);
+      node.associative = u == 0 && is_associative(value);
     }
     return node;
   }
 
+  /// What the pure definition asks of its loops, and what is computed and read of it once that is known.
+  void take_phases(StageNode& node, const Halide::Func& func) const {
+    const Expr value = hi::substitute_in_all_lets(SeeThrough(known_).mutate(func.value()));
+    node.phases = find_phases(value, node.loops);
+    bool any = false;
+    for (std::size_t l = 0; l < node.loops.size(); ++l) {
+      Phases& phases = node.phases[l];
+      const std::int64_t extent = node.box.empty() ? 1 : node.box[l].extent;
+      // `x == 0` in a long loop is a border, which is no kind of its iterations.
+      if (!phases.repeat) phases = extent == 1 || extent > phases.count ? Phases{} : Phases{extent, false};
+      any = any || phases.count > 1;
+    }
+    if (!any) return;
+    double combinations = 0, operations = 0;
+    std::map<std::string, double> all, read;  // calls by name, in the expression and in its phases
+    for (const Expr& call : distinct_calls(value)) all[call.as<hi::Call>()->name] += 1;
+    each_phase(value, node.loops, node.phases, [&](const Expr& settled) {
+      combinations += 1;
+      Walk walk;
+      settled.accept(&walk);
+      operations += walk.operations;
+      for (const Expr& call : distinct_calls(settled)) read[call.as<hi::Call>()->name] += 1;
+    });
+    node.pure_operations = operations / combinations;
+    for (const auto& roles : {roles_, operand_roles_})
+      for (const auto& [name, role] : roles)
+        for (Access& access : node.accesses)
+          if (!access.in_update && access.source == role && all.contains(name))
+            access.share = std::min(1.0, read[name] / (combinations * all[name]));
+  }
+
   void add_accesses(StageNode& node, const Expr& value, const std::vector<std::string>& loops, bool in_update,
                     double& operations) const {
-    const Expr whole = hi::substitute_in_all_lets(value);
-    const std::vector<Expr> calls = distinct_calls(whole);
-    std::map<std::string, double> all, read;  // calls by name, in the expression and in the mean of its phases
-    for (const Expr& call : calls) all[call.as<hi::Call>()->name] += 1;
-    if (const bool in_phases = std::ranges::any_of(node.phases, [](const Phases& p) { return p.count > 1; });
-        in_phases && !in_update) {
-      double count = 0, total = 0;
-      each_phase(whole, loops, node.phases, [&](const Expr& settled) {
-        count += 1;
-        Walk walk;
-        settled.accept(&walk);
-        total += walk.operations;
-        for (const Expr& call : distinct_calls(settled)) read[call.as<hi::Call>()->name] += 1;
-      });
-      operations += total / count;
-      for (auto& [name, calls_in_phases] : read) calls_in_phases /= count;
-    } else {
-      Walk walk;
-      value.accept(&walk);
-      operations += walk.operations;
-      read = all;
-    }
-    for (const Expr& expression : calls) {
+    Walk walk;
+    value.accept(&walk);
+    operations += walk.operations;
+    for (const Expr& expression : distinct_calls(hi::substitute_in_all_lets(value))) {
       const auto* call = expression.as<hi::Call>();
       Access access;
       access.in_update = in_update;
@@ -393,7 +406,6 @@ class Analyser {
         continue;
       }
       if (access.source == node.role) continue;
-      access.share = std::min(1.0, read[call->name] / all[call->name]);
       for (const auto& index : call->args) access.index.push_back(affine(index, loops));
       node.accesses.push_back(std::move(access));
     }

@@ -45,21 +45,6 @@ double compute_cycles(const LoopWork& loop) {
   return loop_entry + (loop.extent / loop.steps > predicted_iterations ? misprediction : 0) + loop.extent * cycles;
 }
 
-Instructions all_instructions(const LoopWork& loop) {
-  Instructions sum = loop.instructions;
-  for (const LoopWork& inner : loop.loops) {
-    const Instructions i = all_instructions(inner);
-    sum.arithmetic += inner.share * i.arithmetic;
-    sum.loads += inner.share * i.loads;
-    sum.stores += inner.share * i.stores;
-    sum.scalar += inner.share * i.scalar;
-    sum.calls += inner.share * i.calls;
-  }
-  sum.arithmetic *= loop.extent, sum.loads *= loop.extent, sum.stores *= loop.extent;
-  sum.scalar *= loop.extent, sum.calls *= loop.extent;
-  return sum;
-}
-
 /// A reduction's loop of which a schedule unrolls some steps, by Halide's names for its stage and itself.
 struct UnrolledLoop {
   std::string definition, loop;
@@ -107,6 +92,21 @@ void set_steps(LoopWork& work, const std::vector<UnrolledLoop>& unrolled) {
 }
 
 }  // namespace
+
+Instructions all_instructions(const LoopWork& loop) {
+  Instructions sum = loop.instructions;
+  for (const LoopWork& inner : loop.loops) {
+    const Instructions i = all_instructions(inner);
+    sum.arithmetic += inner.share * i.arithmetic;
+    sum.loads += inner.share * i.loads;
+    sum.stores += inner.share * i.stores;
+    sum.scalar += inner.share * i.scalar;
+    sum.calls += inner.share * i.calls;
+  }
+  sum.arithmetic *= loop.extent, sum.loads *= loop.extent, sum.stores *= loop.extent;
+  sum.scalar *= loop.extent, sum.calls *= loop.extent;
+  return sum;
+}
 
 double program_seconds(const LoweredProgram& program, const Machine& machine, std::map<std::string, double>& features) {
   if (!program.complete) return std::numeric_limits<double>::infinity();

@@ -191,6 +191,21 @@ TEST_CASE("what an expression asks of its place is known a phase at a time") {
   CHECK(all[1].count == 1);
 }
 
+TEST_CASE("the border of a long loop is no phase of it") {
+  Halide::Var x("x"), c("c");
+  Halide::ImageParam in(Halide::Float(32), 1, "in");
+  in.dim(0).set_bounds(0, 80);
+  Halide::Func out("out");
+  out(x, c) = Halide::select(x == 0, 0.0f, c == 1, in(x) * 2.0f, in(x));
+  Pipeline pipeline;
+  pipeline.stages = {{"out", out}};
+  pipeline.operands["in"] = in;
+  pipeline.outputs = {out};
+  const Dependences d = analyse(pipeline, {80, 2});
+  CHECK(d.out().phases[0].count == 1);
+  CHECK((d.out().phases[1].count == 2 && !d.out().phases[1].repeat));
+}
+
 TEST_CASE("phases of a stage have instructions of their own where it is computed") {
   const auto space = make_space(
       Workload::of(testing::mosaic(), {{"repeat_edge", true}}, {TensorType::parse("f32[36,132]")}), Machine{}, false);

@@ -24,19 +24,6 @@ LoweredProgram lowered(Func f, const std::vector<int>& extents, const std::vecto
   return analyse_lowered(f.compile_to_module(arguments, "counted", target), machine, {});
 }
 
-Instructions sum(const LoopWork& loop) {
-  Instructions all = loop.instructions;
-  for (const LoopWork& inner : loop.loops) {
-    const Instructions i = sum(inner);
-    all.arithmetic += inner.share * i.arithmetic;
-    all.loads += inner.share * i.loads;
-    all.stores += inner.share * i.stores;
-    all.calls += inner.share * i.calls;
-  }
-  all.arithmetic *= loop.extent, all.loads *= loop.extent, all.stores *= loop.extent, all.calls *= loop.extent;
-  return all;
-}
-
 /// A row of three taps, whose first stage is computed where `place` says.
 struct Taps {
   Var x{"x"}, y{"y"}, yo{"yo"}, yi{"yi"};
@@ -48,7 +35,7 @@ struct Taps {
     out(x, y) = first(x, y) + first(x, y + 1) + first(x, y + 2);
     out.vectorize(x, 8);
   }
-  Instructions count() { return sum(lowered(out, {256, 64}, {in}).body); }
+  Instructions count() { return all_instructions(lowered(out, {256, 64}, {in}).body); }
 };
 
 TEST_CASE("instructions of a stage are counted where it is computed") {
@@ -92,8 +79,8 @@ TEST_CASE("sums in registers are neither loaded nor stored, and wait for each ot
   out.vectorize(x, 8);
   total.compute_at(out, x).vectorize(x, 8).update().reorder(x, r).vectorize(x, 8);
   const LoweredProgram program = lowered(out, {8}, {in});
-  CHECK(sum(program.body).stores == Approx(1).margin(2));
-  CHECK(sum(program.body).loads == Approx(1000).epsilon(0.01));
+  CHECK(all_instructions(program.body).stores == Approx(1).margin(2));
+  CHECK(all_instructions(program.body).loads == Approx(1000).epsilon(0.01));
   CHECK(program.complete);
   REQUIRE(!program.body.loops.empty());
   CHECK(program.body.loops.back().extent == 1000);
@@ -108,7 +95,7 @@ TEST_CASE("elements that do not lie side by side are loaded one by one") {
   Func out("out");
   out(x) = in(Halide::clamp(places(x), 0, 799));
   out.vectorize(x, 8);
-  CHECK(sum(lowered(out, {800}, {in, places}).body).loads == Approx(900).epsilon(0.02));
+  CHECK(all_instructions(lowered(out, {800}, {in, places}).body).loads == Approx(900).epsilon(0.02));
 }
 
 TEST_CASE("an estimate knows memory that is walked across from memory that is walked along") {
@@ -165,7 +152,7 @@ TEST_CASE("a tile whose operands do not stay in registers waits for the stack") 
     out.split(x, x, xi, pixels).reorder(c, xi, x).vectorize(c, 8).unroll(xi);
     acc.compute_at(out, x).vectorize(c, 8).unroll(x);
     acc.update().reorder(c, x, tap).vectorize(c, 8).unroll(x).unroll(tap);
-    waiting.push_back(sum(lowered(out, {8, 120}, {in, weights}).body).calls);
+    waiting.push_back(all_instructions(lowered(out, {8, 120}, {in, weights}).body).calls);
   }
   CHECK(waiting[1] > 4 * waiting[0]);
 }
