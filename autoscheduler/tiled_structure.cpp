@@ -56,17 +56,18 @@ TiledStructure::TiledStructure(const Subject& subject) : subject_(subject) {
     StageChoice c{&stage};
     const bool once = read_once(d(), stage) != nullptr;
     if (stage.updates == 0 && once) c.role = TileRole::expression;
-    if (stage.accumulates && stage.associative && once && d().consumers(stage.role).size() == 1) {
+    if (stage.accumulates && stage.associative && once && d().consumers(stage.role).size() == 1)
       c.role = TileRole::accumulator;
-      accumulates_ = true;
-    }
     choices_.push_back(c);
   }
   // Accumulators that are read by another reduction are no part of the output's tile.
   for (auto& c : choices_) {
     if (c.role != TileRole::accumulator) continue;
     c.place_of_loop = places(*c.node);
-    if (std::ranges::any_of(c.place_of_loop, [](const auto& p) { return !p.has_value(); })) c.role = TileRole::producer;
+    const bool in_tile = std::ranges::all_of(c.place_of_loop, [](const auto& p) { return p.has_value(); });
+    const bool in_vectors = std::ranges::find(c.place_of_loop, std::optional<std::size_t>(0)) != c.place_of_loop.end();
+    if (in_tile && in_vectors) accumulates_ = true;
+    else c.role = TileRole::producer;
   }
 }
 
@@ -113,7 +114,8 @@ bool TiledStructure::reduces_rows_only() const {
   bool rows = false;
   for (const auto& c : choices_)
     rows = rows || (c.role == TileRole::producer && c.node->associative && c.node->accumulates);
-  return rows && !accumulates_;
+  // One number has no elements whose rows could be lanes.
+  return rows && !accumulates_ && d().out().elements() > 1;
 }
 
 std::optional<std::size_t> TiledStructure::dimension_along(const Access& access, std::size_t loop) {

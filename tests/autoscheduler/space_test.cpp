@@ -130,6 +130,16 @@ TEST_CASE("every point of a space computes the reference's result") {
     if (!failure.empty()) FAIL_CHECK(failure);
 }
 
+TEST_CASE("a reduction to one number has schedules without the families") {
+  for (const std::string type : {"f32[64,1000]", "f32[7]"}) {
+    const auto space = make_space(
+        Workload::of(Operators().get("reduce_sum"), Json::object(), {TensorType::parse(type)}), machine(), false);
+    INFO(type);
+    REQUIRE_FALSE(space->defaults().empty());
+    CHECK(std::holds_alternative<Candidate>(space->emit(space->defaults().front())));
+  }
+}
+
 TEST_CASE("a stage that would be written out at great length is not inlined") {
   const Halide::Var x("x"), y("y");
   const Halide::ImageParam in(Halide::Float(32), 2, "in");
