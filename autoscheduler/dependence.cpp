@@ -1,7 +1,6 @@
 #include "autoscheduler/dependence.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <set>
 
@@ -93,111 +92,6 @@ class SeeThrough : public hi::IRMutator {
   const std::set<std::string>& known_;
 };
 
-/// `clamp(e, low, high)` protects a read outside of what matters: e is what the access follows.
-Expr without_clamps(const Expr& e) {
-  if (const auto* call = e.as<hi::Call>();
-      call != nullptr && (call->is_intrinsic(hi::Call::likely) || call->is_intrinsic(hi::Call::likely_if_innermost)))
-    return without_clamps(call->args[0]);
-  if (const auto* low = e.as<hi::Max>(); low != nullptr) {
-    if (hi::is_const(low->b)) return without_clamps(low->a);
-    if (hi::is_const(low->a)) return without_clamps(low->b);
-  }
-  if (const auto* high = e.as<hi::Min>(); high != nullptr) {
-    if (hi::is_const(high->b)) return without_clamps(high->a);
-    if (hi::is_const(high->a)) return without_clamps(high->b);
-  }
-  return e;
-}
-
-std::optional<std::int64_t> integer(const Expr& e) {
-  if (!e.defined()) return std::nullopt;
-  const auto value = hi::as_const_int(hi::simplify(e));
-  return value ? std::optional<std::int64_t>(*value) : std::nullopt;
-}
-
-/// The least and the largest value of an index while one loop runs from 0 to `last` and the others stand at 0.
-std::optional<std::pair<double, double>> range(const Expr& e, const std::vector<std::string>& loops,
-                                               const std::string& running, int last) {
-  hi::Scope<hi::Interval> scope;
-  for (const auto& loop : loops) scope.push(loop, {0, loop == running ? last : 0});
-  const hi::Interval bounds = hi::bounds_of_expr_in_scope(e, scope);
-  if (!bounds.is_bounded()) return std::nullopt;
-  const auto least = integer(bounds.min), largest = integer(bounds.max);
-  if (!least || !largest) return std::nullopt;
-  return std::pair(static_cast<double>(*least), static_cast<double>(*largest));
-}
-
-/// Looks for the line near which an index stays.
-void find_line(AffineIndex& index, const Expr& e, const std::vector<std::string>& loops) {
-  constexpr int far = 4096;
-  std::vector<double> slopes;
-  double below = 0, above = 0;
-  for (const auto& loop : loops) {
-    if (!hi::expr_uses_var(e, loop)) {
-      slopes.push_back(0);
-      continue;
-    }
-    const auto near_end = range(e, loops, loop, far), far_end = range(e, loops, loop, 2 * far);
-    if (!near_end || !far_end) return;
-    const double slope = (far_end->second - near_end->second) / far;
-    // A bend, a bound, or something that data decides.
-    if (slope < 0 || far_end->first != near_end->first) return;
-    if (std::abs(near_end->second - slope * far - (far_end->second - slope * 2 * far)) > 1) return;
-    slopes.push_back(slope);
-    below += std::min(0.0, near_end->first - static_cast<double>(index.offset));
-    above += std::max(0.0, near_end->second - slope * far - static_cast<double>(index.offset));
-  }
-  index.slopes = std::move(slopes);
-  index.below = below;
-  index.above = above;
-}
-
-AffineIndex affine(const Expr& index, const std::vector<std::string>& loops);
-
-std::optional<AffineIndex::Quotient> quotient(const Expr& e, const std::vector<std::string>& loops) {
-  AffineIndex::Quotient result;
-  Expr divided = e;
-  if (const auto* sum = e.as<hi::Add>()) {
-    const auto added = hi::as_const_int(sum->b);
-    if (!added) return std::nullopt;
-    result.added = *added;
-    divided = sum->a;
-  }
-  const auto* division = divided.as<hi::Div>();
-  const auto divisor = division == nullptr ? std::nullopt : hi::as_const_int(division->b);
-  if (!divisor || *divisor < 1) return std::nullopt;
-  result.divisor = *divisor;
-  const AffineIndex numerator = affine(division->a, loops);
-  if (!numerator.affine || numerator.clamped) return std::nullopt;
-  result.coefficients = numerator.coefficients;
-  result.offset = numerator.offset;
-  return result;
-}
-
-AffineIndex affine(const Expr& index, const std::vector<std::string>& loops) {
-  const Expr whole = hi::simplify(index);
-  const Expr e = hi::simplify(without_clamps(whole));
-  AffineIndex result;
-  result.clamped = !hi::equal(whole, e);
-  std::map<std::string, Expr> zeros;
-  for (const auto& loop : loops) zeros[loop] = 0;
-  for (const auto& loop : loops) {
-    result.depends.push_back(hi::expr_uses_var(e, loop));
-    const Expr variable = hi::Variable::make(Halide::Int(32), loop);
-    const auto step = integer(hi::substitute(loop, variable + 1, e) - e);
-    if (!step) result.affine = false;
-    result.coefficients.push_back(step.value_or(0));
-  }
-  const auto offset = integer(hi::substitute(zeros, e));
-  if (!offset) result.affine = false;
-  result.offset = offset.value_or(0);
-  if (!result.affine) {
-    find_line(result, e, loops);
-    result.quotient = quotient(e, loops);
-  }
-  return result;
-}
-
 bool is_associative(const Expr& value) {
   // Halide names what an update uses twice.
   if (const auto* let = value.as<hi::Let>()) return is_associative(let->body);
@@ -205,37 +99,15 @@ bool is_associative(const Expr& value) {
          value.as<hi::Max>() != nullptr;
 }
 
-/// The values that an index takes while the loops run over a box.
-Interval reach(const AffineIndex& index, const Box& loops) {
-  if (index.quotient) {
-    const auto& [coefficients, offset, divisor, added] = *index.quotient;
-    const Interval numerator = reach({.coefficients = coefficients, .offset = offset}, loops);
-    const auto quotient = [&](std::int64_t n) { return (n < 0 ? n - divisor + 1 : n) / divisor + added; };
-    const std::int64_t first = quotient(numerator.min);
-    return {first, quotient(numerator.min + numerator.extent - 1) - first + 1};
-  }
-  if (!index.affine) {
-    double low = static_cast<double>(index.offset) + index.below,
-           high = static_cast<double>(index.offset) + index.above;
-    for (std::size_t i = 0; i < loops.size() && i < index.slopes.size(); ++i) {
-      low += index.slopes[i] * static_cast<double>(loops[i].min);
-      high += index.slopes[i] * static_cast<double>(loops[i].min + loops[i].extent - 1);
-    }
-    const auto least = static_cast<std::int64_t>(std::floor(low)), most = static_cast<std::int64_t>(std::ceil(high));
-    return {least, most - least + 1};
-  }
-  Interval r{index.offset, 1};
-  for (std::size_t i = 0; i < loops.size() && i < index.coefficients.size(); ++i) {
-    const std::int64_t c = index.coefficients[i];
-    r.min += c * (c >= 0 ? loops[i].min : loops[i].min + loops[i].extent - 1);
-    r.extent += std::abs(c) * (loops[i].extent - 1);
-  }
-  return r;
-}
-
 Interval hull(const Interval& a, const Interval& b) {
   const std::int64_t min = std::min(a.min, b.min);
   return {min, std::max(a.min + a.extent, b.min + b.extent) - min};
+}
+
+/// Of a stage's loops while it computes a box: its reductions run over their whole extent.
+Box with_reductions(const StageNode& stage, Box box) {
+  for (const auto& r : stage.reductions) box.push_back({0, r.extent});
+  return box;
 }
 
 /// Whether computing `box` of a stage reads no operand outside of its extents, where no clamp keeps it from that.
@@ -244,8 +116,7 @@ bool within_operands(const Dependences& whole, const StageNode& stage, const Box
   for (const StageNode& reader : whole.stages) {
     const auto mine = needed.find(reader.role);
     if (mine == needed.end()) continue;
-    Box loops = mine->second;
-    for (const auto& r : reader.reductions) loops.push_back({0, r.extent});
+    const Box loops = with_reductions(reader, mine->second);
     for (const Access& access : reader.accesses) {
       if (!access.operand) continue;
       for (std::size_t d = 0; d < access.index.size(); ++d) {
@@ -305,7 +176,8 @@ class Analyser {
       node.dimensions = names->second;
     for (int d = 0; d < param.dimensions(); ++d) {
       const Halide::Parameter parameter = param.parameter();
-      const auto extent = integer(parameter.extent_constraint(d)), stride = integer(parameter.stride_constraint(d));
+      const auto extent = constant_of(parameter.extent_constraint(d)),
+                 stride = constant_of(parameter.stride_constraint(d));
       if (!extent)
         throw Error(
             ErrorCode::unsupported,
@@ -331,7 +203,7 @@ class Analyser {
     if (node.updates == 0) return node;
     for (const hi::ReductionVariable& r : stage.func.function().update(0).schedule().rvars()) {
       const auto name = stage.reductions.find(r.var);
-      const auto extent = integer(r.extent);
+      const auto extent = constant_of(r.extent);
       if (!extent)
         throw Error(
             ErrorCode::unsupported,
@@ -371,21 +243,38 @@ class Analyser {
     }
     if (!any) return;
     double combinations = 0, operations = 0;
-    std::map<std::string, double> all, read;  // calls by name, in the expression and in its phases
-    for (const Expr& call : distinct_calls(value)) all[call.as<hi::Call>()->name] += 1;
+    std::map<Source, double> all, read;  // different calls, in the expression and in its phases
+    const auto count = [&](const Expr& expression, std::map<Source, double>& calls) {
+      for (const Expr& call : distinct_calls(expression))
+        if (const auto source = source_of(*call.as<hi::Call>())) calls[*source] += 1;
+    };
+    count(value, all);
     each_phase(value, node.loops, node.phases, [&](const Expr& settled) {
       combinations += 1;
       Walk walk;
       settled.accept(&walk);
       operations += walk.operations;
-      for (const Expr& call : distinct_calls(settled)) read[call.as<hi::Call>()->name] += 1;
+      count(settled, read);
     });
     node.pure_operations = operations / combinations;
-    for (const auto& roles : {roles_, operand_roles_})
-      for (const auto& [name, role] : roles)
-        for (Access& access : node.accesses)
-          if (!access.in_update && access.source == role && all.contains(name))
-            access.share = std::min(1.0, read[name] / (combinations * all[name]));
+    for (Access& access : node.accesses) {
+      const Source source{access.source, access.operand};
+      if (!access.in_update) access.share = std::min(1.0, read[source] / (combinations * all[source]));
+    }
+  }
+
+  /// A stage or an operand.
+  struct Source {
+    std::string role;
+    bool operand = false;
+    auto operator<=>(const Source&) const = default;
+  };
+  /// Whose value a call reads; none: it is no part of the pipeline.
+  std::optional<Source> source_of(const hi::Call& call) const {
+    if (const auto stage = roles_.find(call.name); stage != roles_.end()) return Source{stage->second, false};
+    if (const auto operand = operand_roles_.find(call.name); operand != operand_roles_.end())
+      return Source{operand->second, true};
+    return std::nullopt;
   }
 
   void add_accesses(StageNode& node, const Expr& value, const std::vector<std::string>& loops, bool in_update,
@@ -395,18 +284,10 @@ class Analyser {
     operations += walk.operations;
     for (const Expr& expression : distinct_calls(hi::substitute_in_all_lets(value))) {
       const auto* call = expression.as<hi::Call>();
-      Access access;
-      access.in_update = in_update;
-      if (const auto stage = roles_.find(call->name); stage != roles_.end()) {
-        access.source = stage->second;
-      } else if (const auto operand = operand_roles_.find(call->name); operand != operand_roles_.end()) {
-        access.source = operand->second;
-        access.operand = true;
-      } else {
-        continue;
-      }
-      if (access.source == node.role) continue;
-      for (const auto& index : call->args) access.index.push_back(affine(index, loops));
+      const auto source = source_of(*call);
+      if (!source || source->role == node.role) continue;
+      Access access{source->role, source->operand, in_update, {}};
+      for (const auto& index : call->args) access.index.push_back(affine_index(index, loops));
       node.accesses.push_back(std::move(access));
     }
   }
@@ -471,8 +352,7 @@ std::map<std::string, Box> Dependences::regions(std::string_view consumer, const
   for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
     const auto mine = needed.find(stage->role);
     if (mine == needed.end()) continue;
-    Box loops = mine->second;
-    for (const auto& r : stage->reductions) loops.push_back({0, r.extent});
+    const Box loops = with_reductions(*stage, mine->second);
     for (const auto& access : stage->accesses) {
       Box read;
       read.reserve(access.index.size());

@@ -1,37 +1,17 @@
 #pragma once
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "autoscheduler/affine_index.hpp"
 #include "autoscheduler/phases.hpp"
 #include "dsl/pipeline.hpp"
 
 // Who reads what of whom in a pipeline: affine accesses, the regions that they ask for, and how often values are used
 // again. Works on any Halide pipeline whose Funcs have names; symbolic extents must be bound.
 namespace heddle::autoscheduler {
-
-/// One index of an access as a function of the reader's loops: offset + sum of coefficient * loop.
-struct AffineIndex {
-  std::vector<std::int64_t> coefficients;  ///< one a loop of the reader, reductions after the pure ones
-  std::int64_t offset = 0;
-  bool affine = true;    ///< false: anything within the source's extent may be read
-  bool clamped = false;  ///< kept within bounds: near them, less is read than the loops reach
-  /// Of an index that is not affine but stays near a line, as x/2 does: the slopes, one a loop, and by how much the
-  /// index lies below and above. Empty: there is no such line.
-  std::vector<double> slopes = {};
-  double below = 0, above = 0;
-  /// Of an index as x/2 + 1: floor(numerator / divisor) + added, `numerator` being affine.
-  struct Quotient {
-    std::vector<std::int64_t> coefficients;
-    std::int64_t offset = 0, divisor = 1, added = 0;
-  };
-  std::optional<Quotient> quotient = {};
-  /// Loops that the index depends on, affine or not.
-  std::vector<bool> depends;
-};
 
 /// A read of a stage or operand, with what has no role seen through.
 struct Access {
@@ -46,12 +26,6 @@ struct ReductionLoop {
   std::string name;
   std::int64_t extent = 1;
 };
-
-/// The half-open box [min, min + extent) along each dimension.
-struct Interval {
-  std::int64_t min = 0, extent = 1;
-};
-using Box = std::vector<Interval>;
 
 /// One stage of the pipeline.
 struct StageNode {

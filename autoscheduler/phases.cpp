@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 
 #include "autoscheduler/dependence.hpp"
+#include "ops/reference.hpp"
 
 namespace heddle::autoscheduler {
 namespace {
@@ -25,7 +27,9 @@ void combine(Phases& phases, const Phases& more) {
 
 class Asked : public hi::IRVisitor {
  public:
-  explicit Asked(const std::vector<std::string>& loops) : loops_(loops), phases(loops.size()) {}
+  explicit Asked(const std::vector<std::string>& loops) : phases(loops.size()), loops_(loops) {}
+
+  std::vector<Phases> phases;
 
  private:
   using hi::IRVisitor::visit;
@@ -68,47 +72,21 @@ class Asked : public hi::IRVisitor {
   }
 
   const std::vector<std::string>& loops_;
-
- public:
-  std::vector<Phases> phases;
 };
 
-}  // namespace
+using Inlined = std::function<bool(const StageNode&)>;
+using Known = std::map<const StageNode*, std::vector<Phases>>;
 
-std::vector<Phases> find_phases(const Expr& expression, const std::vector<std::string>& loops) {
-  Asked asked(loops);
-  expression.accept(&asked);
-  return asked.phases;
-}
-
-void each_phase(const Expr& expression, const std::vector<std::string>& loops, const std::vector<Phases>& phases,
-                const std::function<void(const Expr&)>& use) {
-  std::vector<std::int64_t> kind(loops.size(), 0);
-  for (bool more = true; more;) {
-    std::map<std::string, Expr> numbers;
-    for (std::size_t l = 0; l < loops.size(); ++l) {
-      const int k = static_cast<int>(kind[l]);
-      if (!phases[l].repeat) numbers[loops[l]] = k;
-      else if (phases[l].count > 1)
-        numbers[loops[l]] = hi::Variable::make(Halide::Int(32), loops[l]) * static_cast<int>(phases[l].count) + k;
-    }
-    use(hi::simplify(hi::substitute(numbers, expression)));
-    more = false;
-    for (std::size_t l = 0; l < loops.size() && !more; ++l) {
-      more = ++kind[l] < phases[l].count;
-      if (!more) kind[l] = 0;
-    }
-  }
-}
-
-std::vector<Phases> phases_with_inlined(const Dependences& dependences, const StageNode& stage,
-                                        const std::function<bool(const StageNode&)>& inlined) {
+/// A stage that is read at many places is looked at once.
+const std::vector<Phases>& with_inlined(const Dependences& dependences, const StageNode& stage, const Inlined& inlined,
+                                        Known& known) {
+  if (const auto found = known.find(&stage); found != known.end()) return found->second;
   std::vector<Phases> phases = stage.phases;
   for (const Access& access : stage.accesses) {
     if (access.operand || access.in_update) continue;
     const StageNode& source = dependences.stage(access.source);
     if (!inlined(source)) continue;
-    const std::vector<Phases> asked = phases_with_inlined(dependences, source, inlined);
+    const std::vector<Phases>& asked = with_inlined(dependences, source, inlined, known);
     for (std::size_t d = 0; d < asked.size(); ++d) {
       if (asked[d].count == 1) continue;
       const AffineIndex& index = access.index[d];
@@ -127,7 +105,37 @@ std::vector<Phases> phases_with_inlined(const Dependences& dependences, const St
       }
     }
   }
-  return phases;
+  return known[&stage] = std::move(phases);
+}
+
+}  // namespace
+
+std::vector<Phases> find_phases(const Expr& expression, const std::vector<std::string>& loops) {
+  Asked asked(loops);
+  expression.accept(&asked);
+  return asked.phases;
+}
+
+void each_phase(const Expr& expression, const std::vector<std::string>& loops, const std::vector<Phases>& phases,
+                const std::function<void(const Expr&)>& use) {
+  Shape counts;
+  for (const Phases& p : phases) counts.push_back(p.count);
+  ops::for_each(counts, [&](const std::vector<std::int64_t>& kinds) {
+    std::map<std::string, Expr> numbers;
+    for (std::size_t l = 0; l < loops.size(); ++l) {
+      const int kind = static_cast<int>(kinds[l]);
+      if (!phases[l].repeat) numbers[loops[l]] = kind;
+      else if (phases[l].count > 1)
+        numbers[loops[l]] = hi::Variable::make(Halide::Int(32), loops[l]) * static_cast<int>(phases[l].count) + kind;
+    }
+    use(hi::simplify(hi::substitute(numbers, expression)));
+  });
+}
+
+std::vector<Phases> phases_with_inlined(const Dependences& dependences, const StageNode& stage,
+                                        const std::function<bool(const StageNode&)>& inlined) {
+  Known known;
+  return with_inlined(dependences, stage, inlined, known);
 }
 
 }  // namespace heddle::autoscheduler

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <set>
 
 #include <fmt/format.h>
 
@@ -198,23 +197,18 @@ class Emission {
     std::vector<std::string> inside, outside;  // of the first loop
     for (std::size_t l = 0; l < all.size(); ++l) {
       const std::string& loop = node.loops[l];
-      if (all[l].count == 1) {
-        if (l > 0) outside.push_back(loop);
-      } else if (all[l].repeat) {
-        stage.align_bounds(loop, all[l].count);
-        const bool apart = l > 0 || at_.lane_distance(node, all, where.level, where.lanes) > 1;
-        if (apart) {
-          stage.split(loop, loop, loop + "_phase", all[l].count);
-          inside.push_back(loop + "_phase");
-        }
-        if (l > 0) outside.push_back(loop);
-      } else if (box[l].extent == node.box[l].extent && box[l].extent <= all[l].count) {
+      if (!all[l].repeat && box[l].extent == node.box[l].extent && box[l].extent <= all[l].count) {
         // All of them in every iteration of the loops around.
         stage.bound(loop, box[l].min, box[l].extent);
         inside.push_back(loop);
-      } else if (l > 0) {
-        outside.push_back(loop);
+        continue;
       }
+      if (l > 0) outside.push_back(loop);
+      if (!all[l].repeat || all[l].count == 1) continue;
+      stage.align_bounds(loop, all[l].count);
+      if (l == 0 && at_.lane_distance(node, all, where.level, where.lanes) == 1) continue;
+      stage.split(loop, loop, loop + "_phase", all[l].count);
+      inside.push_back(loop + "_phase");
     }
     if (inside.empty()) return inside;
     std::vector<std::string> order = inside;

@@ -128,11 +128,12 @@ void TiledPlacement::place(const StageChoice& c) {
     placed.update_lanes = placed.lanes;
   // Each lane's element is loaded and stored on its own.
   if (!c.node->accumulates && placed.update_lanes > 1) placed.step_gathering = 2.5 * placed.update_lanes;
-  if (level >= 0 && placed.lanes > 1 && placed.partial_vectors == 0)
+  if (level >= 0 && placed.lanes > 1 && placed.partial_vectors == 0) {
+    const std::int64_t apart = lane_distance(*c.node, phases(*c.node), level, placed.lanes);
     for (const Access& access : c.node->accesses)
       (access.in_update ? placed.step_gathering : placed.gathering) +=
-          access.share *
-          gathering(*c.node, access, 0, placed.lanes, lane_distance(*c.node, phases(*c.node), level, placed.lanes));
+          access.share * gathering(*c.node, access, 0, placed.lanes, apart);
+  }
   stages_.push_back(placed);
 }
 
