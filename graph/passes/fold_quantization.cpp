@@ -387,25 +387,34 @@ Result nothing_below_zero(const Site& s) {
   return s.r.type(x->x).dtype == DType::i32 ? std::nullopt : Result(s.in[0]);
 }
 
+/// The operands of a fake_quantize that does what dequantize(quantize(x)) does; empty where `value` is no such thing or
+/// somebody else needs the integers.
+std::vector<int> through_integers(const Site& s, int value) {
+  const auto outer = dequantized(s.r, value);
+  if (!outer || !s.r.used_once(value) || !s.r.used_once(outer->x)) return {};
+  const Node* inner = s.r.producer(outer->x, "quantize");
+  if (inner == nullptr || !inner->attributes.at("inverse").get<bool>() || s.r.type(value).dtype != DType::f32)
+    return {};
+  const auto own = parameters(s.r, *inner, s.r.type(outer->x).dtype);
+  if (!own || own->scale.dtype() != DType::f32 || s.r.type(own->x).dtype != DType::f32) return {};
+  if (to_doubles(own->zero) != to_doubles(outer->zero) || own->zero.shape() != outer->zero.shape()) return {};
+  std::vector<int> operands = {own->x, inner->inputs[1], s.constant(outer->scale, "~scale")};
+  if (inner->inputs.size() > 2) operands.push_back(inner->inputs[2]);
+  return operands;
+}
+
 /// add(dequantize(quantize(x)), y) -> add(fake_quantize(x), y): the sum is of floats, so nothing needs the integers. A
-/// convolution or product behind it would.
+/// convolution or product behind it would. Where both operands are such, groups grow from the one that comes first in
+/// the graph; the other goes through memory on its way to that kernel, and stays integers of a quarter of the bytes.
 Result add_without_integers(const Site& s) {
   if (s.op() != "add") return std::nullopt;
+  const std::vector<int> first = through_integers(s, s.in[0]), second = through_integers(s, s.in[1]);
+  if (first.empty() && second.empty()) return std::nullopt;
+  const bool is_first = second.empty() || (!first.empty() && first[0] < second[0]);
   std::vector<int> inputs = s.in;
-  for (int& input : inputs) {
-    const auto outer = dequantized(s.r, input);
-    if (!outer || !s.r.used_once(input) || !s.r.used_once(outer->x)) continue;
-    const Node* inner = s.r.producer(outer->x, "quantize");
-    if (inner == nullptr || !inner->attributes.at("inverse").get<bool>() || s.r.type(input).dtype != DType::f32)
-      continue;
-    const auto own = parameters(s.r, *inner, s.r.type(outer->x).dtype);
-    if (!own || own->scale.dtype() != DType::f32 || s.r.type(own->x).dtype != DType::f32) continue;
-    if (to_doubles(own->zero) != to_doubles(outer->zero) || own->zero.shape() != outer->zero.shape()) continue;
-    std::vector<int> operands = {own->x, inner->inputs[1], s.constant(outer->scale, "~scale")};
-    if (inner->inputs.size() > 2) operands.push_back(inner->inputs[2]);
-    input = s.add("fake_quantize", {{"to", inner->attributes.at("to")}}, operands);
-  }
-  if (inputs == s.in) return std::nullopt;
+  const auto& operands = is_first ? first : second;
+  const Node& quantize = *s.r.producer(dequantized(s.r, inputs[is_first ? 0 : 1])->x);
+  inputs[is_first ? 0 : 1] = s.add("fake_quantize", {{"to", quantize.attributes.at("to")}}, operands);
   return s.add("add", s.node.attributes, inputs);
 }
 

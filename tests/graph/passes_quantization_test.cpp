@@ -259,6 +259,29 @@ TEST_CASE("a quantised residual block is one kernel a convolution, with bytes be
   CHECK(groups[2].workload->name() == "dequantize+conv+cast+fake_quantize+add+quantize");
 }
 
+TEST_CASE("of two quantised convolutions that are added, one stays bytes on its way to the other", "[passes]") {
+  Quantised m;
+  const auto conv = [&](int x, int seed) {
+    return m.op("conv",
+                {x, m.weights(integers(DType::i8, {16, 16, 1, 1}, -127, 127, seed), scales({16, 1, 1, 1}, 0.001))});
+  };
+  const int x = m.qdq(m.input("x", "f32[1,16,8,8]"), 0.01, 120);
+  const int left = m.qdq(conv(x, 5), 0.02, 128), right = m.qdq(conv(x, 6), 0.03, 120);
+  m.output(m.q(m.op("add", {left, right}), 0.02, 0), "y");
+  checked(m.graph, fold_quantization, {}, 0.03);
+  Graph graph = m.graph;
+  for (const Pass& pass : passes()) graph = pass.run(graph);
+  const auto groups = make_groups(graph, 1);
+  std::vector<std::string> names;
+  for (const Group& group : groups)
+    if (group.workload) {
+      names.push_back(group.workload->name());
+      CHECK(graph.value(group.outputs[0]).type.dtype == DType::u8);
+    }
+  CHECK(names ==
+        std::vector<std::string>{"quantize", "conv+cast+quantize", "conv+cast+dequantize+fake_quantize+add+quantize"});
+}
+
 TEST_CASE("dequantised constants that no integer operator takes are folded", "[passes]") {
   Quantised m;
   m.output(m.op("mul", {m.image(), m.weights(integers(DType::i8, {6, 1, 1}, -9, 9), number(DType::f32, 0.5))}));
