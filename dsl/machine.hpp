@@ -27,7 +27,9 @@ struct Machine {
   std::int64_t l2_bytes = 1 << 20;
   std::int64_t l3_bytes = 16 << 20;
   bool int8_dot = false;  ///< u8 x s8 four-way dot product into i32
-  bool bf16_dot = false;
+  bool bf16_dot = false;  ///< bf16 two-way dot product into f32
+  /// Products of tiles in registers of their own, 16 rows x 64 bytes (AMX): u8 x s8 into i32 and bf16 into f32.
+  bool matrix_tiles = false;
   std::optional<Gpu> gpu = {};  ///< present: kernels run there, and the members above describe nothing
 
   int lanes(int element_bytes) const { return vector_bytes / element_bytes; }

@@ -17,6 +17,8 @@
 
 #include <fmt/format.h>
 
+#include "base/tile_registers.hpp"
+
 namespace heddle::runtime {
 namespace {
 
@@ -49,6 +51,11 @@ std::set<std::string> detect() {
   add("avx512_vpopcntdq", __builtin_cpu_supports("avx512vpopcntdq") != 0);
   add("avx512_bf16", __builtin_cpu_supports("avx512bf16") != 0);
   add("avx_vnni", __builtin_cpu_supports("avxvnni") != 0);
+  if (__builtin_cpu_supports("amx-tile") != 0 && may_use_tile_registers()) {
+    add("amx_tile", true);
+    add("amx_int8", __builtin_cpu_supports("amx-int8") != 0);
+    add("amx_bf16", __builtin_cpu_supports("amx-bf16") != 0);
+  }
 #elif defined(__aarch64__)
   // Bits of the Linux ABI; the C library's header may be older than the processor.
   const unsigned long hwcap = ::getauxval(AT_HWCAP);

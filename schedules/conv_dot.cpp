@@ -8,6 +8,7 @@
 #include "schedules/conv_support.hpp"
 #include "schedules/dot_support.hpp"
 #include "schedules/families.hpp"
+#include "schedules/matrix_tiles.hpp"
 
 namespace heddle::schedules {
 namespace {
@@ -29,19 +30,27 @@ std::vector<ConvTile> dot_candidates(const Workload& w, const Machine& m) {
   return tiles;
 }
 
+/// A filter's channels, as many a word as a dot product takes.
+std::int64_t words(const Workload& w, const ops::Dot& dot) {
+  return chunk(w.input_type("w").shape[1].value(), dot.factor);
+}
+
 /// Instructions that add to one vector of results.
-std::int64_t steps(const Workload& w, const Machine& m) {
+std::int64_t steps(const Workload& w, const ops::Dot& dot) {
   const auto& weights = w.input_type("w").shape;
-  const std::int64_t factor = dot_for(w, m)->factor;
-  return round_up(weights[1].value(), factor) / factor * weights[2].value() * weights[3].value();
+  return words(w, dot) * weights[2].value() * weights[3].value();
 }
 
 ConvTile dot_rule(const Workload& w, const Machine& m) {
-  return best_conv_tile(w, m, dot_candidates(w, m), steps(w, m), rate_of(*dot_for(w, m), m));
+  return best_conv_tile(w, m, dot_candidates(w, m), steps(w, *dot_for(w, m)), rate_of(*dot_for(w, m), m));
 }
 
-Implementation dot_make(const Workload& w, const Machine& m, const ConvTile& k) {
-  const ops::Dot& dot = *dot_for(w, m);
+/// Where data that cannot be read as they lie are made what the dot multiplies: of a tile's pixels, where that is all
+/// that is computed of them, or of the whole image, vectors of pixels at a time.
+enum class DataPlace { tile, image };
+
+/// All but how the sums are computed.
+Implementation dot_frame(const Workload& w, const Machine& m, const ConvTile& k, const ops::Dot& dot, DataPlace place) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t block = k.vectors * lanes;
   const Extent& ci = w.input_type("w").shape[1];
@@ -55,20 +64,95 @@ Implementation dot_make(const Workload& w, const Machine& m, const ConvTile& k) 
 
   Schedule& s = implementation.schedule;
   schedule_conv_tiles(s, w, m, k);
-  Stage update = s["acc"].update(0);
-  update.reorder("k", "co", "x", "y", "ci", "kx", "ky");
-  vectorize_dot(update, dot, m, "co");
-  update.unroll("co").unroll("x").unroll("y");
-  if (mod(ci, 2 * dot.factor) == Extent(0)) update.unroll("ci", 2);
   if (reads_in_place(dot, w.anchor_inputs()[0].dtype, ci)) {
     schedule_padding(s, roles, m);
   } else {
     Stage tile = s["x_tile"];
-    if (k.blocks_inside != 0) tile.compute_at("out", "xo");
+    if (k.blocks_inside != 0 && place == DataPlace::tile) tile.compute_at("out", "xo");
     else tile.compute_root().parallel("y");
     schedule_dot_data(tile, dot, m, "ci", ci);
+    if (place == DataPlace::image) tile.vectorize("x", lanes, Tail::GuardWithIf);
   }
   if (has_role(roles, "w_sum")) schedule_dot_sums(s, "w_sum", m, "co");
+  return implementation;
+}
+
+Implementation dot_make(const Workload& w, const Machine& m, const ConvTile& k) {
+  const ops::Dot& dot = *dot_for(w, m);
+  Implementation implementation = dot_frame(w, m, k, dot, DataPlace::tile);
+  Stage update = implementation.schedule["acc"].update(0);
+  update.reorder("k", "co", "x", "y", "ci", "kx", "ky");
+  vectorize_dot(update, dot, m, "co");
+  update.unroll("co").unroll("x").unroll("y");
+  if (mod(w.input_type("w").shape[1], 2 * dot.factor) == Extent(0)) update.unroll("ci", 2);
+  return implementation;
+}
+
+const ops::Dot* tile_dot_for(const Workload& w, const Machine& m) {
+  const auto in = w.anchor_inputs();
+  return tile_dot(m, in[0].dtype, in[1].dtype);
+}
+
+/// Loops over words that lie one behind the other in the input, innermost first: a pixel's channels and, where those of
+/// a filter's row fill no more than a tile's, its pixels.
+struct Run {
+  std::vector<std::string> loops;
+  std::int64_t words;
+
+  bool is_whole_row() const { return loops.size() > 1; }
+};
+
+Run run_of(const Workload& w, const ops::Dot& dot) {
+  const std::int64_t channels = words(w, dot), row = channels * w.input_type("w").shape[3].value();
+  if (channels < tile_words / 4 && row <= tile_words && dilation(w, 1) == 1) return {{"ci", "kx"}, row};
+  return {{"ci"}, channels};
+}
+
+/// Sums whose operands fill a good part of the rows of tile registers.
+bool tiles_match(const Workload& w, const Machine& m) {
+  const ops::Dot* dot = tile_dot_for(w, m);
+  return dot_matches(w, m) && dot != nullptr && has_variant(w, dot->name) &&
+         tile_depth(run_of(w, *dot).words) >= tile_words / 4 && extent_of(w, "co").value() >= tile_words;
+}
+
+std::vector<ConvTile> tiles_candidates(const Workload& w, const Machine& m) {
+  const std::int64_t co = extent_of(w, "co").value();
+  const std::int64_t width = typical(extent_of(w, "x"), w), height = typical(extent_of(w, "y"), w);
+  std::vector<ConvTile> all;
+  for (const std::int64_t vectors : {2, 1, 3, 4, 5, 6}) {
+    if ((vectors > 1 && (vectors - 1) * tile_words >= co) || !packs_in_vectors(vectors, co, m)) continue;
+    if (groups(w) > 1 && co / groups(w) % (vectors * tile_words) != 0) continue;
+    for (std::int64_t rows = 1; rows <= std::min<std::int64_t>(height, 6); ++rows)
+      for (std::int64_t pixels = std::min<std::int64_t>(width, 6 * tile_rows); pixels >= 1; --pixels)
+        if (are_whole_tiles(pixels) && fits_tiles(vectors, tiles_along(pixels) * rows))
+          for (const std::int64_t blocks_inside : {0, 1})
+            all.push_back({vectors, pixels, rows, task_count(w.composition().threads), blocks_inside});
+  }
+  return all;
+}
+
+ConvTile tiles_rule(const Workload& w, const Machine& m) {
+  const std::int64_t reads = steps(w, *tile_dot_for(w, m));
+  const ConvTile all{1, typical(extent_of(w, "x"), w), typical(extent_of(w, "y"), w), 1, 0};
+  const std::int64_t input_bytes = tile_input_bytes(w, all);
+  return best_conv_tile(w, m, tiles_candidates(w, m), reads, [&](const ConvTile& k, std::int64_t passing) {
+    const std::int64_t tiles = tiles_along(k.pixels);
+    // A tile's input stays for all blocks of channels, or all of it passes by for each.
+    const std::int64_t input = k.blocks_inside != 0 ? tile_input_bytes(w, k) : input_bytes;
+    return tile_rate({k.vectors, passing}, {tiles * k.rows, input}, k.pixels / tiles, m);
+  });
+}
+
+Implementation tiles_make(const Workload& w, const Machine& m, const ConvTile& k) {
+  const ops::Dot& dot = *tile_dot_for(w, m);
+  const Run run = run_of(w, dot);
+  Implementation implementation = dot_frame(w, m, k, dot, run.is_whole_row() ? DataPlace::image : DataPlace::tile);
+  Stage update = implementation.schedule["acc"].update(0);
+  const TileLoops tile{"x", "co", run.loops, k.pixels / tiles_along(k.pixels), tile_depth(run.words)};
+  std::vector<std::string> outer = {"y", "ci_tile", "kx", "ky"};
+  if (run.is_whole_row()) outer = {"y", "ky"};
+  schedule_tile_products(update, tile, outer);
+  update.unroll("y");
   return implementation;
 }
 
@@ -79,6 +163,14 @@ Family conv_dot() {
       "conv_dot",     "narrow numbers: register tile of channel vectors x pixels, several products at a time",
       dot_matches,    dot_rule,
       dot_candidates, dot_make}
+      .erase();
+}
+
+Family conv_matrix_tiles() {
+  return TypedFamily<ConvTile>{
+      "conv_matrix_tiles", "narrow numbers: tile registers of 16 channels x pixels, 64 bytes of products at a time",
+      tiles_match,         tiles_rule,
+      tiles_candidates,    tiles_make}
       .erase();
 }
 

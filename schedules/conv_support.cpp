@@ -66,21 +66,19 @@ std::int64_t spatial(const Workload& w, const char* attribute, std::size_t d) {
 
 std::int64_t stride(const Workload& w, std::size_t d) { return spatial(w, "strides", d); }
 
-std::int64_t reach(const Workload& w, std::int64_t outputs, std::size_t d) {
-  return (outputs - 1) * stride(w, d) + (w.input_type("w").shape[2 + d].value() - 1) * spatial(w, "dilations", d) + 1;
-}
+std::int64_t dilation(const Workload& w, std::size_t d) { return spatial(w, "dilations", d); }
 
-namespace {
+std::int64_t reach(const Workload& w, std::int64_t outputs, std::size_t d) {
+  return (outputs - 1) * stride(w, d) + (w.input_type("w").shape[2 + d].value() - 1) * dilation(w, d) + 1;
+}
 
 std::int64_t tile_input_bytes(const Workload& w, const ConvTile& k) {
   return reach(w, k.rows, 0) * reach(w, k.pixels, 1) * w.input_type("w").shape[1].value() *
          static_cast<std::int64_t>(size_of(w.anchor_inputs()[0].dtype));
 }
 
-}  // namespace
-
 ConvTile best_conv_tile(const Workload& w, const Machine& m, const std::vector<ConvTile>& candidates,
-                        std::int64_t steps, TileRate rate_of) {
+                        std::int64_t steps, const ConvRate& rate_of) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t co = extent_of(w, "co").value();
   const std::int64_t width = typical(extent_of(w, "x"), w), height = typical(extent_of(w, "y"), w);
@@ -100,11 +98,17 @@ ConvTile best_conv_tile(const Workload& w, const Machine& m, const std::vector<C
     // A tile's input that does not stay in the first-level cache beside the weights that pass by is fetched again for
     // every block (Cascade Lake: 512 -> 128 channels in tiles of 2 x 14 take 1.2 times as long as of 4 x 4).
     const double fetched_again = inside && tile_input_bytes(w, k) > m.l1_bytes / 2 ? 0.8 : 1;
-    const double rate =
-        rate_of(k.vectors, k.pixels * k.rows) * arriving_rate(k.pixels * k.rows, passing, m) * fetched_again;
-    best.offer(k, useful * rate);
+    best.offer(k, useful * rate_of(k, passing) * fetched_again);
   }
   return best.value();
+}
+
+ConvTile best_conv_tile(const Workload& w, const Machine& m, const std::vector<ConvTile>& candidates,
+                        std::int64_t steps, TileRate registers) {
+  return best_conv_tile(w, m, candidates, steps, [&](const ConvTile& k, std::int64_t passing) {
+    const std::int64_t broadcasts = k.pixels * k.rows;
+    return registers(k.vectors, broadcasts) * arriving_rate(broadcasts, passing, m);
+  });
 }
 
 void schedule_conv_tiles(Schedule& s, const Workload& w, const Machine& m, const ConvTile& k) {

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -40,14 +41,23 @@ std::vector<ConvTile> conv_tiles(const Workload& workload, const Machine& machin
 
 /// Along spatial dimension `d`, 0: down, 1: across.
 std::int64_t stride(const Workload& workload, std::size_t d);
+std::int64_t dilation(const Workload& workload, std::size_t d);
 
 /// Elements of the input along spatial dimension `d` (0: down, 1: across) that so many results side by side read.
 std::int64_t reach(const Workload& workload, std::int64_t outputs, std::size_t d);
 
-/// The analytic choice. `steps`: of a sum, each reading a vector of weights for a vector of results; `rate_of`: the
-/// share of the multipliers' rate that registers of so many vectors x broadcasts reach.
+/// Of the input that one tile reads.
+std::int64_t tile_input_bytes(const Workload& workload, const ConvTile& tile);
+
+/// The share of the multipliers' rate that a tile reaches if so many bytes of weights pass by between two uses of one.
+using ConvRate = std::function<double(const ConvTile& tile, std::int64_t passing)>;
+
+/// The analytic choice. `steps`: of a sum, each reading a vector of weights for a vector of results; `registers`: the
+/// share that those of so many vectors x broadcasts reach while nothing else holds them up.
 ConvTile best_conv_tile(const Workload& workload, const Machine& machine, const std::vector<ConvTile>& candidates,
-                        std::int64_t steps, TileRate rate_of);
+                        std::int64_t steps, const ConvRate& rate_of);
+ConvTile best_conv_tile(const Workload& workload, const Machine& machine, const std::vector<ConvTile>& candidates,
+                        std::int64_t steps, TileRate registers);
 
 /// Schedules `out` in such tiles and the start of `acc`; its update is the caller's.
 void schedule_conv_tiles(Schedule& schedule, const Workload& workload, const Machine& machine, const ConvTile& tile);

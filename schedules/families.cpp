@@ -12,12 +12,32 @@ namespace heddle {
 std::span<const Family> families() {
   using namespace schedules;
   static const std::array all = {
-      conv_winograd(), conv_dot(),        conv_direct(),     conv_depthwise(),
-      conv_grouped(),  conv_transpose(),  matmul_dot(),      matmul_packed(),
-      matmul_plain(),  matmul_panels(),   matmul_words(),    attention_fused(),
-      rows(),          window_channels(), elementwise(),     any(),
-      gpu_matmul(),    gpu_conv(),        gpu_depthwise(),   gpu_rows(),
-      gpu_window(),    gpu_transpose(),   gpu_elementwise(), gpu_any(),
+      conv_winograd(),
+      conv_matrix_tiles(),
+      conv_dot(),
+      conv_direct(),
+      conv_depthwise(),
+      conv_grouped(),
+      conv_transpose(),
+      matmul_matrix_tiles(),
+      matmul_dot(),
+      matmul_packed(),
+      matmul_plain(),
+      matmul_panels(),
+      matmul_words(),
+      attention_fused(),
+      rows(),
+      window_channels(),
+      elementwise(),
+      any(),
+      gpu_matmul(),
+      gpu_conv(),
+      gpu_depthwise(),
+      gpu_rows(),
+      gpu_window(),
+      gpu_transpose(),
+      gpu_elementwise(),
+      gpu_any(),
   };
   return all;
 }

@@ -3,6 +3,7 @@
 #include "schedules/dot_support.hpp"
 #include "schedules/families.hpp"
 #include "schedules/matmul_support.hpp"
+#include "schedules/matrix_tiles.hpp"
 
 namespace heddle::schedules {
 namespace {
@@ -24,8 +25,8 @@ MatmulTile dot_rule(const Workload& w, const Machine& m) {
   return best_matmul_tile(w, m, dot_candidates(w, m), rate_of(*dot_for(w, m), m));
 }
 
-Implementation dot_make(const Workload& w, const Machine& m, const MatmulTile& k) {
-  const ops::Dot& dot = *dot_for(w, m);
+/// All but how the sums are computed.
+Implementation dot_frame(const Workload& w, const Machine& m, const MatmulTile& k, const ops::Dot& dot) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t block = k.vectors * lanes;
   const bool transposed = w.anchor().attributes.value("transpose_a", false);
@@ -42,17 +43,73 @@ Implementation dot_make(const Workload& w, const Machine& m, const MatmulTile& k
 
   Schedule& s = implementation.schedule;
   schedule_matmul_tiles(s, w, m, k, true);
-  Stage update = s["acc"].update(0);
-  update.reorder("k", "n", "m", "ko");
-  vectorize_dot(update, dot, m, "n");
-  update.unroll("n").unroll("m");
-  if (mod(depth, 2 * dot.factor) == Extent(0)) update.unroll("ko", 2);
   if (!reads_in_place(dot, a.dtype, depth) || transposed) {
     s["a_tile"].compute_root().parallel("m");
     schedule_dot_data(s["a_tile"], dot, m, "k", depth);
   }
   if (!packed) s["b_tile"].compute_root().unroll("k").vectorize("n", m.lanes(2), Tail::GuardWithIf).parallel("ko");
   if (has_role(roles, "b_sum")) schedule_dot_sums(s, "b_sum", m, "n");
+  return implementation;
+}
+
+Implementation dot_make(const Workload& w, const Machine& m, const MatmulTile& k) {
+  const ops::Dot& dot = *dot_for(w, m);
+  Implementation implementation = dot_frame(w, m, k, dot);
+  Stage update = implementation.schedule["acc"].update(0);
+  update.reorder("k", "n", "m", "ko");
+  vectorize_dot(update, dot, m, "n");
+  update.unroll("n").unroll("m");
+  if (mod(products_depth(w), 2 * dot.factor) == Extent(0)) update.unroll("ko", 2);
+  return implementation;
+}
+
+const ops::Dot* tile_dot_for(const Workload& w, const Machine& m) {
+  const auto in = w.anchor_inputs();
+  return tile_dot(m, in[0].dtype, in[1].dtype);
+}
+
+/// Words of a sum, where their number is known.
+std::optional<std::int64_t> words(const Workload& w, const ops::Dot& dot) {
+  return ceil_div(products_depth(w), dot.factor).constant();
+}
+
+/// Several rows, and sums that fill a good part of a tile's. A vector's product would read as many weights.
+bool tiles_match(const Workload& w, const Machine& m) {
+  const ops::Dot* dot = tile_dot_for(w, m);
+  if (!is_matmul(w) || dot == nullptr) return false;
+  const auto depth = words(w, *dot);
+  return depth && tile_depth(*depth) >= tile_words / 4 && extent_of(w, "n").value() >= tile_words &&
+         typical(extent_of(w, "m"), w) > 1;
+}
+
+std::vector<MatmulTile> tiles_candidates(const Workload& w, const Machine& m) {
+  const std::int64_t n = extent_of(w, "n").value();
+  const std::int64_t most = std::min<std::int64_t>(typical(extent_of(w, "m"), w), 6 * tile_rows);
+  std::vector<MatmulTile> all;
+  for (const std::int64_t vectors : {2, 1, 3, 4, 5, 6}) {
+    if ((vectors > 1 && (vectors - 1) * tile_words >= n) || !packs_in_vectors(vectors, n, m)) continue;
+    for (std::int64_t rows = most; rows >= 1; --rows)
+      if (are_whole_tiles(rows) && fits_tiles(vectors, tiles_along(rows)))
+        all.push_back({vectors, rows, task_count(w.composition().threads)});
+  }
+  return all;
+}
+
+MatmulTile tiles_rule(const Workload& w, const Machine& m) {
+  const std::int64_t factor = tile_dot_for(w, m)->factor;
+  const std::int64_t row_bytes = typical(extent_of(w, "m"), w) * products_depth(w).value() * 4 / factor;
+  return best_matmul_tile(w, m, tiles_candidates(w, m), [&](const MatmulTile& k, std::int64_t passing) {
+    const std::int64_t tiles = tiles_along(k.rows);
+    // All rows pass by for each panel of columns.
+    return tile_rate({k.vectors, passing / factor}, {tiles, row_bytes}, k.rows / tiles, m);
+  });
+}
+
+Implementation tiles_make(const Workload& w, const Machine& m, const MatmulTile& k) {
+  const ops::Dot& dot = *tile_dot_for(w, m);
+  Implementation implementation = dot_frame(w, m, k, dot);
+  schedule_tile_products(implementation.schedule["acc"].update(0),
+                         {"m", "n", {"ko"}, k.rows / tiles_along(k.rows), tile_depth(*words(w, dot))}, {"ko_tile"});
   return implementation;
 }
 
@@ -63,6 +120,14 @@ Family matmul_dot() {
       "matmul_dot",   "narrow numbers: register tile of column vectors x rows, several products at a time",
       dot_matches,    dot_rule,
       dot_candidates, dot_make}
+      .erase();
+}
+
+Family matmul_matrix_tiles() {
+  return TypedFamily<MatmulTile>{
+      "matmul_matrix_tiles", "narrow numbers: tile registers of 16 columns x rows, 64 bytes of products at a time",
+      tiles_match,           tiles_rule,
+      tiles_candidates,      tiles_make}
       .erase();
 }
 

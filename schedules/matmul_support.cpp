@@ -43,7 +43,7 @@ std::vector<MatmulTile> matmul_tiles(const Workload& w, const Machine& m, FitsRe
 }
 
 MatmulTile best_matmul_tile(const Workload& w, const Machine& m, const std::vector<MatmulTile>& candidates,
-                            TileRate rate_of) {
+                            const MatmulRate& rate_of) {
   const std::int64_t lanes = m.lanes(4);
   const std::int64_t n = extent_of(w, "n").value();
   const std::int64_t rows = typical(extent_of(w, "m"), w);
@@ -52,9 +52,16 @@ MatmulTile best_matmul_tile(const Workload& w, const Machine& m, const std::vect
     const double useful = tile_efficiency(n, k.vectors * lanes) * tile_efficiency(rows, k.rows);
     // A single tile reads its columns once, whatever its form.
     const std::int64_t passing = rows > k.rows ? products_depth(w).constant().value_or(0) * k.vectors * lanes * 4 : 0;
-    best.offer(k, useful * rate_of(k.vectors, k.rows) * arriving_rate(k.rows, passing, m));
+    best.offer(k, useful * rate_of(k, passing));
   }
   return best.value();
+}
+
+MatmulTile best_matmul_tile(const Workload& w, const Machine& m, const std::vector<MatmulTile>& candidates,
+                            TileRate registers) {
+  return best_matmul_tile(w, m, candidates, [&](const MatmulTile& k, std::int64_t passing) {
+    return registers(k.vectors, k.rows) * arriving_rate(k.rows, passing, m);
+  });
 }
 
 std::vector<std::string> batch_loops(const Workload& w) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,9 +33,15 @@ struct MatmulTile {
 /// Those that `fits(vectors, broadcasts, machine)` says the registers hold.
 std::vector<MatmulTile> matmul_tiles(const Workload& workload, const Machine& machine, FitsRegisters fits);
 
-/// The analytic choice; `rate_of`: the share of the multipliers' rate that such a tile reaches.
+/// The share of the multipliers' rate that a tile reaches if so many bytes of columns pass by between two uses of one.
+using MatmulRate = std::function<double(const MatmulTile& tile, std::int64_t passing)>;
+
+/// The analytic choice. `registers`: the share that those of so many vectors x rows reach while nothing else holds them
+/// up.
 MatmulTile best_matmul_tile(const Workload& workload, const Machine& machine, const std::vector<MatmulTile>& candidates,
-                            TileRate rate_of);
+                            const MatmulRate& rate_of);
+MatmulTile best_matmul_tile(const Workload& workload, const Machine& machine, const std::vector<MatmulTile>& candidates,
+                            TileRate registers);
 
 /// Dimensions before the matrix's own two, innermost first.
 std::vector<std::string> batch_loops(const Workload& workload);

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/tile_registers.hpp"
+
 namespace heddle::targets {
 
 std::set<std::string> features_of_cpuinfo(const std::string& text) {
@@ -31,6 +33,9 @@ HostProcessor host_processor() {
   std::ostringstream text;
   text << std::ifstream("/proc/cpuinfo").rdbuf();
   host.features = features_of_cpuinfo(text.str());
+  // What the processor has is not enough: code for it would not run here.
+  if (host.features.contains("amx_tile") && !may_use_tile_registers())
+    std::erase_if(host.features, [](const std::string& name) { return name.starts_with("amx_"); });
   if (const char* allowed = std::getenv("HEDDLE_CPU_FEATURES")) {
     std::set<std::string> kept;
     std::istringstream names(allowed);

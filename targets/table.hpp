@@ -9,6 +9,7 @@ Target x86_64_avx2();
 Target x86_64_avx512();
 Target x86_64_avx512_vnni();
 Target x86_64_avx512_zen4();
+Target x86_64_avx512_sapphirerapids();
 Target arm_64();
 Target opencl();
 Target vulkan();

@@ -43,6 +43,7 @@ std::span<const Target> all_targets() {
       targets::x86_64_avx512(),
       targets::x86_64_avx512_vnni(),
       targets::x86_64_avx512_zen4(),
+      targets::x86_64_avx512_sapphirerapids(),
       targets::arm_64(),
       targets::opencl(),
       targets::vulkan(),

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "targets/affine.hpp"
+#include "targets/cpu/tile_products.hpp"
 
 namespace heddle::targets {
 namespace {
@@ -30,15 +31,21 @@ constexpr std::int64_t bytes_ahead = 2048;
 struct Reading {
   Affine first;
   std::int64_t elements = 0;
-  Halide::Type type;  ///< of an element
+  Halide::Type type;  ///< of an element; bytes where they are rows of tiles
+  bool is_tiles = false;
   bool is_dense = true;
 };
 
-/// Calls `read` with each dense vector of an input that is loaded and its first element.
+/// Calls `read` with the name of each input of which a dense vector is loaded, and the vector. Rows of a tile are
+/// vectors of bytes.
 class DenseLoads : public IRVisitor {
  public:
-  using Read = std::function<void(const Load&, const Ramp&, const Affine&)>;
-  DenseLoads(const Lets& around, Read read) : read_(std::move(read)) { lets_.set_containing_scope(&around); }
+  using Read = std::function<void(const std::string&, const Reading&)>;
+  /// `allocated`: what is no input.
+  DenseLoads(const Lets& around, const std::set<std::string>& allocated, Read read)
+      : allocated_(allocated), read_(std::move(read)) {
+    lets_.set_containing_scope(&around);
+  }
   bool has_loops = false;
 
  protected:
@@ -63,30 +70,45 @@ class DenseLoads : public IRVisitor {
     const auto* ramp = op->index.as<Ramp>();
     if (!op->param.defined() || ramp == nullptr || !ramp->base.type().is_scalar() || !is_const_one(ramp->stride))
       return;
-    read_(*op, *ramp, affine(ramp->base, lets_));
+    read_(op->name, {affine(ramp->base, lets_), ramp->lanes, op->type.element_of()});
+  }
+
+  void visit(const Call* op) override {
+    IRVisitor::visit(op);
+    const auto load = tile_load_of(*op);
+    if (!load || allocated_.contains(load->name)) return;
+    const Affine first = affine(load->first, lets_), pitch = affine(load->pitch, lets_);
+    if (!pitch.terms.empty()) return;
+    for (std::int64_t row = 0; row < load->rows; ++row) {
+      Reading reading{first, load->row_bytes, Halide::UInt(8), true};
+      reading.first.constant += row * pitch.constant;
+      read_(load->name, reading);
+    }
   }
 
  private:
+  const std::set<std::string>& allocated_;
   Read read_;
   Lets lets_;
 };
 
 /// What an innermost loop's body reads of each input; nothing of the body of another loop.
-std::map<std::string, Reading> readings_of(const Stmt& body, const Lets& around) {
+std::map<std::string, Reading> readings_of(const Stmt& body, const Lets& around,
+                                           const std::set<std::string>& allocated) {
   std::map<std::string, Reading> found;
-  DenseLoads loads(around, [&](const Load& load, const Ramp& ramp, const Affine& first) {
-    const auto [at, is_new] = found.try_emplace(load.name, Reading{first, ramp.lanes, load.type.element_of()});
+  DenseLoads loads(around, allocated, [&](const std::string& input, const Reading& vector) {
+    const auto [at, is_new] = found.try_emplace(input, vector);
     Reading& reading = at->second;
     if (is_new) return;
-    Affine apart = first;
+    Affine apart = vector.first;
     apart.add(reading.first, -1);
-    if (!apart.terms.empty()) {
+    if (!apart.terms.empty() || reading.is_tiles != vector.is_tiles) {
       reading.is_dense = false;
       return;
     }
-    const std::int64_t end = std::max(reading.elements, apart.constant + ramp.lanes);
+    const std::int64_t end = std::max(reading.elements, apart.constant + vector.elements);
     reading.elements = end - std::min<std::int64_t>(0, apart.constant);
-    if (apart.constant < 0) reading.first = first;
+    if (apart.constant < 0) reading.first = vector.first;
   });
   body.accept(&loads);
   if (loads.has_loops) found.clear();
@@ -221,12 +243,13 @@ class FetchNextLines : public IRMutator {
   /// Counted from what the loop's step reads first.
   std::set<std::int64_t> lines_of(const Expr& value) const {
     std::set<std::int64_t> lines;
-    DenseLoads loads(lets_, [&](const Load& load, const Ramp& ramp, const Affine& first) {
-      if (load.name != input_) return;
-      Affine apart = first;
+    const std::set<std::string> none;
+    DenseLoads loads(lets_, none, [&](const std::string& input, const Reading& vector) {
+      if (input != input_) return;
+      Affine apart = vector.first;
       apart.add(reading_.first, -1);
       const std::int64_t elements = line_bytes / reading_.type.bytes();
-      for (std::int64_t i = 0; i < ramp.lanes; i += elements) lines.insert((apart.constant + i) / elements);
+      for (std::int64_t i = 0; i < vector.elements; i += elements) lines.insert((apart.constant + i) / elements);
     });
     value.accept(&loads);
     return lines;
@@ -251,11 +274,17 @@ class FetchAhead : public IRMutator {
     return body.same_as(op->body) ? Stmt(op) : LetStmt::make(op->name, op->value, body);
   }
 
+  Stmt visit(const Allocate* op) override {
+    allocated_.insert(op->name);
+    return IRMutator::visit(op);
+  }
+
   Stmt visit(const For* op) override {
     loops_.push_back(op);
     Stmt body = mutate(op->body);
     if (op->for_type == ForType::Serial)
-      for (const auto& [input, reading] : readings_of(op->body, lets_)) body = fetched_ahead(body, input, reading);
+      for (const auto& [input, reading] : readings_of(op->body, lets_, allocated_))
+        body = fetched_ahead(body, input, reading);
     loops_.pop_back();
     return body.same_as(op->body)
                ? Stmt(op)
@@ -267,7 +296,8 @@ class FetchAhead : public IRMutator {
     const auto panel = panel_of(reading, loops_);
     if (!panel) return body;
     const std::int64_t bytes = panel->size * reading.type.bytes();
-    if (2 * bytes > machine_.l1_bytes) body = FetchNextLines(input, reading, lets_).mutate(body);
+    // A tile's lines are all asked for at once, tiles ahead of their use.
+    if (!reading.is_tiles && 2 * bytes > machine_.l1_bytes) body = FetchNextLines(input, reading, lets_).mutate(body);
     if (panel->tiles && 2 * bytes <= machine_.l2_bytes) body = fetch_next_panel(body, input, reading, *panel, threads_);
     return body;
   }
@@ -276,6 +306,7 @@ class FetchAhead : public IRMutator {
   const int threads_;
   Lets lets_;
   std::vector<const For*> loops_;
+  std::set<std::string> allocated_;
 };
 
 }  // namespace

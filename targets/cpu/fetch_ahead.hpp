@@ -6,7 +6,7 @@
 namespace heddle::targets {
 
 /// Part of the key of cached kernels: raised whenever the pass changes what it makes.
-constexpr int fetch_ahead_version = 3;
+constexpr int fetch_ahead_version = 4;
 
 /// Fetches what a product reads of a dense operand before it is read: the next panel into the second cache while tiles
 /// of the result are computed with this one, and this panel's next lines into the first.

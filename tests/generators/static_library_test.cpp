@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "generators/static_library.hpp"
+#include "ops/catalog.hpp"
 #include "tests/generators/support.hpp"
 
 using namespace heddle;
@@ -128,6 +129,36 @@ int main(void) {
   std::string expected;
   for (int i = 0; i < 150; ++i) expected += "ok\n";
   CHECK(output == expected);
+}
+
+TEST_CASE("A static library's products of bytes run in a program of their own") {
+  // On processors with tile registers the program needs the system's permission to use them.
+  const Operators operators;
+  const Workload workload = Workload::of(operators.get("matmul"), Json::object(),
+                                         {TensorType::parse("u8[32,64]"), TensorType::parse("i8[64,32]")}, {}, 1);
+  const char* const tiles = R"(variant fours
+pack b k:4 n:32
+out.reorder(n, m).vectorize(n, 16)
+acc.compute_root().vectorize(n, 16)
+acc.update(0).split(m, m_tile, m, 16).split(n, n_tile, n, 16).reorder(k, n, m, ko, n_tile, m_tile).unroll(n_tile).unroll(m_tile)
+)";
+  const TemporaryDirectory directory;
+  write_static_library(library("bytes", workload, tiles, {"host", "x86-64-linux"}), directory.path());
+  const std::string program = R"(
+#include <stdio.h>
+#include "bytes.h"
+int main(void) {
+  static uint8_t a[32 * 64];
+  static int8_t b[64 * 32];
+  static int32_t out[32 * 32];
+  for (int i = 0; i < 32 * 64; ++i) a[i] = (uint8_t)(i / 64), b[i] = -2;
+  printf("%d", bytes(a, b, out));
+  for (int i = 0; i < 32 * 32; ++i)
+    if (out[i] != -2 * 64 * (i / 32)) printf(" wrong at %d: %d", i, out[i]);
+  return 0;
+}
+)";
+  CHECK(compile_and_run_program("gcc -std=c11", "", program, directory.path(), "-lbytes", ".c") == "0");
 }
 
 TEST_CASE("A static library refuses what it cannot do, in words") {

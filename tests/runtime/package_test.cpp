@@ -145,9 +145,9 @@ TEST_CASE("a processor's features have the kernel's names", "[package]") {
         (cpuinfo.find(" " + name + " ") != std::string::npos || cpuinfo.find(" " + name + "\n") != std::string::npos));
   }
   if (runtime::cpu_architecture() == "x86_64") {
-    for (const std::string& name :
-         std::vector<std::string>{"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vbmi", "avx512_vbmi2",
-                                  "avx512_vnni", "avx512_bf16", "avx_vnni", "bmi1", "bmi2"}) {
+    for (const std::string& name : std::vector<std::string>{"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vbmi",
+                                                            "avx512_vbmi2", "avx512_vnni", "avx512_bf16", "avx_vnni",
+                                                            "bmi1", "bmi2", "amx_tile", "amx_int8", "amx_bf16"}) {
       INFO(name);
       CHECK(features.contains(name) == (cpuinfo.find(" " + name + " ") != std::string::npos));
     }

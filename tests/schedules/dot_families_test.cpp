@@ -35,7 +35,9 @@ Workload product(const Json& attributes, const std::vector<std::string>& types, 
   const Operators operators;
   std::vector<TensorType> inputs;
   for (const auto& type : types) inputs.push_back(TensorType::parse(type));
-  Composition c = Workload::of(operators.get("matmul"), attributes, inputs, {}, threads).composition();
+  const bool has_symbol = types[0].find('M') != std::string::npos;
+  const SymbolRanges ranges = has_symbol ? SymbolRanges{{"M", {1, 64}}} : SymbolRanges{};
+  Composition c = Workload::of(operators.get("matmul"), attributes, inputs, ranges, threads).composition();
   if (!constant)
     for (auto& input : c.inputs) input.constant = false;
   return Workload(std::move(c));
@@ -98,6 +100,54 @@ TEST_CASE("8-bit products are the family's where there is one") {
   CHECK(choose(depthwise, Machine{}).source.starts_with("family conv_depthwise"));
 }
 
+Machine with_tiles() {
+  Machine m = with_dots(wide());
+  m.matrix_tiles = true;
+  return m;
+}
+
+TEST_CASE("conv_matrix_tiles agrees with the reference whatever its knobs, types and strides") {
+  const std::string name = "conv_matrix_tiles";
+  const Machine m = with_tiles();
+  const Json padded = {{"pads", {1, 1, 1, 1}}, {"pad_value", 3}}, strided = {{"strides", {2, 2}}};
+  const Json image = {{"strides", {2, 2}}, {"pads", {3, 3, 3, 3}}}, grouped = {{"group", 2}, {"pads", {1, 1, 1, 1}}};
+  CHECK(check_family(name, convolution(padded, "u8[1,32,6,19]", "i8[40,32,3,3]", 1), m) == "");
+  CHECK(check_family(name, convolution(strided, "u8[1,64,7,36]", "i8[32,64,1,1]", 2), m) == "");
+  CHECK(check_family(name, convolution(Json::object(), "i8[2,80,5,7]", "i8[48,80,1,1]", 1, false), m) == "");
+  CHECK(check_family(name, convolution(image, "u8[1,3,20,37]", "i8[16,3,7,7]", 1), m) == "");
+  CHECK(check_family(name, convolution(image, "bf16[1,3,20,37]", "bf16[16,3,7,7]", 1), m) == "");
+  CHECK(check_family(name, convolution(grouped, "u8[1,48,5,9]", "i8[64,24,3,3]", 1), m) == "");
+  CHECK(check_family(name, convolution(padded, "u8[1,64,1,1]", "i8[33,64,3,3]", 1), m) == "");
+  CHECK(check_family(name, convolution({{"pads", {1, 1, 1, 1}}}, "bf16[1,24,6,17]", "bf16[24,24,3,3]", 2), m) == "");
+}
+
+TEST_CASE("matmul_matrix_tiles agrees with the reference whatever its knobs, types and shape") {
+  const std::string name = "matmul_matrix_tiles";
+  const Machine m = with_tiles();
+  const Json plain = Json::object(), transposed = {{"transpose_a", true}, {"transpose_b", true}};
+  CHECK(check_family(name, product(plain, {"u8[37,192]", "i8[192,40]", "i32[40]"}, 2), m) == "");
+  CHECK(check_family(name, product(plain, {"i8[7,72]", "i8[72,50]"}, 1), m) == "");
+  CHECK(check_family(name, product(plain, {"u8[M,35]", "i8[35,130]", "i32[130]"}, 2), m,
+                     {{{"M", 1}}, {{"M", 19}}, {{"M", 40}}}) == "");
+  CHECK(check_family(name, product(plain, {"i8[2,3,18,24]", "i8[3,24,18]"}, 2, false), m) == "");
+  CHECK(check_family(name, product(transposed, {"u8[40,6]", "i8[24,40]"}, 1), m) == "");
+  CHECK(check_family(name, product(plain, {"bf16[33,96]", "bf16[96,48]", "bf16[48]"}, 1), m) == "");
+  CHECK(check_family(name, product(plain, {"bf16[9,21]", "bf16[21,32]"}, 1), m) == "");
+}
+
+TEST_CASE("tile registers are for sums that fill them") {
+  const Machine m = with_tiles();
+  const auto source = [&](const Workload& w) { return choose(w, m).source; };
+  const Json plain = Json::object();
+  CHECK(source(product(plain, {"u8[64,64]", "i8[64,64]"}, 1)).starts_with("family matmul_matrix_tiles"));
+  CHECK(source(product(plain, {"bf16[64,64]", "bf16[64,64]"}, 1)).starts_with("family matmul_matrix_tiles"));
+  CHECK(source(product(plain, {"u8[1,64]", "i8[64,64]"}, 1)).starts_with("family matmul_dot"));
+  CHECK(source(product(plain, {"u8[64,68]", "i8[68,8]"}, 1)).starts_with("family matmul_dot"));
+  CHECK(source(product(plain, {"u8[64,64]", "u8[64,64]"}, 1)).starts_with("family matmul_dot"));
+  CHECK(source(product(plain, {"f16[64,64]", "f16[64,64]"}, 1)).starts_with("family matmul_dot"));
+  CHECK(source(convolution(plain, "u8[1,3,9,9]", "i8[16,3,3,3]", 1)).starts_with("family conv_dot"));
+}
+
 std::string assembly(const Workload& workload, const std::string& target) {
   const Target t = find_target(target);
   const Choice choice = choose(workload, t.machine);
@@ -128,6 +178,26 @@ TEST_CASE("sums of products of bytes are the processor's instructions") {
   const Workload half = product(Json::object(), {"bf16[64,64]", "bf16[64,64]"}, 1);
   CHECK_THAT(assembly(half, "x86-64-linux-avx512_zen4"), Catch::Contains("vdpbf16ps"));
   CHECK_THAT(assembly(half, "x86-64-linux-avx2"), Catch::Contains("vfmadd"));
+}
+
+TEST_CASE("families of tile registers become tile instructions") {
+  const std::string xeon = "x86-64-linux-avx512_sapphirerapids";
+  const Json padded = {{"pads", {1, 1, 1, 1}}}, image = {{"strides", {2, 2}}, {"pads", {3, 3, 3, 3}}};
+  const Workload conv = convolution(padded, "u8[1,64,14,14]", "i8[64,64,3,3]", 1);
+  const Workload first = convolution(image, "u8[1,3,32,32]", "i8[64,3,7,7]", 1);
+  const Workload gemm = product(Json::object(), {"u8[64,64]", "i8[64,64]", "i32[64]"}, 1);
+  const Workload offset = product(Json::object(), {"i8[M,192]", "i8[192,256]"}, 1);
+  for (const Workload* w : {&conv, &first, &gemm, &offset}) {
+    INFO(w->text());
+    CHECK_THAT(assembly(*w, xeon), Catch::Contains("tdpbusd") && !Catch::Contains("vpdpbusd"));
+  }
+  const Workload half = product(Json::object(), {"bf16[64,64]", "bf16[64,64]"}, 1);
+  const Workload half_first = convolution(image, "bf16[1,3,32,32]", "bf16[64,3,7,7]", 1);
+  const Workload half_conv = convolution(padded, "bf16[1,64,14,14]", "bf16[64,64,3,3]", 1);
+  for (const Workload* w : {&half, &half_first, &half_conv}) {
+    INFO(w->text());
+    CHECK_THAT(assembly(*w, xeon), Catch::Contains("tdpbf16ps") && !Catch::Contains("vfmadd"));
+  }
 }
 
 }  // namespace
