@@ -5,20 +5,29 @@ import math
 import onnx
 
 WINOGRAD = 2.8  # times the FMA peak at which 3x3 convolutions of stride 1 are counted
-BYTES = 4  # times the FMA peak at which products of bytes are counted: a vector holds four times as many, as vpdpbusd takes them
+
+
+@dataclasses.dataclass(frozen=True)
+class Peaks:
+    """What products of such numbers reach on the machine, 10^9 operations a second."""
+    floats: float
+    bytes: float
+    halves: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
     flops: float           # of convolutions and products, a multiply-add being two
     winograd_flops: float  # the part of them that is dense 3x3 convolutions of stride 1
-    weight_bytes: float    # of their constant operands, in f32, or in bytes where they are quantised
+    weight_bytes: float    # of their constant operands, as they are stored: in bytes where they are quantised
     byte_flops: float = 0  # the part of the operations whose operands are both dequantised
+    half_flops: float = 0  # the part whose operands are bf16, but for what is Winograd's
 
-    def limit_seconds(self, peak_gflops, read_gbs):
-        """No shorter: the arithmetic at the peak, or the weights at the speed at which memory is read."""
-        arithmetic = self.flops - self.winograd_flops - self.byte_flops + self.winograd_flops / WINOGRAD + self.byte_flops / BYTES
-        return max(arithmetic / peak_gflops, self.weight_bytes / read_gbs) * 1e-9
+    def limit_seconds(self, peaks, read_gbs):
+        """No shorter: the arithmetic at the peaks, or the weights at the speed at which memory is read."""
+        plain = self.flops - self.winograd_flops - self.byte_flops - self.half_flops
+        arithmetic = (plain + self.winograd_flops / WINOGRAD) / peaks.floats + self.byte_flops / peaks.bytes + self.half_flops / peaks.halves
+        return max(arithmetic, self.weight_bytes / read_gbs) * 1e-9
 
 
 def _attribute(node, name, default):
@@ -69,12 +78,13 @@ def _shapes(model, inputs):
     return shapes
 
 
-def count(model, inputs, measured=None):
-    """inputs: {name: extents}. measured: () -> {name: extents} of intermediates, asked where inference does not get through.
+def count(model, inputs, measured=None, precision="f32"):
+    """inputs: {name: extents}. precision: of floats, f32 or bf16. measured: () -> {name: extents} of intermediates, asked where inference does not get through.
     Raises ValueError naming a node whose extents nobody knows. Subgraphs are not counted."""
     shapes, asked = _shapes(model, inputs), measured is None
     varying = set(inputs)
-    flops = winograd = weights = of_bytes = 0
+    flops = winograd = weights = of_bytes = of_halves = 0
+    float_bytes = {"f32": 4, "bf16": 2}[precision]
     counted, dequantised = set(), set()
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear":
@@ -97,8 +107,10 @@ def count(model, inputs, measured=None):
             of_bytes += operation
         elif node.op_type == "Conv" and _is_winograd(node, shapes[names[1]]):
             winograd += operation
+        elif precision == "bf16":
+            of_halves += operation
         for name in names[:2]:
             if name not in varying and name not in counted:
                 counted.add(name)
-                weights += (1 if name in dequantised else 4) * math.prod(shapes[name])
-    return Work(flops, winograd, weights, of_bytes)
+                weights += (1 if name in dequantised else float_bytes) * math.prod(shapes[name])
+    return Work(flops, winograd, weights, of_bytes, of_halves)

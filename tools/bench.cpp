@@ -24,7 +24,8 @@ struct Options : ModelOptions {
 struct Measured {
   std::string name, target, device, schedule;
   double flops = 0, bytes = 0;
-  bool bounded = true;  ///< by the FMA peak
+  bool bounded = true;         ///< by the FMA peak
+  DType numbers = DType::f32;  ///< that are multiplied; of a model, whose kernels differ, f32
   std::vector<double> seconds;
   Peak peak;  ///< of the processor; zero where a device works, which it says nothing of
 
@@ -43,7 +44,8 @@ int report(const Measured& m, const Options& options) {
   const Peak& peak = m.peak;
   const double middle = median(m.seconds);
   const double gflops = m.gflops();
-  const double share = peak.gflops > 0 ? gflops / peak.gflops : 0;
+  const double reached = peak.of(m.numbers);
+  const double share = reached > 0 ? gflops / reached : 0;
   const double bandwidth = m.bytes / middle * 1e-9;
   const bool valid = !m.bounded || share <= largest_valid_share;
   if (options.json) {
@@ -55,6 +57,8 @@ int report(const Measured& m, const Options& options) {
                        {"p90_ms", quantile(m.seconds, 0.9) * 1e3},
                        {"gflops", gflops},
                        {"peak_gflops", peak.gflops},
+                       {"peak_byte_gops", peak.byte_gops},
+                       {"peak_half_gflops", peak.half_gflops},
                        {"share_of_peak", share},
                        {"valid", valid},
                        {"bandwidth_gbs", bandwidth},
@@ -73,7 +77,9 @@ int report(const Measured& m, const Options& options) {
     fmt::print("  time      {:.4f} ms median, {:.4f} p10, {:.4f} p90 ({} samples)\n", middle * 1e3,
                quantile(m.seconds, 0.1) * 1e3, quantile(m.seconds, 0.9) * 1e3, m.seconds.size());
     fmt::print("  compute   {:.1f} GFLOP/s", gflops);
-    if (on_processor) fmt::print(", {:.1f} % of the {:.1f} that FMAs reach here", share * 100, peak.gflops);
+    if (on_processor)
+      fmt::print(", {:.1f} % of the {:.1f} that {} reach here", share * 100, reached,
+                 m.numbers == DType::f32 ? "FMAs" : fmt::format("products of {}", to_string(m.numbers)));
     fmt::print("\n  memory    {:.1f} GB/s at least", bandwidth);
     if (on_processor) fmt::print(", copies reach {:.1f}", peak.copy_gbps);
     fmt::print("\n");
@@ -124,6 +130,8 @@ Measured bench_operator(const Options& options) {
   m.schedule = bench.choice().source;
   m.flops = static_cast<double>(bench.flops());
   m.bounded = bounded_by_fma_peak(bench.choice().implementation.variant);
+  if (bench.workload().anchor().op->kind() == OperatorKind::contraction)
+    m.numbers = bench.workload().anchor_inputs()[0].dtype;
   m.bytes = static_cast<double>(bench.bytes());
   measure(m, options, 50, [&] { return bench.time_once(); });
   return m;

@@ -15,6 +15,7 @@
 
 #include "ops/dot.hpp"
 #include "ops/winograd.hpp"
+#include "runtime/cpu.hpp"
 #include "runtime/memory.hpp"
 
 #if defined(__x86_64__)
@@ -27,6 +28,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+/// Each returns the operations that it did.
+struct Microkernels {
+  std::vector<double (*)()> floats, bytes, halves;
+};
 
 constexpr int chains = 12;  // latency 4 x two units, and some to spare
 constexpr int repetitions = 200000;
@@ -55,6 +61,85 @@ constexpr int repetitions = 200000;
   return 8.0 * 2 * chains * repetitions;
 }
 
+constexpr int dots = 20, dot_repetitions = 50000;
+
+[[gnu::target("avx512f,avx512vnni")]] double bytes_512() {
+  __m512i a[dots];
+  for (auto& x : a) x = _mm512_setzero_si512();
+  const __m512i b = _mm512_set1_epi8(1);
+  for (int i = 0; i < dot_repetitions; ++i) {
+#pragma GCC unroll 20
+    for (auto& x : a) asm volatile("vpdpbusd %1, %1, %0" : "+v"(x) : "v"(b));
+  }
+  return 64.0 * 2 * dots * dot_repetitions;
+}
+
+[[gnu::target("avx512f,avx512bf16")]] double halves_512() {
+  __m512 a[dots];
+  for (auto& x : a) x = _mm512_setzero_ps();
+  const __m512i b = _mm512_setzero_si512();
+  for (int i = 0; i < dot_repetitions; ++i) {
+#pragma GCC unroll 20
+    for (auto& x : a) asm volatile("vdpbf16ps %1, %1, %0" : "+v"(x) : "v"(b));
+  }
+  return 32.0 * 2 * dots * dot_repetitions;
+}
+
+/// Bytes in pairs of 16 bits, where no instruction takes them as they are: two operations for four products.
+[[gnu::target("avx2")]] double bytes_256() {
+  __m256i a[chains];
+  for (auto& x : a) x = _mm256_setzero_si256();
+  const __m256i b = _mm256_set1_epi16(1);
+  for (int i = 0; i < repetitions / 4; ++i) {
+#pragma GCC unroll 12
+    for (auto& x : a) {
+      __m256i pairs;
+      asm volatile("vpmaddwd %2, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(x), "=&x"(pairs) : "x"(b));
+    }
+  }
+  return 16.0 * 2 * chains * (repetitions / 4);
+}
+
+constexpr int tile_repetitions = 20000;
+
+/// Tiles of 16 rows x 64 bytes, four sums, as their latency asks for.
+[[gnu::target("amx-tile")]] void configure_tiles() {
+  struct alignas(64) Configuration {
+    std::uint8_t palette, start_row, reserved[14];
+    std::uint16_t row_bytes[16];
+    std::uint8_t rows[16];
+  };
+  // Not on the stack: the compiler takes the instruction to read eight bytes, and would write no others.
+  static constexpr Configuration tiles = {1, 0, {}, {64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16}};
+  _tile_loadconfig(&tiles);
+  _tile_zero(4);
+  _tile_zero(5);
+}
+
+[[gnu::target("amx-tile,amx-int8")]] double bytes_tiles() {
+  configure_tiles();
+  for (int i = 0; i < tile_repetitions; ++i) {
+    _tile_dpbusd(0, 4, 5);
+    _tile_dpbusd(1, 4, 5);
+    _tile_dpbusd(2, 4, 5);
+    _tile_dpbusd(3, 4, 5);
+  }
+  _tile_release();
+  return 4.0 * 16 * 16 * 64 * 2 * tile_repetitions;
+}
+
+[[gnu::target("amx-tile,amx-bf16")]] double halves_tiles() {
+  configure_tiles();
+  for (int i = 0; i < tile_repetitions; ++i) {
+    _tile_dpbf16ps(0, 4, 5);
+    _tile_dpbf16ps(1, 4, 5);
+    _tile_dpbf16ps(2, 4, 5);
+    _tile_dpbf16ps(3, 4, 5);
+  }
+  _tile_release();
+  return 4.0 * 16 * 16 * 32 * 2 * tile_repetitions;
+}
+
 double mul_add_128() {
   __m128 a[chains];
   for (auto& x : a) x = _mm_set1_ps(1.0F);
@@ -75,10 +160,17 @@ double mul_add_128() {
   for (auto& sum : sums) asm volatile("" : : "x"(sum));
 }
 
-std::vector<double (*)()> microkernels() {
-  std::vector<double (*)()> all = {mul_add_128};
-  if (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0) all.push_back(fma_256);
-  if (__builtin_cpu_supports("avx512f") != 0) all.push_back(fma_512);
+/// Those that this processor runs.
+Microkernels microkernels() {
+  const auto has = [](const char* feature) { return runtime::cpu_features().contains(feature); };
+  Microkernels all{{mul_add_128}, {}, {}};
+  if (has("avx2") && has("fma")) all.floats.push_back(fma_256);
+  if (has("avx512f")) all.floats.push_back(fma_512);
+  if (has("avx2")) all.bytes.push_back(bytes_256);
+  if (has("avx512_vnni")) all.bytes.push_back(bytes_512);
+  if (has("amx_int8")) all.bytes.push_back(bytes_tiles);
+  if (has("avx512_bf16")) all.halves.push_back(halves_512);
+  if (has("amx_bf16")) all.halves.push_back(halves_tiles);
   return all;
 }
 #else
@@ -95,7 +187,7 @@ double fma_vector(int width) {
   return 4.0 * 2 * width * repetitions;
 }
 double fma_128() { return fma_vector(chains); }
-std::vector<double (*)()> microkernels() { return {fma_128}; }
+Microkernels microkernels() { return {{fma_128}, {}, {}}; }
 #endif
 
 void read_by_words(const std::byte* data, std::size_t bytes) {
@@ -200,18 +292,36 @@ Bandwidth measure_bandwidth(int threads, std::size_t bytes) {
   return bandwidth;
 }
 
+namespace {
+
+/// The fastest of them, in 10^9 operations a second; no less than `least`.
+double rate_of(const std::vector<double (*)()>& kernels, int threads, double least) {
+  for (double (*kernel)() : kernels)
+    least = std::max(least, together(threads, [&](int) {
+                       double rate = 0;
+                       for (int repeat = 0; repeat < 5; ++repeat) {
+                         const auto start = Clock::now();
+                         const double operations = kernel();
+                         rate = std::max(rate, operations / seconds_since(start) * 1e-9);
+                       }
+                       return rate;
+                     }));
+  return least;
+}
+
+}  // namespace
+
+double Peak::of(DType numbers) const {
+  if (size_of(numbers) == 1) return byte_gops;
+  return numbers == DType::bf16 ? half_gflops : gflops;
+}
+
 Peak measure_peak(int threads, bool bandwidth) {
+  const Microkernels kernels = microkernels();
   Peak peak;
-  for (double (*kernel)() : microkernels())
-    peak.gflops = std::max(peak.gflops, together(threads, [&](int) {
-                             double rate = 0;
-                             for (int repeat = 0; repeat < 5; ++repeat) {
-                               const auto start = Clock::now();
-                               const double operations = kernel();
-                               rate = std::max(rate, operations / seconds_since(start) * 1e-9);
-                             }
-                             return rate;
-                           }));
+  peak.gflops = rate_of(kernels.floats, threads, 0);
+  peak.byte_gops = rate_of(kernels.bytes, threads, peak.gflops);
+  peak.half_gflops = rate_of(kernels.halves, threads, peak.gflops);
   if (!bandwidth) return peak;
   // Larger than any cache of the machines this runs on, together.
   const Bandwidth memory = measure_bandwidth(threads, std::size_t{512} << 20);
@@ -221,7 +331,8 @@ Peak measure_peak(int threads, bool bandwidth) {
 }
 
 Peak best(const Peak& a, const Peak& b) {
-  return {std::max(a.gflops, b.gflops), std::max(a.read_gbps, b.read_gbps), std::max(a.copy_gbps, b.copy_gbps)};
+  return {std::max(a.gflops, b.gflops), std::max(a.byte_gops, b.byte_gops), std::max(a.half_gflops, b.half_gflops),
+          std::max(a.read_gbps, b.read_gbps), std::max(a.copy_gbps, b.copy_gbps)};
 }
 
 bool bounded_by_fma_peak(std::string_view variant) {

@@ -2,13 +2,20 @@
 #include <cstddef>
 #include <string_view>
 
+#include "base/dtype.hpp"
+
 namespace heddle::tools {
 
 /// What the machine's threads reach together, measured, not looked up.
 struct Peak {
-  double gflops = 0;     ///< f32 fused multiply-adds, two operations each: the best of three microkernels
-  double read_gbps = 0;  ///< reading memory that no cache holds
-  double copy_gbps = 0;  ///< copying it: bytes read plus bytes written
+  double gflops = 0;       ///< f32 fused multiply-adds, two operations each: the best of three microkernels
+  double byte_gops = 0;    ///< products of u8 and i8 added to i32, two operations each, by the fastest way there is
+  double half_gflops = 0;  ///< the same of bf16 and f32; FMAs where no instruction multiplies bf16 faster
+  double read_gbps = 0;    ///< reading memory that no cache holds
+  double copy_gbps = 0;    ///< copying it: bytes read plus bytes written
+
+  /// What products of such numbers reach.
+  double of(DType numbers) const;
 };
 
 /// The same of `bytes` in all, passed over again and again: what of them fits comes from the caches.

@@ -80,12 +80,19 @@ def test_work_of_a_model():
     assert work.winograd_flops == winograd
     assert work.flops == winograd + 2 * 16 * 8 * 6 * 9 + 2 * 16 * 8 * 9 + 2 * 128 * 10
     assert work.weight_bytes == 4 * (6 * 4 * 9 + 8 * 6 * 9 + 8 * 9 + 128 * 10)
+    halves = model_limits.count(model, {"x": [1, 4, 8, 8]}, precision="bf16")
+    assert (halves.flops, halves.half_flops, halves.weight_bytes) == (work.flops, work.flops - winograd, work.weight_bytes / 2)
 
 
 def test_limit_is_the_larger_bound():
     work = model_limits.Work(flops=10e9 + 2.8e9, winograd_flops=2.8e9, weight_bytes=4e9)
-    assert work.limit_seconds(peak_gflops=100, read_gbs=1000) == pytest.approx(0.11)
-    assert work.limit_seconds(peak_gflops=1e6, read_gbs=10) == pytest.approx(0.4)
+    peaks = model_limits.Peaks(floats=100, bytes=400, halves=200)
+    assert work.limit_seconds(peaks, read_gbs=1000) == pytest.approx(0.11)
+    assert work.limit_seconds(model_limits.Peaks(1e6, 1e6, 1e6), read_gbs=10) == pytest.approx(0.4)
+    halves = model_limits.Work(flops=10e9, winograd_flops=0, weight_bytes=0, half_flops=10e9)
+    assert halves.limit_seconds(peaks, read_gbs=1000) == pytest.approx(0.05)
+    quantised = model_limits.Work(flops=10e9, winograd_flops=0, weight_bytes=0, byte_flops=10e9)
+    assert quantised.limit_seconds(peaks, read_gbs=1000) == pytest.approx(0.025)
 
 
 def test_work_of_symbolic_extents():
