@@ -70,6 +70,28 @@ BufferView interior_view(const std::string& role, const TensorType& type) {
   return view;
 }
 
+bool is_narrow_float(const Halide::Type& type) { return (type.is_float() || type.is_bfloat()) && type.bits() == 16; }
+
+/// What an operator computes before it rounds to a narrow type: a value that a kernel keeps in registers is rounded by
+/// nobody.
+Halide::Func unrounded(const Halide::Func& func) {
+  if (func.has_update_definition() || !is_narrow_float(func.type())) return func;
+  const auto* cast = func.value().as<Halide::Internal::Cast>();
+  if (cast == nullptr || cast->value.type() != Halide::Float(32)) return func;
+  Halide::Func wide(func.name() + "_wide");
+  wide(func.args()) = cast->value;
+  return wide;
+}
+
+/// A result as it is stored: operators whose operands are not rounded may not round either.
+Halide::Func as_stored(const Halide::Func& func, const Halide::Type& type) {
+  if (func.type() == type) return func;
+  Halide::Func rounded(func.name() + "_stored");
+  const std::vector<Halide::Var> arguments = func.args();
+  rounded(arguments) = Halide::cast(type, func(arguments));
+  return rounded;
+}
+
 template <class Buffer>
 void constrain(Buffer&& buffer, const BufferView& view, const std::vector<Halide::Param<int>>& symbols) {
   for (std::size_t i = 0; i < view.dimensions.size(); ++i) {
@@ -289,8 +311,11 @@ Pipeline Workload::instantiate(const std::string& variant, const std::vector<Pac
     auto stages = node.op->define(node.attributes, algorithm);
     if (stages.empty() || stages.back().role != "out")
       throw Error(ErrorCode::internal, fmt::format("operator {} must define its stage 'out' last", node.op->name()));
-    values[next].func = stages.back().func;
     const bool is_result = results.count(static_cast<int>(next)) > 0;
+    // A cast is asked to round.
+    const bool rounds_narrow = !in.empty() && in[0].dtype == algorithm.out[0].dtype;
+    if (is_result) stages.back().func = as_stored(stages.back().func, halide_type(algorithm.out[0].dtype));
+    values[next].func = !is_result && rounds_narrow ? unrounded(stages.back().func) : stages.back().func;
     for (auto& stage : stages) {
       const bool last = &stage == &stages.back();
       if (last && !is_result) continue;  // composed into what follows

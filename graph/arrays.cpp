@@ -1,6 +1,7 @@
 #include "graph/arrays.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "base/error.hpp"
@@ -112,6 +113,18 @@ Array from_doubles(DType type, Shape shape, const std::vector<double>& values) {
   }
   for (std::int64_t i = 0; i < array.size(); ++i) array.set(i, values[static_cast<std::size_t>(i)]);
   return array;
+}
+
+double largest_finite(DType type) { return type == DType::f16 ? 65504 : 0x1.FEp127; }
+
+Array narrowed(const Array& array, DType type) {
+  const double largest = largest_finite(type);
+  Array result(type, array.shape());
+  for (std::int64_t i = 0; i < array.size(); ++i) {
+    const double x = array.at(i);
+    result.set(i, std::isfinite(x) ? std::clamp(x, -largest, largest) : x);
+  }
+  return result;
 }
 
 }  // namespace heddle::graph

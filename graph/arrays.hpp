@@ -17,4 +17,10 @@ Array transposed(const Array& array, const std::vector<int>& permutation);
 std::vector<double> to_doubles(const Array& array);
 Array from_doubles(DType type, Shape shape, const std::vector<double>& values);
 
+double largest_finite(DType type);  ///< of f16 and bf16
+
+/// Rounded to f16 or bf16. Numbers stay numbers: the -3.4e38 of a mask becomes the least there is instead of -inf,
+/// since a softmax over nothing but that is no number.
+Array narrowed(const Array& array, DType type);
+
 }  // namespace heddle::graph

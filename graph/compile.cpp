@@ -36,6 +36,7 @@ std::string provenance(const CompileOptions& options) {
   json["halide"] = fmt::format("{}.{}.{}", HALIDE_VERSION_MAJOR, HALIDE_VERSION_MINOR, HALIDE_VERSION_PATCH);
   json["threads"] = options.threads;
   json["exact"] = options.exact;
+  json["precision"] = to_string(options.precision);
   for (const Target& target : options.targets) json["targets"].push_back(target.name);
   for (const auto& [name, file] : options.schedules) json["schedules"][name] = file.string();
   if (!options.records.empty()) json["records"] = records_name(options.records);
@@ -118,11 +119,12 @@ void add_module(Compiled& compiled, Compiled::Module built, std::span<const Comp
   compiled.modules.push_back(std::move(built));
 }
 
-Graph run_passes(const Graph& imported, bool device, const Progress& progress) {
+Graph run_passes(const Graph& imported, bool device, DType precision, const Progress& progress) {
   Graph graph = imported;
+  const std::vector<Pass> all = passes(precision);
   std::size_t done = 0;
-  for (const Pass& pass : passes()) {
-    report(progress, "passes", done++, passes().size());
+  for (const Pass& pass : all) {
+    report(progress, "passes", done++, all.size());
     if (device && pass.processors_only) continue;
     try {
       graph = pass.run(graph);
@@ -130,7 +132,7 @@ Graph run_passes(const Graph& imported, bool device, const Progress& progress) {
       throw e.within(fmt::format("pass '{}'", pass.name));
     }
   }
-  report(progress, "passes", done, passes().size());
+  report(progress, "passes", done, all.size());
   return graph;
 }
 
@@ -144,12 +146,15 @@ GroupedGraph grouped_for(const Graph& passed, bool device, int threads, bool exa
 
 }  // namespace
 
-GroupedGraph prepare(const Graph& imported, const Target& target, int threads, bool exact) {
-  return grouped_for(run_passes(imported, target.is_gpu(), {}), target.is_gpu(), threads, exact);
+GroupedGraph prepare(const Graph& imported, const Target& target, int threads, bool exact, DType precision) {
+  return grouped_for(run_passes(imported, target.is_gpu(), precision, {}), target.is_gpu(), threads, exact);
 }
 
 Compiled compile(const Graph& imported, const CompileOptions& options) {
   if (options.targets.empty()) throw Error(ErrorCode::invalid_argument, "no target to compile for: name at least one");
+  if (size_of(options.precision) > 4 || !is_float(options.precision))
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("the precision {} is none of f32, bf16 and f16", to_string(options.precision)));
   Compiled compiled;
   std::map<bool, std::shared_ptr<const GroupedGraph>> sources;  // by whether they are for devices
   std::vector<Compiled::Module> modules;
@@ -160,7 +165,7 @@ Compiled compile(const Graph& imported, const CompileOptions& options) {
     report(options.progress, "schedules", modules.size(), options.targets.size());
     auto& source = sources[target.is_gpu()];
     if (!source) {
-      const Graph passed = run_passes(imported, target.is_gpu(), options.progress);
+      const Graph passed = run_passes(imported, target.is_gpu(), options.precision, options.progress);
       source = std::make_shared<GroupedGraph>(grouped_for(passed, target.is_gpu(), options.threads, options.exact));
       check_schedule_names(*source, options);
     }

@@ -39,8 +39,8 @@ struct Pass {
   std::function<Graph(const Graph&)> run;
   bool processors_only = false;  ///< devices have no better kernel for what it makes than for what it replaces
 };
-/// In the order they run. Layouts come after, see layout.hpp.
-const std::vector<Pass>& passes();
+/// In the order they run, for CompileOptions::precision. Layouts come after, see layout.hpp.
+std::vector<Pass> passes(DType precision = DType::f32);
 
 /// What becomes one step: a kernel's nodes, or a host step of one node. A view looks at its operand's bytes differently
 /// and a join at bytes that its operands were written to: neither takes a step.
@@ -65,13 +65,16 @@ struct GroupedGraph {
 
 /// The imported graph after every pass, laid out and cut for a target. `threads`: that schedules of a processor should
 /// feed; a device's kernels do not depend on it.
-GroupedGraph prepare(const Graph& imported, const Target& target, int threads, bool exact = false);
+GroupedGraph prepare(const Graph& imported, const Target& target, int threads, bool exact = false,
+                     DType precision = DType::f32);
 
 struct CompileOptions {
   std::vector<Target> targets;
   int threads = 2;     ///< that schedules should feed
   bool exact = false;  ///< no convolution by Winograd's algorithm
-  int jobs = 2;        ///< kernels compiled side by side
+  /// What f32 data is stored as between kernels, which sum in f32: f32, bf16 or f16. See narrow_floats.
+  DType precision = DType::f32;
+  int jobs = 2;  ///< kernels compiled side by side
   std::filesystem::path cache;
   /// `--schedule`, by kernel workload name or anchor operator; "" for every kernel that the file fits (at least one).
   std::map<std::string, std::filesystem::path> schedules;

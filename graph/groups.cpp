@@ -84,7 +84,7 @@ class Grouper {
     const int anchor = nodes[0];
     if (takes_epilogue(node(anchor))) grow(nodes);
     if (node(anchor).op->kind() == OperatorKind::elementwise) pull_in(nodes);
-    else pull_in_integers(nodes, anchor);
+    else pull_in_narrow(nodes, anchor);
     for (const int n : nodes) taken_[static_cast<std::size_t>(n)] = true;
     Group group;
     group.nodes = nodes;
@@ -132,11 +132,18 @@ class Grouper {
     return is_integer(before) && size_of(before) < size_of(after) && size_of(before) <= 2;
   }
 
+  bool widens(int n) const {
+    if (node(n).op->name() == "dequantize") return true;
+    if (node(n).op->name() != "cast") return false;
+    const DType from = g_.value(node(n).inputs[0]).type.dtype, to = result(n).dtype;
+    return is_float(from) && is_float(to) && size_of(from) < size_of(to);
+  }
+
   const TensorType& result(int n) const { return g_.value(node(n).outputs[0]).type; }
 
-  /// Takes in the dequantised operands of what follows the anchor, a residual, if nobody else reads them: the kernel
-  /// then reads the integers. A reduction reads its own operand once as well.
-  void pull_in_integers(std::vector<int>& nodes, int anchor) const {
+  /// Takes in what widens the operands of what follows the anchor, a residual, if nobody else reads it: the kernel then
+  /// reads integers or narrow floats. A reduction reads its own operand once as well.
+  void pull_in_narrow(std::vector<int>& nodes, int anchor) const {
     const TensorType& out = result(nodes.back());
     for (const int n : std::vector<int>(nodes)) {
       const bool own = n == anchor;
@@ -144,7 +151,7 @@ class Grouper {
         continue;
       for (const int v : node(n).inputs) {
         const int p = producer(v);
-        if (p >= 0 && node(p).op->name() == "dequantize") take_in(nodes, p, own ? result(p) : out);
+        if (p >= 0 && widens(p)) take_in(nodes, p, own ? result(p) : out);
       }
     }
   }

@@ -107,7 +107,7 @@ struct Conv {
     require(mod(w.shape[0], a.group) == Extent(0), "w's {} output channels do not divide into {} groups",
             w.shape[0].str(), a.group);
     if (in.size() > 2) {
-      require(in[2].dtype == out.dtype, "b is {}, expected {}", to_string(in[2].dtype), to_string(out.dtype));
+      require_parameter(in[2], out.dtype, "b");
       require(in[2].rank() == 1, "b has rank {}, expected 1", in[2].rank());
       require_equal(in[2].shape[0], w.shape[0], "b's extent");
     }
@@ -471,7 +471,7 @@ struct Conv {
         over_all_bytes({{{"pads", {1, 1, 1, 1}}, {"pad_value", -5}, {"group", 6}},
                         types({"i8[1,6,6,7]", "i8[6,1,3,3]", "i32[6]"})}),
         {{{"pads", {1, 1, 1, 1}}}, types({"f16[1,3,5,6]", "f16[4,3,3,3]", "f16[4]"})},
-        {{{"pads", {1, 1, 1, 1}}}, types({"bf16[1,3,5,6]", "bf16[4,3,3,3]"})},
+        {{{"pads", {1, 1, 1, 1}}}, types({"bf16[1,3,5,6]", "bf16[4,3,3,3]", "f32[4]"})},
         {{{"strides", {2, 1}}}, types({"f64[2,3,5,6]", "f64[4,3,3,3]"})},
     };
   }

@@ -61,7 +61,7 @@ struct ConvTranspose {
             a.group);
     TensorType out{x.dtype, {x.shape[0], w.shape[1] * Extent(a.group)}, {}};
     if (in.size() > 2) {
-      require(in[2].dtype == x.dtype, "b is {}, expected {}", to_string(in[2].dtype), to_string(x.dtype));
+      require_parameter(in[2], x.dtype, "b");
       require(in[2].rank() == 1, "b has rank {}, expected 1", in[2].rank());
       require_equal(in[2].shape[0], out.shape[1], "b's extent");
     }

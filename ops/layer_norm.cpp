@@ -33,9 +33,11 @@ struct LayerNorm {
     require(at.epsilon >= 0, "epsilon {} must not be negative", at.epsilon);
     const char* roles[] = {"x", "scale", "b"};
     for (std::size_t i = 0; i < in.size(); ++i) {
-      require(is_float(in[i].dtype) && in[i].dtype == in[0].dtype, "{} is {}, expected {}", roles[i],
-              to_string(in[i].dtype), i == 0 ? "a float" : "x's " + std::string(to_string(in[0].dtype)));
-      if (i == 0) continue;
+      if (i == 0) {
+        require(is_float(in[i].dtype), "x is {}, expected a float", to_string(in[i].dtype));
+        continue;
+      }
+      require_parameter(in[i], in[0].dtype, roles[i]);
       require(in[i].rank() <= in[0].rank(), "{} has rank {}, more than x's {}", roles[i], in[i].rank(), in[0].rank());
       const std::vector<TensorType> both = {in[0], in[i]};
       const auto shape = broadcast_shapes(both);
@@ -131,6 +133,7 @@ struct LayerNorm {
         {Json::object(), types({"f32[4,24]", "f32[24]", "f32[24]"}), {}, shifted},
         {Json::object(), types({"f32[3,1]", "f32[1]", "f32[1]"})},
         {Json::object(), types({"f16[3,9]", "f16[9]", "f16[9]"})},
+        {Json::object(), types({"bf16[3,9]", "f32[9]", "f32[9]"})},
     };
   }
 };

@@ -78,7 +78,7 @@ struct Matmul {
     out.shape.push_back(last(a, at.transpose_a ? 1 : 2));
     out.shape.push_back(last(b, at.transpose_b ? 2 : 1));
     if (in.size() > 2) {
-      require(in[2].dtype == out.dtype, "c is {}, expected {}", to_string(in[2].dtype), to_string(out.dtype));
+      require_parameter(in[2], out.dtype, "c");
       require(in[2].rank() <= out.rank(), "c has rank {}, more than the product's {}", in[2].rank(), out.rank());
       const std::vector<TensorType> both = {out, in[2]};
       const auto shape = broadcast_shapes(both);
@@ -269,6 +269,7 @@ struct Matmul {
         {Json::object(), types({"i64[3,5]", "i64[5,4]"})},
         {Json::object(), types({"f16[5,9]", "f16[9,17]", "f16[17]"})},
         {Json::object(), types({"bf16[4,9]", "bf16[9,16]"})},
+        {Json::object(), types({"bf16[4,9]", "bf16[9,17]", "f32[17]"})},
         {Json::object(), types({"f64[4,9]", "f64[9,11]"})},
     };
   }

@@ -44,6 +44,11 @@ IntegerRange integer_range(DType type) {
   }
 }
 
+void require_parameter(const TensorType& parameter, DType data, std::string_view what) {
+  const bool wider = parameter.dtype == DType::f32 && (data == DType::f16 || data == DType::bf16);
+  require(parameter.dtype == data || wider, "{} is {}, expected {}", what, to_string(parameter.dtype), to_string(data));
+}
+
 double unit_roundoff(DType type) {
   switch (type) {
     case DType::f64: return std::ldexp(1.0, -53);

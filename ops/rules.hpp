@@ -42,6 +42,9 @@ struct IntegerRange {
 /// What integers of the type hold, as far as i64 reaches.
 IntegerRange integer_range(DType type);
 
+/// A bias or scale is of the data's type or, beside narrow floats, f32: there are few, and sums are f32 too.
+void require_parameter(const TensorType& parameter, DType data, std::string_view what);
+
 /// Half the distance between 1 and the next number; 0 for integers.
 double unit_roundoff(DType type);
 

@@ -1,6 +1,7 @@
 #include <array>
 
 #include "ops/element.hpp"
+#include "ops/table.hpp"
 
 namespace heddle::ops {
 namespace {
@@ -32,8 +33,10 @@ struct Where {
 
   static void define(const Attributes&, Algorithm& a, Stages& s) {
     const auto index = a.index();
-    s.out(a.arguments()) = select(a.in[0].broadcast(index) != Halide::cast<std::uint8_t>(0), a.in[1].broadcast(index),
-                                  a.in[2].broadcast(index));
+    Halide::Expr x = a.in[1].broadcast(index), y = a.in[2].broadcast(index);
+    // One of them may not be rounded yet.
+    if (x.type() != y.type()) x = widen(x), y = widen(y);
+    s.out(a.arguments()) = select(a.in[0].broadcast(index) != Halide::cast<std::uint8_t>(0), x, y);
   }
 
   static void reference(const Attributes&, std::span<const Array> in, Array& out) {

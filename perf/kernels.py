@@ -86,8 +86,8 @@ def measure(kernel, threads, peers, arguments, scratch):
                 peer.close()
                 peer.cpus = ours.cpus
         loaded, row["peers"], _ = load_peers(peers, subject, scratch, arguments.limit)
-        row["peers"].update({peer.name: {"fails": f"its output differs by {off:.2g} of the largest"} for peer, off in loaded.items() if not off <= TOLERANCE})
-        ready = [peer for peer, off in loaded.items() if off <= TOLERANCE]
+        row["peers"].update({peer.name: {"fails": f"its output differs by {off:.2g} of the largest"} for peer, off in loaded.items() if not off <= TOLERANCE["f32"]})
+        ready = [peer for peer, off in loaded.items() if off <= TOLERANCE["f32"]]
         samples = {peer.name: [] for peer in ready}
         for _ in range(arguments.rounds):
             with timing_lock():

@@ -77,7 +77,7 @@ def keep_rows(document, arguments, parser, same=("processor",)):
         return
     before = json.loads(path.read_text())
     for key in same:
-        if before[key] != document[key]:
+        if before.get(key, document[key]) != document[key]:  # results of before there was such a choice have no key
             parser.error(f"{path} was measured with {key} {before[key]}, not {document[key]}: another --output")
     document["rows"] = before["rows"]
     if "peers" in document:

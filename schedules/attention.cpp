@@ -40,7 +40,7 @@ bool matches(const Workload& w, const Machine& m) {
   if (w.anchor().op->name() != "attention") return false;
   const auto in = w.anchor_inputs();
   const TensorType out = w.output_types()[0];
-  return in[0].dtype == DType::f32 && out.dtype == DType::f32 && in[0].shape[3].is_constant() &&
+  return sums_in_f32(in[0].dtype) && sums_in_f32(out.dtype) && in[0].shape[3].is_constant() &&
          in[2].shape[3].is_constant() && m.lanes(4) % edge == 0 && out.innermost() == 3;
 }
 

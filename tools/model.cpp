@@ -63,6 +63,9 @@ void ModelOptions::add_flags(CLI::App& app) {
   app.add_option("--threads", threads, "threads to run on, and that schedules are to feed (default: the cores)")
       ->check(CLI::PositiveNumber);
   app.add_flag("--exact", exact, "no convolution by Winograd's algorithm, which is faster and rounds more");
+  app.add_option("--precision", precision,
+                 "what f32 data is stored as between kernels: f32, bf16 or f16; sums are in f32 (default: f32)")
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}));
   app.add_option("--jobs", jobs, "kernels compiled side by side (default: the cores)")->check(CLI::PositiveNumber);
   app.add_option("--cache", cache, "directory of compiled kernels (default: HEDDLE_CACHE or ~/.cache/heddle)");
 }
@@ -113,6 +116,7 @@ graph::CompileOptions compile_options(const ModelOptions& options) {
   compile.targets = options.chosen_targets();
   compile.threads = options.thread_count();
   compile.exact = options.exact;
+  compile.precision = dtype_from_string(options.precision);
   compile.jobs = options.jobs > 0 ? options.jobs : cores();
   compile.cache = options.cache.empty() ? KernelCache::default_directory() : std::filesystem::path(options.cache);
   compile.records = records_url(options.records);

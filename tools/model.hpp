@@ -24,6 +24,7 @@ struct ModelOptions {
   int threads = 0;                     ///< 0: the cores there are
   int jobs = 0;                        ///< kernels compiled side by side; 0: the cores there are
   bool exact = false;                  ///< no convolution by Winograd's algorithm
+  std::string precision = "f32";       ///< f32, bf16 or f16
   std::string cache;
   std::string records;  ///< a store's URL; empty: HEDDLE_RECORDS, or none
 

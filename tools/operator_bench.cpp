@@ -235,8 +235,9 @@ OperatorRequest operator_request(const Operators& operators, const std::string& 
   return {&operators.get("halide_pipeline"), std::move(imported.attributes), std::move(imported.inputs)};
 }
 
-Workload operator_workload(const OperatorRequest& request, const Target& target, int threads, bool exact) {
-  for (const auto& group : graph::prepare(single_operator(request), target, threads, exact).groups)
+Workload operator_workload(const OperatorRequest& request, const Target& target, int threads, bool exact,
+                           DType precision) {
+  for (const auto& group : graph::prepare(single_operator(request), target, threads, exact, precision).groups)
     if (group.workload && group.workload->anchor().op == request.op) return *group.workload;
   throw_no_kernel(*request.op);
 }
@@ -247,7 +248,8 @@ OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions&
   compile.targets.resize(1);
   if (schedule == "hand") compile.records.clear();
   if (schedule != "auto" && schedule != "hand") {
-    const Workload workload = operator_workload(request, compile.targets[0], compile.threads, compile.exact);
+    const Workload workload =
+        operator_workload(request, compile.targets[0], compile.threads, compile.exact, compile.precision);
     if (const auto file = schedule_file(schedule, workload, compile.targets[0], directory_.path()))
       compile.schedules[std::string(request.op->name())] = *file;
   }

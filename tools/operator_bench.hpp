@@ -36,7 +36,8 @@ OperatorRequest operator_request(const Operators& operators, const std::string& 
 
 /// The kernel that the operator becomes within a model on that target, with the layouts and constants that the passes
 /// give it. Throws Error{unsupported} if it becomes none.
-Workload operator_workload(const OperatorRequest& request, const Target& target, int threads, bool exact = false);
+Workload operator_workload(const OperatorRequest& request, const Target& target, int threads, bool exact = false,
+                           DType precision = DType::f32);
 
 /// One operator compiled as it would be within a model (same passes, layouts, packing and files) and ready to be timed
 /// on its own, the copies around it left out.

@@ -349,7 +349,8 @@ int run(const Options& given) {
     tuning.device = options.device;
     tuning.device_machine = machine_or_none(target, options);
   }
-  const Workload workload = request ? operator_workload(*request, target, options.thread_count(), options.exact)
+  const Workload workload = request ? operator_workload(*request, target, options.thread_count(), options.exact,
+                                                        dtype_from_string(options.precision))
                                     : read_document(options, operators);
   tuning.workload = &workload;
   tuning.modules = options.modules;

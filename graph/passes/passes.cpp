@@ -4,8 +4,8 @@
 
 namespace heddle::graph {
 
-const std::vector<Pass>& passes() {
-  static const std::vector<Pass> all = {
+std::vector<Pass> passes(DType precision) {
+  std::vector<Pass> all = {
       {"fold_quantization",
        "conv and matmul between dequantize and quantize -> on the integers; max_pool, reshape, concat as well",
        fold_quantization},
@@ -27,6 +27,10 @@ const std::vector<Pass>& passes() {
       {"fold_pads", "pad, then conv or pooling -> the window's own pads", fold_pads},
       {"eliminate_common_again", "what the passes above made equal -> one", eliminate_common},
   };
+  // Last: constants are folded in f32 and rounded once.
+  if (precision != DType::f32)
+    all.push_back({"narrow_floats", "f32 -> what `--precision` says, where it is data",
+                   [precision](const Graph& graph) { return narrow_floats(graph, precision); }});
   return all;
 }
 

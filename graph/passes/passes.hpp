@@ -17,5 +17,6 @@ Graph fuse_layer_norm(const Graph& graph);
 Graph fuse_attention(const Graph& graph);
 Graph fuse_activations(const Graph& graph);
 Graph sink_views(const Graph& graph);
+Graph narrow_floats(const Graph& graph, DType type);
 
 }  // namespace heddle::graph

@@ -20,7 +20,9 @@ GRAPH_PEERS = ["onnxruntime", "openvino", "ncnn"]      # they take ONNX models
 KERNEL_PEERS = [*GRAPH_PEERS, "onednn", "openblas"]    # and these, single operators:
 OPERATORS = {"onednn": ["conv", "matmul"], "openblas": ["matmul"]}
 
-TOLERANCE = 1e-2  # of a result, relative to the largest: what is further off computes something else
+PEERS_OF = {"f32": GRAPH_PEERS, "bf16": ["openvino"]}  # by precision: onnxruntime computes bf16 nowhere on processors, ncnn only stores it
+
+TOLERANCE = {"f32": 1e-2, "bf16": 0.1}  # of a result, relative to the largest: what is further off computes something else
 
 
 class PeerError(RuntimeError):
@@ -33,8 +35,8 @@ def require_peers():
 
 
 class Peer:
-    def __init__(self, name, threads, cpus=()):
-        self.name, self.threads, self.cpus = name, threads, list(cpus)
+    def __init__(self, name, threads, cpus=(), precision="f32"):
+        self.name, self.threads, self.cpus, self.precision = name, threads, list(cpus), precision
         self._process, self.version = None, ""
 
     def load(self, subject, timeout=120):
@@ -70,7 +72,7 @@ class Peer:
             environment.pop(name, None)
         self._log = tempfile.TemporaryFile("w+", errors="replace")
         cpus = ",".join(map(str, self.cpus))
-        self._process = subprocess.Popen([PYTHON, WORKER, self.name, str(self.threads), cpus], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self._process = subprocess.Popen([PYTHON, WORKER, self.name, str(self.threads), cpus, self.precision], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                          stderr=self._log, env=environment)
         self.version = self._ask(None, 60)["version"]
 
@@ -128,10 +130,10 @@ def off_by(path, wanted):
     return worst
 
 
-def load_peers(peers, subject, scratch, timeout):
-    """Those that loaded it, with how far off their outputs are from the first's, {name: {"fails": reason}} of the others, and
-    the first's outputs."""
-    ready, fails, wanted = {}, {}, None
+def load_peers(peers, subject, scratch, timeout, wanted=None):
+    """Those that loaded it, with how far off their outputs are from the wanted ones, which are the first's unless given,
+    {name: {"fails": reason}} of the others, and the wanted outputs."""
+    ready, fails = {}, {}
     for peer in peers:
         outputs = scratch / f"{peer.name}.npz"
         try:

@@ -1,6 +1,6 @@
 """A peer's process: loads what it is told to and times it on command. Run by perf/peers/client.py in .venv-peers.
 
-usage: worker.py NAME THREADS CPUS, then lines of JSON on the standard input, each answered with one.
+usage: worker.py NAME THREADS CPUS PRECISION, then lines of JSON on the standard input, each answered with one.
 """
 import importlib.util
 import json
@@ -45,11 +45,11 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    def __init__(self, threads):
+    def __init__(self, threads, precision):
         import openvino
         self.module, self.version = openvino, openvino.__version__.split("-")[0]
         self.core = openvino.Core()
-        self.options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+        self.options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
 
     def load(self, model, inputs):
         graph = self.core.read_model(model)
@@ -132,11 +132,15 @@ class Ncnn:
         return stem
 
 
-def make(name, threads):
+def make(name, threads, precision):
+    if name == "openvino":
+        return OpenVino(threads, precision)
+    if precision != "f32":
+        raise ValueError(f"{name} has no {precision}")
     if name in ("onednn", "openblas"):
         import primitives
         return {"onednn": primitives.OneDnn, "openblas": primitives.OpenBlas}[name](threads)
-    return {"onnxruntime": OnnxRuntime, "openvino": OpenVino, "ncnn": Ncnn}[name](threads)
+    return {"onnxruntime": OnnxRuntime, "ncnn": Ncnn}[name](threads)
 
 
 def load(peer, subject):
@@ -175,7 +179,7 @@ def turn(run, seconds):
 
 
 def main():
-    name, threads, cpus = sys.argv[1], int(sys.argv[2]), [int(c) for c in sys.argv[3].split(",") if c]
+    name, threads, cpus, precision = sys.argv[1], int(sys.argv[2]), [int(c) for c in sys.argv[3].split(",") if c], sys.argv[4]
     if cpus:
         os.sched_setaffinity(0, cpus)
     # What libraries print must not come between the answers.
@@ -186,7 +190,7 @@ def main():
         answers.write(json.dumps(document) + "\n")
         answers.flush()
 
-    peer = make(name, threads)
+    peer = make(name, threads, precision)
     answer({"version": peer.version})
     run = None
     for line in sys.stdin:
