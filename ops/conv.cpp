@@ -1,6 +1,7 @@
 #include "ops/dot.hpp"
 #include "ops/reference.hpp"
 #include "ops/rules.hpp"
+#include "ops/table.hpp"
 #include "ops/window.hpp"
 #include "ops/winograd.hpp"
 
@@ -48,8 +49,8 @@ struct Conv {
 
   /// A few channels a group: neither one filter for everything nor one for each channel.
   static bool has_groups(const Attributes& at, std::span<const TensorType> in) {
-    return at.group > 1 && in[0].dtype == DType::f32 && in[1].rank() == 4 && in[1].is_static() &&
-           in[1].shape[1] != Extent(1);
+    return at.group > 1 && accumulator(halide_type(in[0].dtype)) == Halide::Float(32) && in[1].rank() == 4 &&
+           in[1].is_static() && in[1].shape[1] != Extent(1);
   }
 
   static bool takes_winograd(const Attributes& at, std::span<const TensorType> in) {
@@ -81,9 +82,9 @@ struct Conv {
     w.dimensions.insert(w.dimensions.end(), taps.begin(), taps.end());
     w.packing_order.insert(w.packing_order.end(), taps.rbegin(), taps.rend());
     w.packing_order.push_back("co");
-    if (has_groups(at, in)) w.forms = {weights_by_group(at.group)};
     if (takes_winograd(at, in)) w.forms = {winograd_weights(2), winograd_weights(4)};
     if (!dots(in[0].dtype, in[1].dtype).empty()) w.forms = {widened_operand(w, in[1].dtype)};
+    if (has_groups(at, in)) w.forms.push_back(weights_by_group(at.group));
     return {x, w, {"b", {"co"}, {"co"}, true}};
   }
 
@@ -315,12 +316,12 @@ struct Conv {
     const Halide::Var n = a.loops[0], out_channel = a.loops[1], vy = a.loops[2], vx = a.loops[3], co("co"), g("g");
     const Reduction r = a.reduce({{"ci", w.extents[2]}, {"kx", w.extents[4]}, {"ky", w.extents[3]}});
     s.acc(co, vx, vy, g, n) = 0.0f;
-    s.acc(co, vx, vy, g, n) +=
-        w.at({g, co, r["ci"], r["ky"], r["kx"]}) * x.at(n, g * w.extents[2] + r["ci"], {vy, vx}, {r["ky"], r["kx"]});
+    s.acc(co, vx, vy, g, n) += widen(w.at({g, co, r["ci"], r["ky"], r["kx"]})) *
+                               widen(x.at(n, g * w.extents[2] + r["ci"], {vy, vx}, {r["ky"], r["kx"]}));
     s.product(co, vx, vy, g, n) = s.acc(co, vx, vy, g, n);
     Expr result = s.product(out_channel % w.extents[1], vx, vy, out_channel / w.extents[1], n);
-    if (a.in.size() > 2) result += a.in[2].at({out_channel});
-    s.out(a.arguments()) = result;
+    if (a.in.size() > 2) result += widen(a.in[2].at({out_channel}));
+    s.out(a.arguments()) = Halide::cast(halide_type(a.out[0].dtype), result);
   }
 
   static void define_winograd(const Attributes& at, Algorithm& a, Stages& s, const Winograd& matrices) {
@@ -472,6 +473,7 @@ struct Conv {
                         types({"i8[1,6,6,7]", "i8[6,1,3,3]", "i32[6]"})}),
         {{{"pads", {1, 1, 1, 1}}}, types({"f16[1,3,5,6]", "f16[4,3,3,3]", "f16[4]"})},
         {{{"pads", {1, 1, 1, 1}}}, types({"bf16[1,3,5,6]", "bf16[4,3,3,3]", "f32[4]"})},
+        {{{"pads", {1, 1, 1, 1}}, {"group", 2}}, types({"bf16[1,6,5,6]", "bf16[8,3,3,3]", "f32[8]"})},
         {{{"strides", {2, 1}}}, types({"f64[2,3,5,6]", "f64[4,3,3,3]"})},
     };
   }

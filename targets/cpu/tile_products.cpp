@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -96,35 +97,61 @@ struct Nest {
   }
 };
 
-/// Takes whole turns out of remainders: (n + 16 + 32 * block) % 32, a position in a block of packed weights, is n + 16
-/// where the loop's range says so.
-class Remainders : public IRMutator {
+/// Takes a nest's loops out of quotients and remainders that they do not reach the end of: (32 * block + n) / 128, a
+/// channel's group, is 32 * block / 128 where n is below 32, and % 128, a position in packed weights, that and n.
+class Quotients : public IRMutator {
  public:
-  explicit Remainders(const Nest& nest) {
-    for (const For* loop : nest.loops) bounds_.push(loop->name, {loop->min, simplify(loop->min + loop->extent - 1)});
-  }
+  explicit Quotients(const Nest& nest) : nest_(nest) {}
 
  protected:
   using IRMutator::visit;
 
+  Expr visit(const Div* op) override {
+    const auto parts = split(op->a, op->b);
+    return parts ? parts->outside.expr() / op->b : IRMutator::visit(op);
+  }
+
   Expr visit(const Mod* op) override {
-    const auto divisor = as_const_int(op->b);
-    if (!divisor || *divisor <= 0) return IRMutator::visit(op);
-    Affine rest = affine(mutate(op->a), {});
-    std::erase_if(rest.terms, [&](const auto& term) { return term.second % *divisor == 0; });
-    rest.constant = mod_imp(rest.constant, *divisor);
-    return simplify(rest.expr() % op->b, true, bounds_);
+    const auto parts = split(op->a, op->b);
+    return parts ? parts->outside.expr() % op->b + parts->inside.expr() : IRMutator::visit(op);
   }
 
  private:
-  Scope<Interval> bounds_;
+  struct Parts {
+    Affine outside, inside;  ///< multiples of a divisor of the quotient's, and what stays below that
+  };
+
+  std::optional<Parts> split(const Expr& dividend, const Expr& divisor) {
+    const auto whole = as_const_int(divisor);
+    if (!whole || *whole <= 0) return {};
+    const Affine sum = affine(mutate(dividend), {});
+    Parts parts;
+    std::int64_t step = *whole, most = 0;
+    for (const auto& [term, coefficient] : sum.terms) {
+      const auto loop = std::ranges::find_if(nest_.loops, [&](const For* l) { return expr_uses_var(term, l->name); });
+      if (loop == nest_.loops.end()) {
+        parts.outside.add({0, {{term, coefficient}}});
+        step = std::gcd(step, coefficient);
+        continue;
+      }
+      const auto min = as_const_int((*loop)->min);
+      if (!term.as<Variable>() || coefficient < 0 || !min || *min < 0) return {};
+      parts.inside.add({0, {{term, coefficient}}});
+      most += coefficient * (*min + *as_const_int((*loop)->extent) - 1);
+    }
+    parts.inside.constant = mod_imp(sum.constant, step);
+    parts.outside.constant = sum.constant - parts.inside.constant;
+    return parts.inside.constant + most < step ? std::optional(parts) : std::nullopt;
+  }
+
+  const Nest& nest_;
 };
 
 /// What an index grows by with a loop, in elements; undefined where that is no constant of the nest.
 class Steps {
  public:
   Steps(const Expr& index, const Nest& nest)
-      : index_(simplify(Remainders(nest).mutate(expand(index, nest.lets)))), nest_(nest) {}
+      : index_(simplify(Quotients(nest).mutate(expand(index, nest.lets)))), nest_(nest) {}
 
   Expr by(const For& loop) const {
     const Expr variable = Variable::make(Halide::Int(32), loop.name);

@@ -8,7 +8,7 @@
 namespace heddle::targets {
 
 /// Part of the key of cached kernels: raised whenever the pass changes what it makes.
-constexpr int tile_products_version = 3;
+constexpr int tile_products_version = 4;
 
 /// A tile as a call loads it: rows of `row_bytes`, `pitch` bytes apart, from byte `first` of a buffer on.
 struct TileLoad {

@@ -18,7 +18,7 @@ Workload convolution(const Json& attributes, const std::string& x, const std::st
   const Operators operators;
   const Operator& conv = operators.get("conv");
   const TensorType weights = TensorType::parse(w);
-  const DType sums = weights.dtype == DType::f32 ? DType::f32 : DType::i32;
+  const DType sums = is_float(weights.dtype) ? weights.dtype : DType::i32;
   Case test{attributes, {TensorType::parse(x), weights, {sums, {weights.shape[0]}, {}}}, bindings};
   return testing::channels_last_form(conv, test, threads);
 }
@@ -63,6 +63,8 @@ TEST_CASE("conv_grouped agrees with the reference where groups do not fill vecto
   CHECK(check_family("conv_grouped", convolution(by_three, "f32[1,12,6,9]", "f32[42,4,1,1]", 1), Machine{}) == "");
   CHECK(check_family("conv_grouped", convolution(padded, "f32[2,6,5,7]", "f32[8,3,3,3]", 2), Machine{}) == "");
   CHECK(check_family("conv_grouped", convolution(padded, "f32[1,8,5,13]", "f32[68,4,3,3]", 2), wide()) == "");
+  CHECK(check_family("conv_grouped", convolution(padded, "bf16[1,8,5,13]", "bf16[68,4,3,3]", 1), wide()) == "");
+  CHECK(check_family("conv_grouped", convolution(by_three, "f16[1,12,6,9]", "f16[42,4,1,1]", 1), Machine{}) == "");
 }
 
 TEST_CASE("conv_transpose agrees with the reference whatever its knobs") {

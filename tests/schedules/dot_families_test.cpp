@@ -192,9 +192,10 @@ TEST_CASE("families of tile registers become tile instructions") {
     CHECK_THAT(assembly(*w, xeon), Catch::Contains("tdpbusd") && !Catch::Contains("vpdpbusd"));
   }
   const Workload half = product(Json::object(), {"bf16[64,64]", "bf16[64,64]"}, 1);
+  const Workload half_groups = convolution({{"group", 2}}, "bf16[1,96,14,14]", "bf16[128,48,5,5]", 1);
   const Workload half_first = convolution(image, "bf16[1,3,32,32]", "bf16[64,3,7,7]", 1);
   const Workload half_conv = convolution(padded, "bf16[1,64,14,14]", "bf16[64,64,3,3]", 1);
-  for (const Workload* w : {&half, &half_first, &half_conv}) {
+  for (const Workload* w : {&half, &half_first, &half_groups, &half_conv}) {
     INFO(w->text());
     CHECK_THAT(assembly(*w, xeon), Catch::Contains("tdpbf16ps") && !Catch::Contains("vfmadd"));
   }
