@@ -88,11 +88,6 @@ Implementation dot_make(const Workload& w, const Machine& m, const ConvTile& k) 
   return implementation;
 }
 
-const ops::Dot* tile_dot_for(const Workload& w, const Machine& m) {
-  const auto in = w.anchor_inputs();
-  return tile_dot(m, in[0].dtype, in[1].dtype);
-}
-
 /// Loops over words that lie one behind the other in the input, innermost first: a pixel's channels and, where those of
 /// a filter's row fill no more than a tile's, its pixels.
 struct Run {
@@ -110,9 +105,10 @@ Run run_of(const Workload& w, const ops::Dot& dot) {
 
 /// Sums whose operands fill a good part of the rows of tile registers.
 bool tiles_match(const Workload& w, const Machine& m) {
-  const ops::Dot* dot = tile_dot_for(w, m);
-  return dot_matches(w, m) && dot != nullptr && has_variant(w, dot->name) &&
-         tile_depth(run_of(w, *dot).words) >= tile_words / 4 && extent_of(w, "co").value() >= tile_words;
+  if (!dot_matches(w, m)) return false;
+  const ops::Dot* dot = tile_dot(w, m);
+  return dot != nullptr && has_variant(w, dot->name) && tile_depth(run_of(w, *dot).words) >= tile_words / 4 &&
+         extent_of(w, "co").value() >= tile_words;
 }
 
 std::vector<ConvTile> tiles_candidates(const Workload& w, const Machine& m) {
@@ -132,7 +128,7 @@ std::vector<ConvTile> tiles_candidates(const Workload& w, const Machine& m) {
 }
 
 ConvTile tiles_rule(const Workload& w, const Machine& m) {
-  const std::int64_t reads = steps(w, *tile_dot_for(w, m));
+  const std::int64_t reads = steps(w, *tile_dot(w, m));
   const ConvTile all{1, typical(extent_of(w, "x"), w), typical(extent_of(w, "y"), w), 1, 0};
   const std::int64_t input_bytes = tile_input_bytes(w, all);
   return best_conv_tile(w, m, tiles_candidates(w, m), reads, [&](const ConvTile& k, std::int64_t passing) {
@@ -144,7 +140,7 @@ ConvTile tiles_rule(const Workload& w, const Machine& m) {
 }
 
 Implementation tiles_make(const Workload& w, const Machine& m, const ConvTile& k) {
-  const ops::Dot& dot = *tile_dot_for(w, m);
+  const ops::Dot& dot = *tile_dot(w, m);
   const Run run = run_of(w, dot);
   Implementation implementation = dot_frame(w, m, k, dot, run.is_whole_row() ? DataPlace::image : DataPlace::tile);
   Stage update = implementation.schedule["acc"].update(0);

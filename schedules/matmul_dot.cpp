@@ -63,11 +63,6 @@ Implementation dot_make(const Workload& w, const Machine& m, const MatmulTile& k
   return implementation;
 }
 
-const ops::Dot* tile_dot_for(const Workload& w, const Machine& m) {
-  const auto in = w.anchor_inputs();
-  return tile_dot(m, in[0].dtype, in[1].dtype);
-}
-
 /// Words of a sum, where their number is known.
 std::optional<std::int64_t> words(const Workload& w, const ops::Dot& dot) {
   return ceil_div(products_depth(w), dot.factor).constant();
@@ -75,8 +70,9 @@ std::optional<std::int64_t> words(const Workload& w, const ops::Dot& dot) {
 
 /// Several rows, and sums that fill a good part of a tile's. A vector's product would read as many weights.
 bool tiles_match(const Workload& w, const Machine& m) {
-  const ops::Dot* dot = tile_dot_for(w, m);
-  if (!is_matmul(w) || dot == nullptr) return false;
+  if (!dot_matches(w, m)) return false;
+  const ops::Dot* dot = tile_dot(w, m);
+  if (dot == nullptr) return false;
   const auto depth = words(w, *dot);
   return depth && tile_depth(*depth) >= tile_words / 4 && extent_of(w, "n").value() >= tile_words &&
          typical(extent_of(w, "m"), w) > 1;
@@ -96,7 +92,7 @@ std::vector<MatmulTile> tiles_candidates(const Workload& w, const Machine& m) {
 }
 
 MatmulTile tiles_rule(const Workload& w, const Machine& m) {
-  const std::int64_t factor = tile_dot_for(w, m)->factor;
+  const std::int64_t factor = tile_dot(w, m)->factor;
   const std::int64_t row_bytes = typical(extent_of(w, "m"), w) * products_depth(w).value() * 4 / factor;
   return best_matmul_tile(w, m, tiles_candidates(w, m), [&](const MatmulTile& k, std::int64_t passing) {
     const std::int64_t tiles = tiles_along(k.rows);
@@ -106,7 +102,7 @@ MatmulTile tiles_rule(const Workload& w, const Machine& m) {
 }
 
 Implementation tiles_make(const Workload& w, const Machine& m, const MatmulTile& k) {
-  const ops::Dot& dot = *tile_dot_for(w, m);
+  const ops::Dot& dot = *tile_dot(w, m);
   Implementation implementation = dot_frame(w, m, k, dot);
   schedule_tile_products(implementation.schedule["acc"].update(0),
                          {"m", "n", {"ko"}, k.rows / tiles_along(k.rows), tile_depth(*words(w, dot))}, {"ko_tile"});

@@ -15,8 +15,10 @@ constexpr double latency = 52, load = 8, second_cache_load = 45, fewest = 9;
 
 }  // namespace
 
-const ops::Dot* tile_dot(const Machine& m, DType data, DType weights) {
+const ops::Dot* tile_dot(const Workload& w, const Machine& m) {
   if (!m.matrix_tiles) return nullptr;
+  const auto in = w.anchor_inputs();
+  const DType data = in[0].dtype, weights = in[1].dtype;
   for (const ops::Dot& dot : ops::dots(data, weights))
     if (dot.weights.bits() * dot.factor == 32 && dot.factor > 1 && dot.weights != Halide::Int(16))
       return ops::dot_of(dot.name, data, weights);

@@ -11,9 +11,9 @@ namespace heddle::schedules {
 
 constexpr std::int64_t tile_rows = 16, tile_words = 16;
 
-/// The sums that tile registers hold, or null where the machine has none for these types. Their form is that of the dot
-/// products of vectors.
-const ops::Dot* tile_dot(const Machine& machine, DType data, DType weights);
+/// The sums that tile registers hold of the anchor's first two operands, or null where the machine has none for their
+/// types. Their form is that of the dot products of vectors.
+const ops::Dot* tile_dot(const Workload& workload, const Machine& machine);
 
 /// How many tiles lie one after the other along `rows`, all of one height.
 std::int64_t tiles_along(std::int64_t rows);
