@@ -35,6 +35,8 @@ struct Conv {
   /// be computed and only `out` needs guards.
   /// winograd2, winograd4: ops/winograd.hpp's F(m x m, 3 x 3) on tiles of results that are counted row by row (t).
   /// x_rows and x_tile are B^T d and B^T d B, `product` what acc has summed over the channels, out_rows A^T times it.
+  /// grouped: acc and product have a group's channels for themselves; x_tile is the input in f32 where it is narrower,
+  /// widened once for all channels that read it.
   /// pairs, fours: ops/dot.hpp's sums. x_tile holds the input as they want it, channels innermost, w_sum the sums of
   /// the weights where the data are offset.
   static std::vector<std::string> variants(const Attributes& at, std::span<const TensorType> in) {
@@ -316,8 +318,14 @@ struct Conv {
     const Halide::Var n = a.loops[0], out_channel = a.loops[1], vy = a.loops[2], vx = a.loops[3], co("co"), g("g");
     const Reduction r = a.reduce({{"ci", w.extents[2]}, {"kx", w.extents[4]}, {"ky", w.extents[3]}});
     s.acc(co, vx, vy, g, n) = 0.0f;
-    s.acc(co, vx, vy, g, n) += widen(w.at({g, co, r["ci"], r["ky"], r["kx"]})) *
-                               widen(x.at(n, g * w.extents[2] + r["ci"], {vy, vx}, {r["ky"], r["kx"]}));
+    const Expr channel = g * w.extents[2] + r["ci"];
+    Expr element = x.at(n, channel, {vy, vx}, {r["ky"], r["kx"]});
+    if (a.in[0].type.dtype != DType::f32) {
+      const Halide::Var ci("ci");
+      s.x_tile(ci, vx, vy, n) = widen(x.element(n, ci, {vy, vx}));
+      element = s.x_tile(channel, x.coordinate(1, vx, r["kx"]), x.coordinate(0, vy, r["ky"]), n);
+    }
+    s.acc(co, vx, vy, g, n) += widen(w.at({g, co, r["ci"], r["ky"], r["kx"]})) * element;
     s.product(co, vx, vy, g, n) = s.acc(co, vx, vy, g, n);
     Expr result = s.product(out_channel % w.extents[1], vx, vy, out_channel / w.extents[1], n);
     if (a.in.size() > 2) result += widen(a.in[2].at({out_channel}));

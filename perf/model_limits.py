@@ -21,12 +21,14 @@ class Work:
     winograd_flops: float  # the part of them that is dense 3x3 convolutions of stride 1
     weight_bytes: float    # of their constant operands, as they are stored: in bytes where they are quantised
     byte_flops: float = 0  # the part of the operations whose operands are both dequantised
-    half_flops: float = 0  # the part whose operands are bf16, but for what is Winograd's
+    half_flops: float = 0  # the part whose operands are bf16, but for what could be Winograd's
+    narrow: bool = False   # whether the latter are bf16 too: then the faster of both ways counts
 
     def limit_seconds(self, peaks, read_gbs):
         """No shorter: the arithmetic at the peaks, or the weights at the speed at which memory is read."""
         plain = self.flops - self.winograd_flops - self.byte_flops - self.half_flops
-        arithmetic = (plain + self.winograd_flops / WINOGRAD) / peaks.floats + self.byte_flops / peaks.bytes + self.half_flops / peaks.halves
+        winograd = max(WINOGRAD * peaks.floats, peaks.halves if self.narrow else 0)
+        arithmetic = plain / peaks.floats + self.winograd_flops / winograd + self.byte_flops / peaks.bytes + self.half_flops / peaks.halves
         return max(arithmetic, self.weight_bytes / read_gbs) * 1e-9
 
 
@@ -113,4 +115,4 @@ def count(model, inputs, measured=None, precision="f32"):
             if name not in varying and name not in counted:
                 counted.add(name)
                 weights += (1 if name in dequantised else float_bytes) * math.prod(shapes[name])
-    return Work(flops, winograd, weights, of_bytes, of_halves)
+    return Work(flops, winograd, weights, of_bytes, of_halves, precision == "bf16")

@@ -91,6 +91,9 @@ def test_limit_is_the_larger_bound():
     assert work.limit_seconds(model_limits.Peaks(1e6, 1e6, 1e6), read_gbs=10) == pytest.approx(0.4)
     halves = model_limits.Work(flops=10e9, winograd_flops=0, weight_bytes=0, half_flops=10e9)
     assert halves.limit_seconds(peaks, read_gbs=1000) == pytest.approx(0.05)
+    squares = model_limits.Work(flops=2.8e9, winograd_flops=2.8e9, weight_bytes=0, narrow=True)
+    assert squares.limit_seconds(peaks, read_gbs=1000) == pytest.approx(0.01)
+    assert squares.limit_seconds(model_limits.Peaks(floats=100, bytes=400, halves=1400), read_gbs=1000) == pytest.approx(0.002)
     quantised = model_limits.Work(flops=10e9, winograd_flops=0, weight_bytes=0, byte_flops=10e9)
     assert quantised.limit_seconds(peaks, read_gbs=1000) == pytest.approx(0.025)
 
