@@ -152,8 +152,9 @@ def table(document):
         done = [r for r in mine if "failed" not in r]
         lines += [f"## {on_threads(threads)}", ""]
         if done:
-            peaks = {key: statistics.median(r[key] for r in done) for key in ("peak_gflops", "peak_byte_gops", "peak_half_gflops", "read_gbs")}
-            lines += ["FMA peak {peak_gflops:.1f} GFLOP/s, products of bytes {peak_byte_gops:.0f}, of bf16 {peak_half_gflops:.0f}, reading {read_gbs:.1f} GB/s.".format(**peaks), ""]
+            names = {"peak_gflops": "FMA peak {:.1f} GFLOP/s", "peak_byte_gops": "products of bytes {:.0f}", "peak_half_gflops": "of bf16 {:.0f}", "read_gbs": "reading {:.1f} GB/s"}
+            known = {key: [r[key] for r in done if key in r] for key in names}  # rows of older results have no peaks but FMAs'
+            lines += [", ".join(names[key].format(statistics.median(values)) for key, values in known.items() if values) + ".", ""]
         header = ["model", "GFLOP", "3x3 part", "weights, MB", "limit", "heddle", "% of limit", *peers, "best peer / heddle", "off by", *([f"{p} off by" for p in peers] if narrow else []), "compile, s"]
         body = [[r["model"], f"{r['flops'] * 1e-9:.2f}", f"{r['winograd_flops'] * 1e-9:.2f}", f"{r['weight_bytes'] * 1e-6:.1f}", f"{r['limit_ms']:.2f}",
                  f"{r['median_ms']:.2f}", f"{100 * r['share_of_limit']:.0f}", *[cell(r["peers"].get(p, {}), tolerance) for p in peers],
