@@ -319,8 +319,10 @@ struct Conv {
     const Reduction r = a.reduce({{"ci", w.extents[2]}, {"kx", w.extents[4]}, {"ky", w.extents[3]}});
     s.acc(co, vx, vy, g, n) = 0.0f;
     const Expr channel = g * w.extents[2] + r["ci"];
-    Expr element = x.at(n, channel, {vy, vx}, {r["ky"], r["kx"]});
-    if (a.in[0].type.dtype != DType::f32) {
+    Expr element;
+    if (a.in[0].type.dtype == DType::f32) {
+      element = x.at(n, channel, {vy, vx}, {r["ky"], r["kx"]});
+    } else {
       const Halide::Var ci("ci");
       s.x_tile(ci, vx, vy, n) = widen(x.element(n, ci, {vy, vx}));
       element = s.x_tile(channel, x.coordinate(1, vx, r["kx"]), x.coordinate(0, vy, r["ky"]), n);

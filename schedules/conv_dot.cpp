@@ -115,8 +115,7 @@ std::vector<ConvTile> tiles_candidates(const Workload& w, const Machine& m) {
   const std::int64_t co = extent_of(w, "co").value();
   const std::int64_t width = typical(extent_of(w, "x"), w), height = typical(extent_of(w, "y"), w);
   std::vector<ConvTile> all;
-  for (const std::int64_t vectors : {2, 1, 3, 4, 5, 6}) {
-    if ((vectors > 1 && (vectors - 1) * tile_words >= co) || !packs_in_vectors(vectors, co, m)) continue;
+  for (const std::int64_t vectors : tile_columns(co, m)) {
     if (groups(w) > 1 && co / groups(w) % (vectors * tile_words) != 0) continue;
     for (std::int64_t rows = 1; rows <= std::min<std::int64_t>(height, 6); ++rows)
       for (std::int64_t pixels = std::min<std::int64_t>(width, 6 * tile_rows); pixels >= 1; --pixels)
@@ -132,10 +131,9 @@ ConvTile tiles_rule(const Workload& w, const Machine& m) {
   const ConvTile all{1, typical(extent_of(w, "x"), w), typical(extent_of(w, "y"), w), 1, 0};
   const std::int64_t input_bytes = tile_input_bytes(w, all);
   return best_conv_tile(w, m, tiles_candidates(w, m), reads, [&](const ConvTile& k, std::int64_t passing) {
-    const std::int64_t tiles = tiles_along(k.pixels);
     // A tile's input stays for all blocks of channels, or all of it passes by for each.
     const std::int64_t input = k.blocks_inside != 0 ? tile_input_bytes(w, k) : input_bytes;
-    return tile_rate({k.vectors, passing}, {tiles * k.rows, input}, k.pixels / tiles, m);
+    return tile_rate({k.vectors, passing}, {tiles_along(k.pixels) * k.rows, input}, tile_height(k.pixels), m);
   });
 }
 
@@ -144,7 +142,7 @@ Implementation tiles_make(const Workload& w, const Machine& m, const ConvTile& k
   const Run run = run_of(w, dot);
   Implementation implementation = dot_frame(w, m, k, dot, run.is_whole_row() ? DataPlace::image : DataPlace::tile);
   Stage update = implementation.schedule["acc"].update(0);
-  const TileLoops tile{"x", "co", run.loops, k.pixels / tiles_along(k.pixels), tile_depth(run.words)};
+  const TileLoops tile{"x", "co", run.loops, tile_height(k.pixels), tile_depth(run.words)};
   std::vector<std::string> outer = {"y", "ci_tile", "kx", "ky"};
   if (run.is_whole_row()) outer = {"y", "ky"};
   schedule_tile_products(update, tile, outer);

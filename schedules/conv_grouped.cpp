@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "schedules/conv_support.hpp"
+#include "schedules/dot_support.hpp"
 #include "schedules/families.hpp"
 #include "schedules/support.hpp"
 
@@ -86,12 +87,9 @@ Implementation grouped_make(const Workload& w, const Machine& m, const GroupedKn
   update.reorder("co", "x", "ci", "kx", "ky").vectorize("co", lanes).unroll("co").unroll("x");
   if (w.input_type("w").shape[1].value() % 2 == 0) update.unroll("ci", 2);
   schedule_padding(s, stage_roles(w), m);
-  if (w.anchor_inputs()[0].dtype != DType::f32) {
-    const std::int64_t read = w.input_type("w").shape[1].value();
-    Stage tile = s["x_tile"].compute_at("out", "xo");
-    if (read < lanes) tile.unroll("ci");
-    else tile.vectorize("ci", lanes, shifted_tail(read, lanes));
-  }
+  const auto in = w.anchor_inputs();
+  if (const ops::Dot* widened = ops::dot_of("singles", in[0].dtype, in[1].dtype))
+    schedule_dot_data(s["x_tile"].compute_at("out", "xo"), *widened, m, "ci", w.input_type("w").shape[1]);
   return implementation;
 }
 

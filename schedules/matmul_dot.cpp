@@ -79,15 +79,12 @@ bool tiles_match(const Workload& w, const Machine& m) {
 }
 
 std::vector<MatmulTile> tiles_candidates(const Workload& w, const Machine& m) {
-  const std::int64_t n = extent_of(w, "n").value();
   const std::int64_t most = std::min<std::int64_t>(typical(extent_of(w, "m"), w), 6 * tile_rows);
   std::vector<MatmulTile> all;
-  for (const std::int64_t vectors : {2, 1, 3, 4, 5, 6}) {
-    if ((vectors > 1 && (vectors - 1) * tile_words >= n) || !packs_in_vectors(vectors, n, m)) continue;
+  for (const std::int64_t vectors : tile_columns(extent_of(w, "n").value(), m))
     for (std::int64_t rows = most; rows >= 1; --rows)
       if (are_whole_tiles(rows) && fits_tiles(vectors, tiles_along(rows)))
         all.push_back({vectors, rows, task_count(w.composition().threads)});
-  }
   return all;
 }
 
@@ -95,9 +92,8 @@ MatmulTile tiles_rule(const Workload& w, const Machine& m) {
   const std::int64_t factor = tile_dot(w, m)->factor;
   const std::int64_t row_bytes = typical(extent_of(w, "m"), w) * products_depth(w).value() * 4 / factor;
   return best_matmul_tile(w, m, tiles_candidates(w, m), [&](const MatmulTile& k, std::int64_t passing) {
-    const std::int64_t tiles = tiles_along(k.rows);
     // All rows pass by for each panel of columns.
-    return tile_rate({k.vectors, passing / factor}, {tiles, row_bytes}, k.rows / tiles, m);
+    return tile_rate({k.vectors, passing / factor}, {tiles_along(k.rows), row_bytes}, tile_height(k.rows), m);
   });
 }
 
@@ -105,7 +101,7 @@ Implementation tiles_make(const Workload& w, const Machine& m, const MatmulTile&
   const ops::Dot& dot = *tile_dot(w, m);
   Implementation implementation = dot_frame(w, m, k, dot);
   schedule_tile_products(implementation.schedule["acc"].update(0),
-                         {"m", "n", {"ko"}, k.rows / tiles_along(k.rows), tile_depth(*words(w, dot))}, {"ko_tile"});
+                         {"m", "n", {"ko"}, tile_height(k.rows), tile_depth(*words(w, dot))}, {"ko_tile"});
   return implementation;
 }
 

@@ -20,14 +20,23 @@ const ops::Dot* tile_dot(const Workload& w, const Machine& m) {
   const auto in = w.anchor_inputs();
   const DType data = in[0].dtype, weights = in[1].dtype;
   for (const ops::Dot& dot : ops::dots(data, weights))
-    if (dot.weights.bits() * dot.factor == 32 && dot.factor > 1 && dot.weights != Halide::Int(16))
-      return ops::dot_of(dot.name, data, weights);
+    if (dot.weights == Halide::Int(8) || dot.weights.is_bfloat()) return ops::dot_of(dot.name, data, weights);
   return nullptr;
 }
 
 std::int64_t tiles_along(std::int64_t rows) { return chunk(rows, tile_rows); }
 
 bool are_whole_tiles(std::int64_t rows) { return rows % tiles_along(rows) == 0; }
+
+std::int64_t tile_height(std::int64_t rows) { return rows / tiles_along(rows); }
+
+std::vector<std::int64_t> tile_columns(std::int64_t extent, const Machine& m) {
+  std::vector<std::int64_t> all = {2, 1, 3, 4, 5, 6};
+  std::erase_if(all, [&](std::int64_t columns) {
+    return (columns > 1 && (columns - 1) * tile_words >= extent) || !packs_in_vectors(columns, extent, m);
+  });
+  return all;
+}
 
 bool fits_tiles(std::int64_t columns, std::int64_t rows) {
   return columns * rows + std::min(columns, rows) + 1 <= registers;

@@ -18,8 +18,12 @@ const ops::Dot* tile_dot(const Workload& workload, const Machine& machine);
 /// How many tiles lie one after the other along `rows`, all of one height.
 std::int64_t tiles_along(std::int64_t rows);
 
-/// Whether so many rows are whole tiles of one height.
+/// Whether so many rows are whole tiles of one height, and that height.
 bool are_whole_tiles(std::int64_t rows);
+std::int64_t tile_height(std::int64_t rows);
+
+/// Numbers of tiles side by side that are worth trying along `extent` columns, whose weights can be packed so.
+std::vector<std::int64_t> tile_columns(std::int64_t extent, const Machine& machine);
 
 /// Whether the registers hold the sums of `columns` x `rows` tiles beside their operands.
 bool fits_tiles(std::int64_t columns, std::int64_t rows);

@@ -63,26 +63,22 @@ constexpr int repetitions = 200000;
 
 constexpr int dots = 20, dot_repetitions = 50000;
 
-[[gnu::target("avx512f,avx512vnni")]] double bytes_512() {
+enum class Numbers { bytes, halves };
+
+/// vpdpbusd or vdpbf16ps.
+template <Numbers numbers>
+[[gnu::target("avx512f")]] double dots_512() {
   __m512i a[dots];
   for (auto& x : a) x = _mm512_setzero_si512();
-  const __m512i b = _mm512_set1_epi8(1);
-  for (int i = 0; i < dot_repetitions; ++i) {
-#pragma GCC unroll 20
-    for (auto& x : a) asm volatile("vpdpbusd %1, %1, %0" : "+v"(x) : "v"(b));
-  }
-  return 64.0 * 2 * dots * dot_repetitions;
-}
-
-[[gnu::target("avx512f,avx512bf16")]] double halves_512() {
-  __m512 a[dots];
-  for (auto& x : a) x = _mm512_setzero_ps();
   const __m512i b = _mm512_setzero_si512();
   for (int i = 0; i < dot_repetitions; ++i) {
 #pragma GCC unroll 20
-    for (auto& x : a) asm volatile("vdpbf16ps %1, %1, %0" : "+v"(x) : "v"(b));
+    for (auto& x : a) {
+      if constexpr (numbers == Numbers::bytes) asm volatile("vpdpbusd %1, %1, %0" : "+v"(x) : "v"(b));
+      else asm volatile("vdpbf16ps %1, %1, %0" : "+v"(x) : "v"(b));
+    }
   }
-  return 32.0 * 2 * dots * dot_repetitions;
+  return (numbers == Numbers::bytes ? 64.0 : 32.0) * 2 * dots * dot_repetitions;
 }
 
 /// Bytes in pairs of 16 bits, where no instruction takes them as they are: two operations for four products.
@@ -116,28 +112,24 @@ constexpr int tile_repetitions = 20000;
   _tile_zero(5);
 }
 
-[[gnu::target("amx-tile,amx-int8")]] double bytes_tiles() {
+template <Numbers numbers>
+[[gnu::target("amx-tile,amx-int8,amx-bf16")]] double products_of_tiles() {
   configure_tiles();
   for (int i = 0; i < tile_repetitions; ++i) {
-    _tile_dpbusd(0, 4, 5);
-    _tile_dpbusd(1, 4, 5);
-    _tile_dpbusd(2, 4, 5);
-    _tile_dpbusd(3, 4, 5);
+    if constexpr (numbers == Numbers::bytes) {
+      _tile_dpbusd(0, 4, 5);
+      _tile_dpbusd(1, 4, 5);
+      _tile_dpbusd(2, 4, 5);
+      _tile_dpbusd(3, 4, 5);
+    } else {
+      _tile_dpbf16ps(0, 4, 5);
+      _tile_dpbf16ps(1, 4, 5);
+      _tile_dpbf16ps(2, 4, 5);
+      _tile_dpbf16ps(3, 4, 5);
+    }
   }
   _tile_release();
-  return 4.0 * 16 * 16 * 64 * 2 * tile_repetitions;
-}
-
-[[gnu::target("amx-tile,amx-bf16")]] double halves_tiles() {
-  configure_tiles();
-  for (int i = 0; i < tile_repetitions; ++i) {
-    _tile_dpbf16ps(0, 4, 5);
-    _tile_dpbf16ps(1, 4, 5);
-    _tile_dpbf16ps(2, 4, 5);
-    _tile_dpbf16ps(3, 4, 5);
-  }
-  _tile_release();
-  return 4.0 * 16 * 16 * 32 * 2 * tile_repetitions;
+  return (numbers == Numbers::bytes ? 64.0 : 32.0) * 2 * 4 * 16 * 16 * tile_repetitions;
 }
 
 double mul_add_128() {
@@ -167,10 +159,10 @@ Microkernels microkernels() {
   if (has("avx2") && has("fma")) all.floats.push_back(fma_256);
   if (has("avx512f")) all.floats.push_back(fma_512);
   if (has("avx2")) all.bytes.push_back(bytes_256);
-  if (has("avx512_vnni")) all.bytes.push_back(bytes_512);
-  if (has("amx_int8")) all.bytes.push_back(bytes_tiles);
-  if (has("avx512_bf16")) all.halves.push_back(halves_512);
-  if (has("amx_bf16")) all.halves.push_back(halves_tiles);
+  if (has("avx512_vnni")) all.bytes.push_back(dots_512<Numbers::bytes>);
+  if (has("amx_int8")) all.bytes.push_back(products_of_tiles<Numbers::bytes>);
+  if (has("avx512_bf16")) all.halves.push_back(dots_512<Numbers::halves>);
+  if (has("amx_bf16")) all.halves.push_back(products_of_tiles<Numbers::halves>);
   return all;
 }
 #else

@@ -387,20 +387,24 @@ Result nothing_below_zero(const Site& s) {
   return s.r.type(x->x).dtype == DType::i32 ? std::nullopt : Result(s.in[0]);
 }
 
-/// The operands of a fake_quantize that does what dequantize(quantize(x)) does; empty where `value` is no such thing or
-/// somebody else needs the integers.
-std::vector<int> through_integers(const Site& s, int value) {
+/// x of a value dequantize(quantize(x)), with both steps' parameters.
+struct ThroughIntegers {
+  int x;
+  const Node* quantize;
+  Array scale;  ///< of the dequantize
+};
+
+/// Nothing where `value` is no such thing or somebody else needs the integers.
+std::optional<ThroughIntegers> through_integers(const Site& s, int value) {
   const auto outer = dequantized(s.r, value);
-  if (!outer || !s.r.used_once(value) || !s.r.used_once(outer->x)) return {};
+  if (!outer || !s.r.used_once(value) || !s.r.used_once(outer->x)) return std::nullopt;
   const Node* inner = s.r.producer(outer->x, "quantize");
   if (inner == nullptr || !inner->attributes.at("inverse").get<bool>() || s.r.type(value).dtype != DType::f32)
-    return {};
+    return std::nullopt;
   const auto own = parameters(s.r, *inner, s.r.type(outer->x).dtype);
-  if (!own || own->scale.dtype() != DType::f32 || s.r.type(own->x).dtype != DType::f32) return {};
-  if (to_doubles(own->zero) != to_doubles(outer->zero) || own->zero.shape() != outer->zero.shape()) return {};
-  std::vector<int> operands = {own->x, inner->inputs[1], s.constant(outer->scale, "~scale")};
-  if (inner->inputs.size() > 2) operands.push_back(inner->inputs[2]);
-  return operands;
+  if (!own || own->scale.dtype() != DType::f32 || s.r.type(own->x).dtype != DType::f32) return std::nullopt;
+  if (to_doubles(own->zero) != to_doubles(outer->zero) || own->zero.shape() != outer->zero.shape()) return std::nullopt;
+  return ThroughIntegers{own->x, inner, outer->scale};
 }
 
 /// add(dequantize(quantize(x)), y) -> add(fake_quantize(x), y): the sum is of floats, so nothing needs the integers. A
@@ -408,13 +412,15 @@ std::vector<int> through_integers(const Site& s, int value) {
 /// the graph; the other goes through memory on its way to that kernel, and stays integers of a quarter of the bytes.
 Result add_without_integers(const Site& s) {
   if (s.op() != "add") return std::nullopt;
-  const std::vector<int> first = through_integers(s, s.in[0]), second = through_integers(s, s.in[1]);
-  if (first.empty() && second.empty()) return std::nullopt;
-  const bool is_first = second.empty() || (!first.empty() && first[0] < second[0]);
+  const auto first = through_integers(s, s.in[0]), second = through_integers(s, s.in[1]);
+  if (!first && !second) return std::nullopt;
+  const bool is_first = !second || (first && first->x < second->x);
+  const ThroughIntegers& value = is_first ? *first : *second;
+  const std::vector<int>& quantized = value.quantize->inputs;
+  std::vector<int> operands = {value.x, quantized[1], s.constant(value.scale, "~scale")};
+  if (quantized.size() > 2) operands.push_back(quantized[2]);
   std::vector<int> inputs = s.in;
-  const auto& operands = is_first ? first : second;
-  const Node& quantize = *s.r.producer(dequantized(s.r, inputs[is_first ? 0 : 1])->x);
-  inputs[is_first ? 0 : 1] = s.add("fake_quantize", {{"to", quantize.attributes.at("to")}}, operands);
+  inputs[is_first ? 0 : 1] = s.add("fake_quantize", {{"to", value.quantize->attributes.at("to")}}, operands);
   return s.add("add", s.node.attributes, inputs);
 }
 

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <string>
 #include <string_view>
@@ -16,21 +15,16 @@
 namespace heddle::graph {
 namespace {
 
-template <std::size_t N>
-bool is_one_of(const std::array<std::string_view, N>& names, std::string_view name) {
-  return std::ranges::find(names, name) != names.end();
-}
-
 /// What starts numbers that are no measurements: positions, counts, floats made of integers.
 bool makes_exact_floats(std::string_view op) {
-  return is_one_of(std::array<std::string_view, 4>{"cast", "dequantize", "full", "iota"}, op);
+  return op == "cast" || op == "dequantize" || op == "full" || op == "iota";
 }
 
 /// Sums and products of data may leave f16's range, and whole results be off by what one rounding is; they are small.
 bool accumulates(std::string_view op) { return op.starts_with("reduce_") && op != "reduce_max" && op != "reduce_min"; }
 
 /// What f16 may not hold though it holds the operands.
-bool enlarges(std::string_view op) { return is_one_of(std::array<std::string_view, 3>{"exp", "mul", "pow"}, op); }
+bool enlarges(std::string_view op) { return op == "exp" || op == "mul" || op == "pow"; }
 
 class Narrowing {
  public:

@@ -1,10 +1,10 @@
 """Real models, compiled and run: each kernel against onnxruntime's tensor for it, then the whole model."""
-import json
 
 import numpy
 import onnx
 import pytest
 
+from kernel_check import check_kernels, dims
 from models import MODELS, graph_inputs, heddle, random_inputs, reference
 
 
@@ -13,31 +13,12 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-def dims(entry):
-    return [word for dim in entry.dims for word in ("--dim", dim)]
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_every_kernel_and_the_whole_model_agree_with_onnxruntime(name, tmp_path, cache):
     entry = MODELS[name]
     if not entry.path.exists():
         pytest.skip(f"{entry.path} is not there: run ./dev setup")
-    model = onnx.load(entry.path)
-    inputs = random_inputs(entry, model)
-    numpy.savez(tmp_path / "inputs.npz", **inputs)
-    numpy.savez(tmp_path / "reference.npz", **reference(model, inputs, intermediates=True))
-    done = heddle("check", entry.path, *dims(entry), "--cache", cache, "--input", tmp_path / "inputs.npz", "--reference",
-                  tmp_path / "reference.npz", "--json", check=False)
-    report = json.loads(done.stdout) if done.stdout else {"steps": [done.stderr]}
-    wrong = [s for s in report["steps"] if not isinstance(s, dict) or s["verdict"] == "WRONG"]
-    assert done.returncode == 0, f"{name}: {wrong[:5]}\nreplay: heddle check {entry.path} {' '.join(dims(entry))} --input ... --reference ..."
-    assert report["checked"] > report["without_reference"], "most kernels must have a counterpart in the reference"
-
-    # A step spoilt at random must be noticed, or the check above means nothing.
-    spoilt = heddle("check", entry.path, *dims(entry), "--cache", cache, "--input", tmp_path / "inputs.npz", "--reference",
-                    tmp_path / "reference.npz", "--spoil", "--seed", "3", "--json", check=False)
-    assert spoilt.returncode == 1
-    assert any(s["verdict"] == "WRONG" for s in json.loads(spoilt.stdout)["steps"])
+    check_kernels(entry, tmp_path, cache)
 
 
 @pytest.mark.parametrize("name", [n for n, m in MODELS.items() if m.shapes])

@@ -5,7 +5,8 @@ import numpy
 import onnx
 import pytest
 
-from models import MODELS, heddle, random_inputs, reference
+from kernel_check import check_kernels
+from models import MODELS, heddle, random_inputs
 
 UNIT = {"bf16": 2.0**-8, "f16": 2.0**-11}  # what rounding to nearest is off by at most, relative
 # The other light models hold values beyond 65504, which is all that f16 has.
@@ -23,17 +24,7 @@ def test_every_kernel_and_the_whole_model_are_off_by_roundings_alone(name, preci
     entry = MODELS[name]
     if not entry.path.exists():
         pytest.skip(f"{entry.path} is not there: run ./dev setup")
-    model = onnx.load(entry.path)
-    inputs = random_inputs(entry, model)
-    numpy.savez(tmp_path / "inputs.npz", **inputs)
-    numpy.savez(tmp_path / "reference.npz", **reference(model, inputs, intermediates=True))
-    words = [entry.path, "--precision", precision, "--cache", cache, "--input", tmp_path / "inputs.npz", "--reference", tmp_path / "reference.npz", "--json"]
-    done = heddle("check", *words, check=False)
-    report = json.loads(done.stdout) if done.stdout else {"steps": [done.stderr]}
-    wrong = [s for s in report["steps"] if not isinstance(s, dict) or s["verdict"] == "WRONG"]
-    assert done.returncode == 0, wrong[:5]
-    assert report["checked"] > report["without_reference"]
-    assert heddle("check", *words, "--spoil", "--seed", "3", check=False).returncode == 1
+    check_kernels(entry, tmp_path, cache, "--precision", precision)
 
 
 @pytest.mark.parametrize("precision", UNIT)
