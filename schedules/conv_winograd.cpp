@@ -68,9 +68,17 @@ std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine&
 }
 
 /// Cycles of one core, for choosing among forms: FMAs at the register tile's rate, a vector's transformations (measured
-/// at 150 cycles for F(4) and 60 for F(2), with their loads and stores), weights at what a core reads from memory, and
-/// again for each further block of rows from the last-level cache.
-constexpr double fmas_a_cycle = 2, weight_bytes_a_cycle = 8, cached_bytes_a_cycle = 16;
+/// at 150 cycles for F(4) and 60 for F(2), with their loads and stores), weights at what a core reads from memory (of
+/// 2.5 to 3.6 GHz: 12 to 15 GB/s), and again for each further block of rows from the last-level cache.
+constexpr double fmas_a_cycle = 2, weight_bytes_a_cycle = 4, cached_bytes_a_cycle = 16;
+
+/// Weights arrive while products run, the better the more tiles pass over a panel while the next one is fetched: cold
+/// products on Granite Rapids took as long as the slower of the two and 0.4, 0.2 and 0.1 of the other at 2, 4 and 6
+/// tiles.
+double beside_arriving(double products, double arriving, std::int64_t tiles_a_panel) {
+  const double unhidden = std::min(1.0, 0.8 / static_cast<double>(tiles_a_panel));
+  return std::max(products, arriving) + unhidden * std::min(products, arriving);
+}
 
 /// Of so many channels of the transformed tiles in a block of rows.
 std::int64_t tile_bytes(const Problem& p, const WinogradKnobs& k, std::int64_t channels) {
@@ -111,14 +119,17 @@ double winograd_cycles(const Problem& p, const WinogradKnobs& k, const Machine& 
   const double bytes = elements * weights * 4;
   const bool stay = bytes + static_cast<double>(tile_bytes(p, k, p.ci + k.channels)) <= static_cast<double>(m.l2_bytes);
   const double arriving = bytes * (1 / weight_bytes_a_cycle + (stay ? 0 : (blocks - 1) / cached_bytes_a_cycle));
-  return products + transforms + arriving + passing_cycles(p, k, m);
+  return beside_arriving(products, arriving, chunk(k.rows * p.across(k.tile), k.tiles)) + transforms +
+         passing_cycles(p, k, m);
 }
 
 double direct_cycles(const Problem& p, const Machine& m) {
   const auto weights = static_cast<double>(9 * p.ci * p.co);
   constexpr double usual_rate = 0.88;
-  return weights * static_cast<double>(p.width * p.height) / m.lanes(4) / fmas_a_cycle / usual_rate +
-         weights * 4 / weight_bytes_a_cycle;
+  constexpr std::int64_t usual_tile = 7;
+  const std::int64_t pixels = p.width * p.height;
+  return beside_arriving(weights * static_cast<double>(pixels) / m.lanes(4) / fmas_a_cycle / usual_rate,
+                         weights * 4 / weight_bytes_a_cycle, chunk(pixels, usual_tile));
 }
 
 /// Channels at once: of whole blocks that divide all of them, and a task's share at most where threads take channels.

@@ -156,11 +156,11 @@ struct Panel {
   std::int64_t size = 0;
   Count steps;                 ///< that read all of it
   std::optional<Count> tiles;  ///< that each read all of it; nothing where their number is not known
-  bool is_task = false;        ///< one of a parallel loop over panels
+  std::int64_t apart = 0;      ///< from this panel to the one that this thread reads next, in elements
 };
 
 /// `loops` are those around, the innermost last; the reading is of the last one's body.
-std::optional<Panel> panel_of(const Reading& reading, const std::vector<const For*>& loops) {
+std::optional<Panel> panel_of(const Reading& reading, const std::vector<const For*>& loops, int threads) {
   if (!reading.is_dense) return {};
   Panel panel{.first = reading.first, .size = reading.elements};
   auto loop = loops.rbegin();
@@ -178,8 +178,11 @@ std::optional<Panel> panel_of(const Reading& reading, const std::vector<const Fo
     varies = !tiles.take(**loop);
   if (tiles.extent >= fewest_tiles) panel.tiles = tiles;
   else if (!varies) return {};
-  panel.is_task =
-      loop != loops.rend() && (*loop)->is_parallel() && panel.first.coefficient((*loop)->name) == panel.size;
+  // Panels that a loop passes over need not lie side by side: Winograd's are an element of all channels' blocks each.
+  const std::int64_t stride = loop != loops.rend() ? panel.first.coefficient((*loop)->name) : 0;
+  panel.apart = std::max(stride, panel.size);
+  // The panels between are other threads'.
+  if (stride > 0 && (*loop)->is_parallel()) panel.apart *= threads;
   return panel;
 }
 
@@ -197,14 +200,11 @@ Stmt fetch(const std::string& input, const Expr& element, std::int64_t bytes, Ca
 }
 
 /// The loop's body behind fetches of a part of the next panel.
-Stmt fetch_next_panel(const Stmt& body, const std::string& input, const Reading& reading, const Panel& panel,
-                      int threads) {
+Stmt fetch_next_panel(const Stmt& body, const std::string& input, const Reading& reading, const Panel& panel) {
   const std::int64_t bytes = reading.type.bytes();
   const std::int64_t elements = line_bytes / bytes;
   const auto [part, lines] = part_of_panel(ceil_div(panel.size, elements), elements, *panel.tiles, panel.steps);
-  // The panels between are other threads'.
-  const std::int64_t apart = panel.is_task ? threads * panel.size : panel.size;
-  const Expr next = panel.first.expr() + static_cast<int>(apart) + part;
+  const Expr next = panel.first.expr() + static_cast<int>(panel.apart) + part;
   Stmt result = body;
   for (std::int64_t line = lines - 1; line >= 0; --line)
     result = Block::make(fetch(input, next + static_cast<int>(line * elements), bytes, Cache::second), result);
@@ -293,12 +293,12 @@ class FetchAhead : public IRMutator {
 
  private:
   Stmt fetched_ahead(Stmt body, const std::string& input, const Reading& reading) {
-    const auto panel = panel_of(reading, loops_);
+    const auto panel = panel_of(reading, loops_, threads_);
     if (!panel) return body;
     const std::int64_t bytes = panel->size * reading.type.bytes();
     // A tile's lines are all asked for at once, tiles ahead of their use.
     if (!reading.is_tiles && 2 * bytes > machine_.l1_bytes) body = FetchNextLines(input, reading, lets_).mutate(body);
-    if (panel->tiles && 2 * bytes <= machine_.l2_bytes) body = fetch_next_panel(body, input, reading, *panel, threads_);
+    if (panel->tiles && 2 * bytes <= machine_.l2_bytes) body = fetch_next_panel(body, input, reading, *panel);
     return body;
   }
 

@@ -84,6 +84,7 @@ class Fetches : public hi::IRMutator {
 /// out = a b with b in panels of 32 columns, in tiles of `rows` rows.
 struct Product {
   int rows = 4, tiles = 6, panels = 3, depth = 20;
+  int spacing = 1;  ///< panels from one to the next that is read
   std::int64_t l1_bytes = 1 << 15, l2_bytes = 1 << 20;
   bool panels_outside = true, parallel = false;
   int threads = 2;
@@ -94,7 +95,7 @@ struct Product {
     Halide::ImageParam a(Halide::Float(32), 2, "a"), b(Halide::Float(32), 3, "b");
     b.dim(0).set_bounds(0, columns);
     b.dim(1).set_bounds(0, depth).set_stride(columns);
-    b.dim(2).set_bounds(0, panels).set_stride(depth * columns);
+    b.dim(2).set_bounds(0, panels).set_stride(depth * columns * spacing);
     Halide::RDom k(0, depth, "k");
     Func acc("acc"), out("out");
     acc(ni, no, m) = 0.0F;
@@ -150,6 +151,16 @@ TEST_CASE("a panel for each task: the one that the same thread comes to") {
   const Product product{.parallel = true, .threads = 3};
   for (const auto& [panel, elements] : product.fetches().into_second_cache)
     CHECK(are_the_lines_of(elements, (panel + 3) * 640, 640));
+}
+
+// Winograd's weights: fetching the panel that lies next brought what was due 16 panels later.
+TEST_CASE("panels that lie apart: the one that is read next") {
+  const bool parallel = GENERATE(false, true);
+  CAPTURE(parallel);
+  const Elements found = Product{.spacing = 16, .parallel = parallel}.fetches().into_second_cache;
+  REQUIRE_FALSE(found.empty());
+  for (const auto& [panel, elements] : found)
+    CHECK(are_the_lines_of(elements, (panel + (parallel ? 2 : 1)) * 16 * 640, 640));
 }
 
 TEST_CASE("an operand that is read as a whole by each tile is one panel") {
