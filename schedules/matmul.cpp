@@ -54,12 +54,15 @@ Implementation plain_make(const Workload& w, const Machine& m, const MatmulTile&
 
 bool packed_matches(const Workload& w, const Machine& m) { return plain_matches(w, m) && b_is_packable(w); }
 
-/// The tile with k in pieces of `bytes` of a panel; k as a whole where that is no more, or where rows would be read
-/// that there are not.
+/// The tile with k in pieces of about `bytes` of a panel, alike where k allows it; k as a whole where that is no more,
+/// or where rows would be read that there are not.
 PanelTile in_pieces(const Workload& w, const Machine& m, const MatmulTile& k, std::int64_t bytes) {
   const std::int64_t depth = products_depth(w).value();
   const std::int64_t pieces = chunk(depth, bytes / (k.vectors * m.vector_bytes));
-  const PanelTile tile{k.vectors, k.rows, round_up(chunk(depth, pieces), 2), k.tasks};
+  std::int64_t each = round_up(chunk(depth, pieces), 2);
+  for (std::int64_t more = pieces; more < 2 * pieces && depth % each != 0; ++more)
+    if (depth % (2 * more) == 0) each = depth / more;
+  const PanelTile tile{k.vectors, k.rows, each, k.tasks};
   if (pieces > 1 && panels_have_all_rows(w, m, tile)) return tile;
   return {k.vectors, k.rows, 0, k.tasks};
 }
@@ -68,17 +71,19 @@ std::vector<PanelTile> packed_candidates(const Workload& w, const Machine& m) {
   std::vector<PanelTile> all;
   for (const MatmulTile& k : matmul_tiles(w, m, fits_registers)) {
     all.push_back({k.vectors, k.rows, 0, k.tasks});
-    for (const std::int64_t bytes : {m.l1_bytes, m.l2_bytes / 4})
+    for (const std::int64_t bytes : {m.l1_bytes, m.l2_bytes / 8})
       if (const PanelTile tile = in_pieces(w, m, k, bytes); tile.depth > 0) all.push_back(tile);
   }
   return all;
 }
 
-/// k as a whole while a panel stays in the second cache beside the next one, which is on its way.
+/// k as a whole while a panel, the next one, which is on its way, and the rows stay in the second cache. Granite
+/// Rapids, k = 3072 and 4096 (panels of 590 and 786 KB of 2 MiB) in pieces of 1024: 128 rows with weights from
+/// memory 3.1 -> 2.9 ms, 64 rows 10.9 -> 9.7.
 PanelTile packed_rule(const Workload& w, const Machine& m) {
   const MatmulTile k = best_matmul_tile(w, m, matmul_tiles(w, m, fits_registers), register_tile_rate);
-  const PanelTile halves = in_pieces(w, m, k, m.l2_bytes / 2);
-  return halves.depth == 0 ? halves : in_pieces(w, m, k, m.l2_bytes / 4);
+  const PanelTile quarters = in_pieces(w, m, k, m.l2_bytes / 4);
+  return quarters.depth == 0 ? quarters : in_pieces(w, m, k, m.l2_bytes / 8);
 }
 
 Implementation packed_make(const Workload& w, const Machine& m, const PanelTile& k) {
