@@ -180,9 +180,10 @@ std::optional<Panel> panel_of(const Reading& reading, const std::vector<const Fo
   else if (!varies) return {};
   // Panels that a loop passes over need not lie side by side: Winograd's are an element of all channels' blocks each.
   const std::int64_t stride = loop != loops.rend() ? panel.first.coefficient((*loop)->name) : 0;
-  panel.apart = std::max(stride, panel.size);
+  const bool overlap = stride < panel.size;
+  panel.apart = overlap ? panel.size : stride;
   // The panels between are other threads'.
-  if (stride > 0 && (*loop)->is_parallel()) panel.apart *= threads;
+  if (!overlap && (*loop)->is_parallel()) panel.apart *= threads;
   return panel;
 }
 
