@@ -6,7 +6,7 @@
 namespace heddle::targets {
 
 /// Part of the key of cached kernels: raised whenever the pass changes what it makes.
-constexpr int fetch_ahead_version = 4;
+constexpr int fetch_ahead_version = 5;
 
 /// Fetches what a product reads of a dense operand before it is read: the next panel into the second cache while tiles
 /// of the result are computed with this one, and this panel's next lines into the first.
@@ -27,8 +27,9 @@ constexpr int fetch_ahead_version = 4;
 ///
 /// Applied to serial loops that read vectors of an input densely, where the loops around read the same panel again. The
 /// next panel is fetched where it and this one fit the second cache together and it is known how often this one is
-/// read, lines where the panel does not stay in the first cache. Where panels are tasks of a parallel loop on `threads`
-/// threads, the one that follows on the same thread is fetched.
+/// read, lines where the panel does not stay in the first cache. The next panel is the one that the loop over panels
+/// comes to, wherever it lies; where panels are tasks of a parallel loop on `threads` threads, the one that follows on
+/// the same thread.
 Halide::Internal::Stmt fetch_ahead(const Halide::Internal::Stmt& s, const Machine& machine, int threads);
 
 }  // namespace heddle::targets
