@@ -92,6 +92,21 @@ Halide::Func as_stored(const Halide::Func& func, const Halide::Type& type) {
   return rounded;
 }
 
+/// What the operators beside the anchor say of the inputs that can be packed: a convolution's weights are packed alike
+/// whether what follows it is in the kernel or not.
+std::map<int, OperandInfo> weights_of_others(const Composition& c, const std::vector<TensorType>& types) {
+  std::map<int, OperandInfo> weights;
+  for (const auto& node : c.nodes) {
+    if (&node == &c.nodes.at(static_cast<std::size_t>(c.anchor))) continue;
+    std::vector<TensorType> in;
+    for (const int operand : node.operands) in.push_back(types.at(static_cast<std::size_t>(operand)));
+    const auto declared = node.op->operands(node.attributes, in);
+    for (std::size_t i = 0; i < std::min(declared.size(), node.operands.size()); ++i)
+      if (!declared[i].packing_order.empty()) weights.emplace(node.operands[i], declared[i]);
+  }
+  return weights;
+}
+
 template <class Buffer>
 void constrain(Buffer&& buffer, const BufferView& view, const std::vector<Halide::Param<int>>& symbols) {
   for (std::size_t i = 0; i < view.dimensions.size(); ++i) {
@@ -130,10 +145,15 @@ Workload::Workload(Composition composition) : composition_(std::move(composition
     info = declared[i];
     if (info.dimensions.empty()) info.dimensions = default_dimensions(anchor_in[i].rank());
   }
+  const auto others = weights_of_others(composition_, types_);
   int extra = 0;
-  for (std::size_t i = 0; i < inputs_.size(); ++i)
-    if (inputs_[i].role.empty())
-      inputs_[i] = {fmt::format("e{}", extra++), default_dimensions(types_[i].rank()), {}, false};
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    if (!inputs_[i].role.empty()) continue;
+    const auto known = others.find(static_cast<int>(i));
+    inputs_[i] =
+        known != others.end() ? known->second : OperandInfo{"", default_dimensions(types_[i].rank()), {}, false};
+    inputs_[i].role = fmt::format("e{}", extra++);
+  }
 
   dimensions_ = anchor().op->dimensions(anchor().attributes, anchor_in);
   const std::size_t out_rank = types_.at(static_cast<std::size_t>(composition_.outputs.at(0))).shape.size();

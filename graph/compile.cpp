@@ -136,18 +136,21 @@ Graph run_passes(const Graph& imported, bool device, DType precision, const Prog
   return graph;
 }
 
-GroupedGraph grouped_for(const Graph& passed, bool device, int threads, bool exact) {
-  GroupedGraph result;
-  result.graph = assign_layouts(passed, device ? Padding::in_kernel : Padding::in_memory);
+Graph laid_out(const Graph& passed, bool device) {
+  return assign_layouts(passed, device ? Padding::in_kernel : Padding::in_memory);
+}
+
+GroupedGraph grouped_for(const Graph& graph, const Target& target, int threads, bool exact) {
   // A device has as many threads as it has: what is compiled for it must not depend on the processor's.
-  result.groups = make_groups(result.graph, device ? 1 : threads, exact && !device);
-  return result;
+  const bool device = target.is_gpu();
+  return {graph, make_groups(graph, target.machine, device ? 1 : threads, exact && !device)};
 }
 
 }  // namespace
 
 GroupedGraph prepare(const Graph& imported, const Target& target, int threads, bool exact, DType precision) {
-  return grouped_for(run_passes(imported, target.is_gpu(), precision, {}), target.is_gpu(), threads, exact);
+  const bool device = target.is_gpu();
+  return grouped_for(laid_out(run_passes(imported, device, precision, {}), device), target, threads, exact);
 }
 
 Compiled compile(const Graph& imported, const CompileOptions& options) {
@@ -156,19 +159,19 @@ Compiled compile(const Graph& imported, const CompileOptions& options) {
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("the precision {} is none of f32, bf16 and f16", to_string(options.precision)));
   Compiled compiled;
-  std::map<bool, std::shared_ptr<const GroupedGraph>> sources;  // by whether they are for devices
+  std::map<bool, Graph> graphs;  // by whether they are for devices
   std::vector<Compiled::Module> modules;
   std::vector<KernelRequest> requests;
   std::set<std::string> names;
   for (const Target& target : options.targets) {
     if (!names.insert(target.name).second) continue;  // "cpu" is one of the others
     report(options.progress, "schedules", modules.size(), options.targets.size());
-    auto& source = sources[target.is_gpu()];
-    if (!source) {
-      const Graph passed = run_passes(imported, target.is_gpu(), options.precision, options.progress);
-      source = std::make_shared<GroupedGraph>(grouped_for(passed, target.is_gpu(), options.threads, options.exact));
-      check_schedule_names(*source, options);
-    }
+    const bool device = target.is_gpu();
+    if (!graphs.contains(device))
+      graphs.emplace(device, laid_out(run_passes(imported, device, options.precision, options.progress), device));
+    auto source =
+        std::make_shared<const GroupedGraph>(grouped_for(graphs.at(device), target, options.threads, options.exact));
+    check_schedule_names(*source, options);
     modules.push_back({target, source, choose_kernels(*source, target, options)});
     for (const ChosenKernel& kernel : modules.back().kernels) requests.push_back(kernel.request);
   }

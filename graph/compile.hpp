@@ -52,8 +52,9 @@ struct Group {
   std::vector<int> inputs, outputs;  ///< values of the graph; inputs in the Composition's order
   std::optional<Workload> workload;  ///< kernel groups
 };
-/// `exact`: no variant that rounds more than plain sums, see Composition.
-std::vector<Group> make_groups(const Graph& graph, int threads, bool exact = false);
+/// `machine`: that the kernels are for, where it decides what is faster in one of them. `exact`: no variant that rounds
+/// more than plain sums, see Composition.
+std::vector<Group> make_groups(const Graph& graph, const Machine& machine, int threads, bool exact = false);
 std::string print(const std::vector<Group>& groups, const Graph& graph);
 std::string print(const plan::Package& package);  ///< every module's functions: values, then steps
 
@@ -108,7 +109,7 @@ struct Compiled {
   std::map<std::string, std::string> files;  ///< contents of package.files by path
   struct Module {
     Target target;
-    std::shared_ptr<const GroupedGraph> source;  ///< shared by the modules of one kind of target
+    std::shared_ptr<const GroupedGraph> source;  ///< as this target computes it; `kernels` point into it
     std::vector<ChosenKernel> kernels;           ///< one a kernel group, in group order
 
     const Graph& graph() const { return source->graph; }

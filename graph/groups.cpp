@@ -11,6 +11,7 @@
 #include "dsl/flatten.hpp"
 #include "graph/attributes.hpp"
 #include "graph/layout.hpp"
+#include "schedules/family.hpp"
 
 namespace heddle::graph {
 namespace {
@@ -37,8 +38,9 @@ bool takes_epilogue(const Node& node) {
 
 class Grouper {
  public:
-  Grouper(const Graph& graph, int threads, bool exact)
+  Grouper(const Graph& graph, const Machine& machine, int threads, bool exact)
       : g_(graph),
+        machine_(machine),
         threads_(threads),
         exact_(exact),
         producer_(graph.producer()),
@@ -52,7 +54,7 @@ class Grouper {
     // Anchors first: an activation belongs to the convolution before it, not to the elementwise chain after.
     for (std::size_t n = 0; n < g_.nodes.size(); ++n) {
       const Node& node = g_.nodes[n];
-      if (is_shape_arithmetic(node)) continue;
+      if (taken_[n] || is_shape_arithmetic(node)) continue;
       if (is_view(g_, node)) {
         taken_[n] = true;
         groups_.push_back({Group::Kind::view, {static_cast<int>(n)}, 0, {node.inputs[0]}, node.outputs, {}});
@@ -81,20 +83,28 @@ class Grouper {
   }
 
   void add_kernel(std::vector<int> nodes) {
-    const int anchor = nodes[0];
-    if (takes_epilogue(node(anchor))) grow(nodes);
-    if (node(anchor).op->kind() == OperatorKind::elementwise) pull_in(nodes);
-    else pull_in_narrow(nodes, anchor);
-    for (const int n : nodes) taken_[static_cast<std::size_t>(n)] = true;
+    const int first = nodes[0];
+    if (takes_epilogue(node(first))) grow(nodes, first);
+    std::optional<Group> group = joined(nodes);
+    if (!group) {
+      const bool elementwise = node(first).op->kind() == OperatorKind::elementwise;
+      if (elementwise) pull_in(nodes);
+      else pull_in_narrow(nodes, first);
+      // The loops are out's. An elementwise group's last node has them; other anchors' dimensions are the epilogue's
+      // too.
+      group = grouped(nodes, elementwise ? nodes.back() : first);
+    }
+    for (const int n : group->nodes) taken_[static_cast<std::size_t>(n)] = true;
+    groups_.push_back(*std::move(group));
+  }
+
+  Group grouped(const std::vector<int>& nodes, int anchor) {
     Group group;
     group.nodes = nodes;
-    // The loops are out's. An elementwise group's last node has them; other anchors' dimensions are the epilogue's too.
-    const bool elementwise = node(anchor).op->kind() == OperatorKind::elementwise;
-    group.anchor = elementwise ? static_cast<int>(nodes.size()) - 1
-                               : static_cast<int>(std::find(nodes.begin(), nodes.end(), anchor) - nodes.begin());
+    group.anchor = static_cast<int>(std::find(nodes.begin(), nodes.end(), anchor) - nodes.begin());
     group.outputs = node(nodes.back()).outputs;
     compose(group);
-    groups_.push_back(std::move(group));
+    return group;
   }
 
   /// Values of the group that something outside reads.
@@ -113,8 +123,8 @@ class Grouper {
   /// Adds elementwise consumers for as long as a single value leaves the group. Branches that meet again (x *
   /// sigmoid(x)) are taken whole or not at all. With one value leaving, by the last node, no path can leave the group
   /// and return.
-  void grow(std::vector<int>& nodes) const {
-    const TensorType& out = g_.value(node(nodes[0]).outputs[0]).type;
+  void grow(std::vector<int>& nodes, int anchor) const {
+    const TensorType& out = result(anchor);
     std::vector<int> trial = nodes;
     while (trial.size() < most_nodes) {
       const auto next = next_consumer(trial, out);
@@ -124,6 +134,21 @@ class Grouper {
       if (open.size() == 1 && node(trial.back()).outputs[0] == *open.begin() && !widens_integers(nodes, trial))
         nodes = trial;
     }
+  }
+
+  /// The group of a convolution and its epilogue, together with the convolution that alone reads its result and that
+  /// one's epilogue, if they are faster in one kernel.
+  std::optional<Group> joined(const std::vector<int>& nodes) {
+    if (node(nodes[0]).op->name() != "conv" || open_values(nodes).size() != 1) return std::nullopt;
+    const int v = node(nodes.back()).outputs[0];
+    const auto& readers = consumers_[static_cast<std::size_t>(v)];
+    if (is_output_[static_cast<std::size_t>(v)] || readers.size() != 1 || node(readers[0]).op->name() != "conv")
+      return std::nullopt;
+    std::vector<int> both = nodes;
+    both.push_back(readers[0]);
+    grow(both, readers[0]);
+    Group group = grouped(both, readers[0]);
+    return pays_together(*group.workload, machine_) ? std::optional(group) : std::nullopt;
   }
 
   /// Quantised numbers go to memory as they are; floats are made of them where they are read.
@@ -263,6 +288,7 @@ class Grouper {
   }
 
   const Graph& g_;
+  const Machine& machine_;
   int threads_;
   bool exact_;
   std::vector<int> producer_;
@@ -273,8 +299,8 @@ class Grouper {
 
 }  // namespace
 
-std::vector<Group> make_groups(const Graph& graph, int threads, bool exact) {
-  return Grouper(graph, threads, exact).run();
+std::vector<Group> make_groups(const Graph& graph, const Machine& machine, int threads, bool exact) {
+  return Grouper(graph, machine, threads, exact).run();
 }
 
 std::string_view name_of(Group::Kind kind) {

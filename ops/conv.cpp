@@ -35,12 +35,14 @@ struct Conv {
   /// be computed and only `out` needs guards.
   /// winograd2, winograd4: ops/winograd.hpp's F(m x m, 3 x 3) on tiles of results that are counted row by row (t).
   /// x_rows and x_tile are B^T d and B^T d B, `product` what acc has summed over the channels, out_rows A^T times it.
+  /// edged: as direct, with `padded` written in parts, see WindowInput: for an operand that is computed in the kernel.
   /// grouped: acc and product have a group's channels for themselves; x_tile is the input in f32 where it is narrower,
   /// widened once for all channels that read it.
   /// pairs, fours: ops/dot.hpp's sums. x_tile holds the input as they want it, channels innermost, w_sum the sums of
   /// the weights where the data are offset.
   static std::vector<std::string> variants(const Attributes& at, std::span<const TensorType> in) {
     std::vector<std::string> names = {"direct", "tiled"};
+    if (is_depthwise(at, in[1])) names.emplace_back("edged");
     if (has_groups(at, in)) names.emplace_back("grouped");
     if (takes_winograd(at, in))
       for (const int tile : {2, 4}) names.push_back(winograd_name(tile));
@@ -131,7 +133,9 @@ struct Conv {
     if (const Dot* dot = dot_of(a.variant, a.in[0].type.dtype, a.in[1].type.dtype)) return define_dot(at, a, s, *dot);
     const Operand& w = a.in[1];
     const Window sliding = window(at, w.type);
-    const WindowInput x(s.padded, a.in[0], sliding, a.out[0], static_cast<double>(at.pad_value), "ci");
+    const auto exterior = static_cast<double>(at.pad_value);
+    const WindowInput x = a.variant == "edged" ? WindowInput(s.padded, a, sliding, exterior, "ci")
+                                               : WindowInput(s.padded, a.in[0], sliding, a.out[0], exterior, "ci");
     const Halide::Var n = a.loops[0], co = a.loops[1];
     const std::vector<Expr> position(a.loops.begin() + 2, a.loops.end());
 

@@ -24,6 +24,21 @@ std::int64_t read_after(const Window& w, std::size_t d, const Extent& in, const 
   return w.after[d] + (w.ceil_mode ? w.strides[d] - 1 : 0);
 }
 
+/// n, the channel and the spatial dimensions.
+std::vector<Halide::Var> window_loops(std::size_t rank, const std::string& channel_name) {
+  std::vector<Halide::Var> loops = {Halide::Var("n"), Halide::Var(channel_name)};
+  for (const auto& name : spatial_names(rank)) loops.emplace_back(name);
+  return loops;
+}
+
+/// Dimensions of (n, c, spatial...), channels innermost.
+std::vector<int> channels_first(std::size_t rank) {
+  std::vector<int> order = {1};
+  for (int dim = static_cast<int>(rank) - 1; dim >= 2; --dim) order.push_back(dim);
+  order.push_back(0);
+  return order;
+}
+
 }  // namespace
 
 Window make_window(const std::vector<std::int64_t>& kernel, const std::vector<std::int64_t>& strides,
@@ -80,26 +95,30 @@ std::vector<int> innermost_first(const TensorType& type) {
   return order;
 }
 
+std::vector<bool> WindowInput::guarded(const TensorType& out, double exterior) const {
+  std::vector<bool> guarded(window_.rank(), false);
+  for (std::size_t d = 0; d < window_.rank(); ++d) {
+    const auto dim = d + 2;
+    if (!reads_outside(window_, d, x_.type.shape[dim], out.shape[dim])) continue;
+    const Border border = x_.border(static_cast<int>(dim));
+    const bool covered = border.before >= window_.before[d] &&
+                         border.after >= read_after(window_, d, x_.type.shape[dim], out.shape[dim]) &&
+                         x_.type.layout.border_value == exterior;
+    guarded[d] = !covered;
+  }
+  return guarded;
+}
+
 WindowInput::WindowInput(Halide::Func& padded, const Operand& x, const Window& window, const TensorType& out,
                          double exterior, const std::string& channel_name)
     : x_(x), window_(window) {
-  std::vector<bool> guarded(window.rank(), false);
-  for (std::size_t d = 0; d < window.rank(); ++d) {
-    const auto dim = d + 2;
-    if (!reads_outside(window, d, x.type.shape[dim], out.shape[dim])) continue;
-    const Border border = x.border(static_cast<int>(dim));
-    const bool covered = border.before >= window.before[d] &&
-                         border.after >= read_after(window, d, x.type.shape[dim], out.shape[dim]) &&
-                         x.type.layout.border_value == exterior;
-    guarded[d] = !covered;
-  }
-  if (std::none_of(guarded.begin(), guarded.end(), [](bool g) { return g; })) return;
+  const std::vector<bool> guards = guarded(out, exterior);
+  if (std::none_of(guards.begin(), guards.end(), [](bool g) { return g; })) return;
 
-  std::vector<Halide::Var> logical = {Halide::Var("n"), Halide::Var(channel_name)};
-  for (const auto& name : spatial_names(window.rank())) logical.emplace_back(name);
+  const std::vector<Halide::Var> logical = window_loops(window.rank(), channel_name);
   Halide::Region inside;  // in the Func's order, last dimension first
   for (std::size_t dim = logical.size(); dim-- > 0;) {
-    const bool bounded = dim >= 2 && guarded[dim - 2];
+    const bool bounded = dim >= 2 && guards[dim - 2];
     inside.push_back(bounded ? Halide::Range(0, x.extents[dim]) : Halide::Range(Expr(), Expr()));
   }
   const Expr value = Halide::cast(x.func.type(), Expr(exterior));
@@ -108,6 +127,59 @@ WindowInput::WindowInput(Halide::Func& padded, const Operand& x, const Window& w
   std::vector<Halide::Var> arguments;
   for (const int dim : argument_order_) arguments.push_back(logical[static_cast<std::size_t>(dim)]);
   padded(arguments) = bounded(std::vector<Halide::Var>(logical.rbegin(), logical.rend()));
+  padded_ = padded;
+}
+
+WindowInput::WindowInput(Halide::Func& padded, Algorithm& a, const Window& window, double exterior,
+                         const std::string& channel_name)
+    : x_(a.in[0]), window_(window) {
+  const std::vector<bool> guards = guarded(a.out[0], exterior);
+  const std::vector<Halide::Var> logical = window_loops(window.rank(), channel_name);
+  const std::size_t last = logical.size() - 1;
+  argument_order_ = channels_first(logical.size());
+  const auto in_order = [&](const std::vector<Expr>& index) {
+    std::vector<Expr> arguments;
+    for (const int dim : argument_order_) arguments.push_back(index[static_cast<std::size_t>(dim)]);
+    return arguments;
+  };
+  const Halide::Type type = x_.func.type();
+  const Expr outside = Halide::cast(type, Expr(exterior));
+  std::vector<Halide::Var> arguments;
+  for (const int dim : argument_order_) arguments.push_back(logical[static_cast<std::size_t>(dim)]);
+  padded(arguments) = Halide::undef(type);
+
+  const auto reduced = [&](const std::string& name, const Expr& extent, const Expr& where) {
+    const Reduction reduction = a.reduce({{name, extent}});
+    Halide::RDom domain = reduction.domain();
+    if (where.defined()) domain.where(where);
+    return Expr(reduction[name]);
+  };
+  std::vector<Expr> index(logical.begin(), logical.end()), read = index;
+  Expr inside;
+  for (std::size_t dim = 2; dim < last; ++dim) {
+    if (!guards[dim - 2]) continue;
+    read[dim] = Halide::clamp(index[dim], 0, x_.extents[dim] - 1);
+    // A comparison from which Halide does not learn the coordinate's range: it would drop the clamp then, but not see
+    // everywhere that reads stay in the operand.
+    const Expr within = Halide::cast<std::uint32_t>(index[dim]) < Halide::cast<std::uint32_t>(x_.extents[dim]);
+    inside = inside.defined() ? inside && within : within;
+  }
+  index[last] = read[last] = reduced("column", x_.extents[last], inside);
+  padded(in_order(index)) = x_.at(read);
+
+  const std::size_t d = window.rank() - 1;
+  const auto before = static_cast<int>(guards[d] ? window.before[d] : 0);
+  const auto after = static_cast<int>(
+      guards[d] ? std::max<std::int64_t>(0, read_after(window, d, x_.type.shape[last], a.out[0].shape[last])) : 0);
+  if (before + after > 0) {
+    const Expr edge = reduced("edge", before + after, {});
+    index[last] = Halide::select(edge < before, edge - before, x_.extents[last] + edge - before);
+    padded(in_order(index)) = outside;
+  }
+  if (inside.defined()) {
+    index[last] = reduced("beyond", x_.extents[last] + (before + after), !inside) - before;
+    padded(in_order(index)) = outside;
+  }
   padded_ = padded;
 }
 

@@ -43,6 +43,13 @@ class WindowInput {
   WindowInput(Halide::Func& padded, const Operand& x, const Window& window, const TensorType& out, double exterior,
               const std::string& channel_name);
 
+  /// As above for the algorithm's first operand, but `padded` is always defined, and by updates: of the operand's own
+  /// elements (over the reduction `column`), of the edges beside them (`edge`) and of whole rows beyond it (`beyond`),
+  /// where windows reach there. So stages of the same kernel that make the operand are asked for its elements alone,
+  /// and can be computed in whole register tiles; rows are pure in all updates, and can slide.
+  WindowInput(Halide::Func& padded, Algorithm& a, const Window& window, double exterior,
+              const std::string& channel_name);
+
   /// Tap `tap` of the window at `position`: both one expression per spatial dimension.
   Halide::Expr at(const Halide::Expr& n, const Halide::Expr& c, const std::vector<Halide::Expr>& position,
                   const std::vector<Halide::Expr>& tap) const;
@@ -55,6 +62,9 @@ class WindowInput {
   Halide::Expr coordinate(std::size_t d, const Halide::Expr& position, const Halide::Expr& tap) const;
 
  private:
+  /// The spatial dimensions along which windows read what memory does not hold.
+  std::vector<bool> guarded(const TensorType& out, double exterior) const;
+
   const Operand& x_;
   const Window& window_;
   Halide::Func padded_;              ///< undefined: read x_

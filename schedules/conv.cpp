@@ -48,34 +48,19 @@ bool depthwise_matches(const Workload& w, const Machine&) {
 }
 
 std::vector<DepthwiseKnobs> depthwise_candidates(const Workload& w, const Machine& m) {
-  // Beside the accumulators a tap's weights and what LLVM loads ahead: of 16 registers 10 accumulators run at two
-  // thirds of the speed of 8, 12 at half of it.
-  constexpr int others = 8;
-  const std::int64_t width = typical(extent_of(w, "x"), w), height = typical(extent_of(w, "y"), w);
   std::vector<DepthwiseKnobs> all;
-  for (const std::int64_t rows : {2, 1, 4, 3})
-    for (const std::int64_t pixels : {4, 7, 2, 5, 8, 14, 3, 1})
-      if (pixels * rows <= m.vector_registers - others && pixels <= width && rows <= height)
-        for (const std::int64_t blocks_inside : {1, 0})
-          all.push_back({pixels, rows, task_count(w.composition().threads), blocks_inside});
+  for (const DepthwiseTile& tile : depthwise_tiles(w, m))
+    for (const std::int64_t blocks_inside : {1, 0})
+      all.push_back({tile.pixels, tile.rows, task_count(w.composition().threads), blocks_inside});
   return all;
 }
 
 DepthwiseKnobs depthwise_rule(const Workload& w, const Machine& m) {
-  const std::int64_t width = typical(extent_of(w, "x"), w), height = typical(extent_of(w, "y"), w);
   Best best(DepthwiseKnobs{1, 1, task_count(w.composition().threads), 1});
   for (const DepthwiseKnobs& k : depthwise_candidates(w, m)) {
     // A pixel's other channels lie in the same line, or in lines that prefetchers bring along: they are used before
     // they are gone (Cascade Lake: 3x3 over 112x112 pixels of 32 channels in 157 us, with the blocks outside in 240).
-    if (k.blocks_inside == 0) continue;
-    // More rows or accumulators run at two thirds to four fifths of the speed (Cascade Lake: 3x3 over 14x14 pixels in
-    // tiles of 2 x 7 in 25 us, 3 x 7 in 36; 5x5 over 28x28 2 x 7 in 125, 4 x 4 in 163).
-    if (k.rows > 2 || k.pixels * k.rows > m.vector_registers / 2) continue;
-    const double accumulators = static_cast<double>(k.pixels * k.rows);
-    const double reuse = accumulators / static_cast<double>(reach(w, k.pixels, 1) * reach(w, k.rows, 0));
-    const double score = tile_efficiency(width, k.pixels) * tile_efficiency(height, k.rows) *
-                         std::min(1.0, accumulators / 8.0) * (0.5 + reuse);
-    best.offer(k, score);
+    if (k.blocks_inside != 0) best.offer(k, depthwise_rate(w, m, {k.pixels, k.rows}));
   }
   return best.value();
 }
@@ -111,16 +96,7 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
     out.fuse("task_y", "task_co", "task").vectorize("coi").unroll("xi").unroll("yi").parallel("task");
   };
   tiled_where_it_fits(s["out"], loops, across, down);
-  const auto vectors = [](Stage stage) { stage.vectorize("co").unroll("x").unroll("y"); };
-  Stage acc = s["acc"].compute_at("out", inside ? "coo" : "xo").bound_extent("co", lanes);
-  vectors(acc);
-  const auto& taps = w.input_type("w").shape;
-  Stage update = s["acc"].update(0);
-  update.reorder("co", "x", "y", "kx", "ky");
-  vectors(update);
-  // A loop over the taps' rows parts sums from epilogues: LLVM mixes what stands in one block until registers do not
-  // suffice (EfficientNet's 5x5 layers with swish take 1.15 to 2 times as long unrolled).
-  if (taps[2].value() * taps[3].value() <= 25) update.unroll("kx");
+  schedule_depthwise_sums(s, w, lanes, inside ? "coo" : "xo");
   schedule_padding(s, roles, m);
   return implementation;
 }

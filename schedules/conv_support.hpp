@@ -67,6 +67,20 @@ void schedule_conv_tiles(Schedule& schedule, const Workload& workload, const Mac
 Implementation make_conv_tiles(const Workload& workload, const Machine& machine, const ConvTile& tile,
                                std::int64_t channels);
 
+/// A tile of `pixels` x `rows` accumulators, each a vector of channels with a filter each.
+struct DepthwiseTile {
+  std::int64_t pixels = 1, rows = 1;
+};
+
+/// Those that the registers hold and the result fills.
+std::vector<DepthwiseTile> depthwise_tiles(const Workload& workload, const Machine& machine);
+
+/// By what a tile computes for each element that it loads; only ratios mean something.
+double depthwise_rate(const Workload& workload, const Machine& machine, const DepthwiseTile& tile);
+
+/// Schedules `acc` in such tiles, inside of a loop of `out`.
+void schedule_depthwise_sums(Schedule& schedule, const Workload& workload, std::int64_t lanes, const std::string& loop);
+
 /// The padded copy of the input that the algorithm makes where the operand has no border of its own.
 void schedule_padding(Schedule& schedule, const std::vector<std::string>& roles, const Machine& machine);
 

@@ -7,6 +7,7 @@ namespace heddle::schedules {
 Family conv_winograd();
 Family conv_direct();
 Family conv_depthwise();
+Family conv_expanded();
 Family conv_grouped();
 Family conv_transpose();
 Family conv_matrix_tiles();

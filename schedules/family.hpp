@@ -40,6 +40,10 @@ std::span<const Family> families();
 /// Whether a family is for this kind of machine and takes the workload.
 bool matches(const Family& family, const Workload& workload, const Machine& machine);
 
+/// Whether a kernel of two convolutions, the second one reading what the first makes, is faster than one after the
+/// other: where what lies between them does not stay in the second-level cache, and both have good tiles.
+bool pays_together(const Workload& workload, const Machine& machine);
+
 /// What will be compiled for a workload, and why.
 struct Choice {
   Implementation implementation;

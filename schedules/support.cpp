@@ -46,6 +46,10 @@ bool is_constant(const Workload& w, std::size_t operand) {
   return inputs[static_cast<std::size_t>(operands[operand])].constant;
 }
 
+bool reads_memory(const Workload& w) {
+  return w.anchor().operands.at(0) < static_cast<int>(w.composition().inputs.size());
+}
+
 bool sums_in_f32(DType type) { return is_float(type) && type != DType::f64; }
 
 std::string expression(const Extent& extent) {

@@ -67,6 +67,9 @@ std::vector<Loop> loops_by_memory(const Workload& workload);
 /// Whether an operand of the anchor, by its number, is an input that is known beforehand.
 bool is_constant(const Workload& workload, std::size_t operand);
 
+/// Whether the anchor's first operand is an input; otherwise other stages of the kernel make it.
+bool reads_memory(const Workload& workload);
+
 /// The names of the pipeline's stages in the given variant, producers first.
 std::vector<std::string> stage_roles(const Workload& workload, const std::string& variant = "direct");
 bool has_role(const std::vector<std::string>& roles, std::string_view role);

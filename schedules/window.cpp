@@ -16,7 +16,7 @@ struct Knobs {
 };
 
 bool matches(const Workload& w, const Machine&) {
-  return w.anchor().op->kind() == OperatorKind::window && !loops_by_memory(w).empty();
+  return w.anchor().op->kind() == OperatorKind::window && reads_memory(w) && !loops_by_memory(w).empty();
 }
 
 Knobs rule(const Workload& w, const Machine& m) {

@@ -21,7 +21,7 @@ using Names = std::vector<std::string>;
 
 /// Every node but shape arithmetic is in one group, and groups only read what earlier ones made.
 std::vector<Group> grouped(const Graph& g) {
-  const auto groups = make_groups(g, 2);
+  const auto groups = make_groups(g, Machine{}, 2);
   std::vector<int> seen(g.nodes.size(), 0);
   std::vector<bool> ready(g.values.size(), false);
   for (std::size_t v = 0; v < g.values.size(); ++v) ready[v] = g.values[v].constant.has_value();
@@ -55,6 +55,34 @@ TEST_CASE("a residual block is one kernel a convolution") {
   CHECK(inputs[3].role == "e0");
   CHECK(groups[1].inputs[0] == a);
   CHECK(groups[1].inputs[3] == x);
+}
+
+TEST_CASE("a depthwise convolution joins the pointwise one that makes its operand") {
+  const auto model = [](bool read_twice, bool given, int group) {
+    ModelBuilder m;
+    const int x = m.input("x", "f32[1,4,8,8]{0,2,3,1}");
+    const int a = m.op("relu", {m.op("conv", {x, m.constant("f32[16,4,1,1]"), m.constant("f32[16]")})});
+    const int w = m.constant(group == 1 ? "f32[16,16,3,3]" : "f32[16,1,3,3]");
+    m.output(m.op("relu", {m.op("conv", {a, w}, {{"pads", {1, 1, 1, 1}}, {"group", group}})}));
+    if (read_twice) m.output(m.op("exp", {a}));
+    if (given) m.output(a);
+    return grouped(assign_layouts(m.graph, Padding::in_memory));
+  };
+  const auto groups = model(false, false, 16);
+  REQUIRE(names(groups) == Names{"copy", "conv+relu+conv+relu", "copy"});
+  // The anchor is the depthwise one; the weights of the other one can be packed as its own can.
+  const Workload& w = *groups[1].workload;
+  CHECK(w.anchor().attributes.at("group") == 16);
+  REQUIRE(w.inputs().size() == 4);
+  CHECK(w.inputs()[0].role == "w");
+  CHECK(w.inputs()[1].role == "e0");
+  CHECK(w.inputs()[1].packing_order.empty());
+  CHECK(w.inputs()[2].dimensions == std::vector<std::string>{"co", "ci", "ky", "kx"});
+  CHECK(!w.inputs()[3].packing_order.empty());
+
+  CHECK(names(model(true, false, 16)) == Names{"copy", "conv+relu", "conv+relu", "exp", "copy", "copy"});
+  CHECK(names(model(false, true, 16)) == Names{"copy", "conv+relu", "conv+relu", "copy", "copy"});
+  CHECK(names(model(false, false, 1)) == Names{"copy", "conv+relu", "conv+relu", "copy"});
 }
 
 TEST_CASE("a value that two kernels read ends its group") {

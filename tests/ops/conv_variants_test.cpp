@@ -17,7 +17,9 @@ std::string check(const std::string& variant, const Json& attributes, const std:
   std::vector<TensorType> inputs;
   for (const auto& type : types) inputs.push_back(TensorType::parse(type));
   const Workload workload = Workload::of(operators.get("conv"), attributes, inputs);
-  const std::vector<Packing> packings = {{"w", blocks, variant}};
+  const auto forms = workload.inputs()[1].forms;
+  const bool has_form = std::ranges::find(forms, variant, &OperandForm::name) != forms.end();
+  const std::vector<Packing> packings = {{"w", blocks, has_form ? variant : ""}};
   Pipeline pipeline = workload.instantiate(variant, packings);
   testing::schedule_plainly(pipeline);
   const testing::Kernel kernel(workload, std::move(pipeline), packings);
@@ -47,6 +49,17 @@ TEST_CASE("a convolution in groups agrees with the reference where weights are s
               {}) == "");
 }
 
+TEST_CASE("a depthwise convolution agrees with the reference where its padding is written in parts") {
+  const Json padded = {{"group", 4}, {"pads", {1, 1, 1, 1}}};
+  for (const char* x : {"f32[1,4,1,1]", "f32[2,4,5,7]", "f32[1,4,6,2]"})
+    CHECK(check("edged", padded, {x, "f32[4,1,3,3]", "f32[4]"}, {{"co", 4}}) == "");
+  CHECK(check("edged", {{"group", 3}}, {"f32[1,3,4,6]", "f32[3,1,3,2]"}, {}) == "");
+  CHECK(check("edged", {{"group", 3}, {"strides", {2, 2}}, {"pads", {0, 2, 3, 1}}}, {"f32[1,3,7,8]", "f32[3,1,3,5]"},
+              {}) == "");
+  CHECK(check("edged", {{"group", 2}, {"pads", {1, 1}}}, {"f32[1,2,5]", "f32[2,1,3]"}, {}) == "");
+  CHECK(check("edged", {{"group", 2}, {"pads", {1, 0, 2, 1, 1, 1}}}, {"f32[1,2,3,4,5]", "f32[2,1,3,2,3]"}, {}) == "");
+}
+
 TEST_CASE("variants are offered where they can be computed, and say what they need") {
   const Operators operators;
   const Operator& conv = operators.get("conv");
@@ -61,6 +74,7 @@ TEST_CASE("variants are offered where they can be computed, and say what they ne
   CHECK_FALSE(has(variants({{"strides", {2, 2}}}, dense), "winograd4"));
   CHECK_FALSE(has(variants({{"dilations", {2, 2}}}, dense), "winograd4"));
   CHECK_FALSE(has(variants(Json::object(), dense), "grouped"));
+  CHECK_FALSE(has(variants(Json::object(), dense), "edged"));
   CHECK_FALSE(has(variants({{"group", 8}}, {dense[0], TensorType::parse("f32[8,1,3,3]")}), "winograd4"));
   CHECK_FALSE(has(variants({{"group", 8}}, {dense[0], TensorType::parse("f32[8,1,3,3]")}), "grouped"));
 

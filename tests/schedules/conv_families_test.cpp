@@ -23,6 +23,81 @@ Workload convolution(const Json& attributes, const std::string& x, const std::st
   return testing::channels_last_form(conv, test, threads);
 }
 
+/// A pointwise convolution with an activation and the depthwise one behind it, as a model has them.
+struct Expansion {
+  std::string x, kernel;
+  Json attributes = {{"pads", {1, 1, 1, 1}}};
+  int threads = 1;
+  bool biased = true;
+};
+
+Workload expanded(const Expansion& e) {
+  const Operators operators;
+  const auto type = [](const std::string& text) { return TensorType::parse(text); };
+  const Extent inputs = type(e.x).shape[1], channels = type(e.kernel).shape[0];
+  Composition c;
+  c.inputs.push_back({type(e.x + "{0,2,3,1}"), false});
+  c.inputs.push_back({{DType::f32, {channels, inputs, 1, 1}, {}}, true});
+  c.inputs.push_back({type(e.kernel), true});
+  for (int i = 0; e.biased && i < 2; ++i) c.inputs.push_back({{DType::f32, {channels}, {}}, true});
+  const int first = static_cast<int>(c.inputs.size());
+  const Operator& conv = operators.get("conv");
+  const Operator& relu = operators.get("relu");
+  Json depthwise = e.attributes;
+  depthwise["group"] = channels.value();
+  const auto with_bias = [&](std::vector<int> operands, int bias) {
+    if (e.biased) operands.push_back(bias);
+    return operands;
+  };
+  c.nodes.push_back({&conv, conv.canonical(Json::object()), with_bias({0, 1}, 3)});
+  c.nodes.push_back({&relu, relu.canonical(Json::object()), {first}});
+  c.nodes.push_back({&conv, conv.canonical(depthwise), with_bias({first + 1, 2}, 4)});
+  c.nodes.push_back({&relu, relu.canonical(Json::object()), {first + 2}});
+  c.anchor = 2;
+  c.outputs = {first + 3};
+  Layout channels_last;
+  channels_last.order = {0, 2, 3, 1};
+  c.output_layouts = {channels_last};
+  c.threads = e.threads;
+  return Workload(std::move(c));
+}
+
+TEST_CASE("conv_expanded agrees with the reference whatever its knobs") {
+  const Json three = {{"pads", {1, 1, 1, 1}}}, five = {{"pads", {2, 2, 2, 2}}}, none = Json::object();
+  const Json halved = {{"pads", {0, 0, 1, 1}}, {"strides", {2, 2}}};
+  const Json lopsided = {{"pads", {1, 0, 0, 2}}}, dilated = {{"pads", {2, 2, 2, 2}}, {"dilations", {2, 2}}};
+  // Odd numbers of rows and of input channels; padding on all sides, on some and on none; a batch; two threads.
+  for (const Expansion& e : {
+           Expansion{"f32[1,8,8,12]", "f32[48,1,3,3]", three, 1, true},
+           Expansion{"f32[1,5,7,7]", "f32[32,1,3,3]", three, 2, true},
+           Expansion{"f32[2,4,9,14]", "f32[32,1,5,5]", five, 2, false},
+           Expansion{"f32[1,3,12,16]", "f32[16,1,3,3]", halved, 1, true},
+           Expansion{"f32[1,6,11,13]", "f32[64,1,3,3]", halved, 2, true},
+           Expansion{"f32[1,6,6,8]", "f32[16,1,3,3]", none, 1, true},
+           Expansion{"f32[1,2,5,10]", "f32[32,1,2,4]", lopsided, 1, true},
+           Expansion{"f32[1,4,9,9]", "f32[16,1,3,3]", dilated, 1, true},
+           Expansion{"f32[1,4,1,1]", "f32[16,1,3,3]", three, 2, true},
+       }) {
+    CAPTURE(e.x, e.kernel, e.attributes.dump(), e.threads);
+    CHECK(check_family("conv_expanded", expanded(e), Machine{}) == "");
+    CHECK(check_family("conv_expanded", expanded(e), wide()) == "");
+  }
+}
+
+TEST_CASE("a kernel of two convolutions is for tiles that fill rows, and is right in any schedule") {
+  const Workload good = expanded({"f32[1,8,12,14]", "f32[64,1,3,3]"});
+  const Workload narrow = expanded({"f32[1,8,12,7]", "f32[16,1,3,3]"});
+  CHECK(pays_together(good, wide()));
+  CHECK_FALSE(pays_together(narrow, Machine{}));
+  Machine device = wide();
+  device.gpu.emplace();
+  CHECK_FALSE(pays_together(good, device));
+  CHECK(check_family("any", good, wide()) == "");
+  CHECK(family("conv_expanded").matches(good, wide()));
+  for (const char* other : {"conv_direct", "conv_depthwise", "window_channels"})
+    CHECK_FALSE(family(other).matches(good, wide()));
+}
+
 TEST_CASE("conv_winograd agrees with the reference whatever its knobs") {
   const Json padded = {{"pads", {1, 1, 1, 1}}};
   // Channels that fill blocks and not; extents that tiles divide and not; one and two threads, a batch.
