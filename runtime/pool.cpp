@@ -87,29 +87,85 @@ FloatMode::~FloatMode() {
   if (wanted != current) set_float_control(wanted);
 }
 
+namespace {
+
+/// Tasks that nobody has begun: `begin` in the lower half of a word, `end` in the upper one. Its owner takes the first
+/// of them and others the last, so that each thread works its way through tasks that follow one another.
+class alignas(cache_line) TaskRange {
+ public:
+  struct Taken {
+    std::uint32_t begin = 0, end = 0;
+    explicit operator bool() const { return begin < end; }
+  };
+
+  TaskRange(std::uint32_t begin, std::uint32_t end) : word_(word(begin, end)) {}
+
+  Taken first(std::uint32_t most) {
+    return take(
+        [most](const Taken& left) { return Taken{left.begin, left.begin + std::min(most, left.end - left.begin)}; });
+  }
+  Taken last(std::uint32_t most) {
+    return take(
+        [most](const Taken& left) { return Taken{left.end - std::min(most, left.end - left.begin), left.end}; });
+  }
+
+ private:
+  static std::uint64_t word(std::uint32_t begin, std::uint32_t end) { return std::uint64_t{end} << 32 | begin; }
+
+  template <class Choose>
+  Taken take(Choose&& choose) {
+    std::uint64_t now = word_.load(std::memory_order_relaxed);
+    for (;;) {
+      const Taken left{static_cast<std::uint32_t>(now), static_cast<std::uint32_t>(now >> 32)};
+      if (!left) return {};
+      const Taken taken = choose(left);
+      const std::uint64_t rest = taken.begin == left.begin ? word(taken.end, left.end) : word(left.begin, taken.begin);
+      if (word_.compare_exchange_weak(now, rest, std::memory_order_relaxed)) return taken;
+    }
+  }
+
+  std::atomic<std::uint64_t> word_;
+};
+
+}  // namespace
+
 /// One parallel loop. It lives on the stack of its caller, who leaves only when no worker holds it any more.
+///
+/// Each thread has a part of the tasks for its own, the same part of every loop: the rows that it computes in one
+/// kernel it reads in the next one, out of its own cache. (Another core's modified lines come at a fraction of the
+/// speed at which its own do.) Who has done his part helps the others.
 struct Pool::Job {
   Task task;
   void* context;
   std::uint8_t* closure;
-  std::int64_t end;
-  std::int64_t grain;
+  int min;
+  std::uint32_t grain;
   std::int64_t spin_ns;
   bool flush;
+  int caller;   ///< index of the worker on the caller's processor; -1: none
+  int workers;  ///< that there are
+  int parts;
+  TaskRange* tasks;  ///< a range a part
   std::atomic<int> result{0};
-  alignas(cache_line) std::atomic<std::int64_t> next;
 
-  void work() noexcept {
-    for (;;) {
-      const std::int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
-      if (begin >= end) return;
-      const std::int64_t stop = std::min(begin + grain, end);
-      for (std::int64_t i = begin; i < stop; ++i) {
-        const int code = task(context, static_cast<int>(i), closure);
+  /// `worker`: its index; the caller's for the caller.
+  void work(int worker) noexcept {
+    const int own = (worker - caller + workers) % workers % parts;
+    run_all([&] { return tasks[own].first(grain); });
+    for (int i = 1; i < parts; ++i) run_all([&] { return tasks[(own + i) % parts].last(grain); });
+  }
+
+ private:
+  template <class Take>
+  void run_all(Take&& take) noexcept {
+    while (result.load(std::memory_order_relaxed) == 0) {
+      const TaskRange::Taken taken = take();
+      if (!taken) return;
+      for (std::uint32_t i = taken.begin; i < taken.end; ++i) {
+        const int code = task(context, min + static_cast<int>(i), closure);
         if (code == 0) continue;
         int none = 0;
         result.compare_exchange_strong(none, code, std::memory_order_relaxed);
-        next.store(end, std::memory_order_relaxed);
         return;
       }
     }
@@ -122,6 +178,7 @@ struct alignas(cache_line) Pool::Worker {
   std::atomic<std::uintptr_t> mailbox{0};
   std::atomic<std::uint32_t> sleeping{0};
   std::atomic<bool> quit{false};
+  int index = 0;
   int cpu = -1;
   ::pthread_t thread{};
   Scratch scratch;
@@ -151,7 +208,7 @@ struct alignas(cache_line) Pool::Worker {
         spin_ns = job->spin_ns;
         {
           const FloatMode mode(job->flush);
-          job->work();
+          job->work(index);
         }
         mailbox.store(0, std::memory_order_release);
         spins = 0;
@@ -177,15 +234,19 @@ struct Pool::State {
   std::vector<std::unique_ptr<Worker>> workers;  ///< as many entries as processors, so that it never moves
   alignas(cache_line) std::atomic<int> callers{0};
 
-  /// Calls visit(worker) until it returns false, leaving out the worker of the processor that the calling thread is on.
-  /// Counting from that processor, neighbours first, a caller always meets the same workers, whose caches hold what
-  /// they computed in the loop before.
-  template <class Visit>
-  void visit_workers(Visit&& visit) const {
-    const int made = count.load(std::memory_order_acquire);
+  /// The worker on the processor that the calling thread is on; -1: none.
+  int own_worker() const {
     const int here = ::sched_getcpu();
     const bool known = here >= 0 && static_cast<std::size_t>(here) < worker_on.size();
-    const int own = known ? worker_on[static_cast<std::size_t>(here)] : -1;
+    return known ? worker_on[static_cast<std::size_t>(here)] : -1;
+  }
+
+  /// Calls visit(worker) until it returns false, leaving out `own`, the worker of the processor that the calling thread
+  /// is on. Counting from that processor, neighbours first, a caller always meets the same workers, whose caches hold
+  /// what they computed in the loop before.
+  template <class Visit>
+  void visit_workers(int own, Visit&& visit) const {
+    const int made = count.load(std::memory_order_acquire);
     for (int i = 0; i < made; ++i) {
       const int index = (own + 1 + i) % made;
       if (index != own && !visit(*workers[static_cast<std::size_t>(index)])) return;
@@ -265,6 +326,7 @@ void Pool::reserve(int threads) {
   const int wanted = threads <= 1 ? 0 : std::min(threads, processors());
   for (int i = state_->count.load(); i < wanted; ++i) {
     auto worker = std::make_unique<Worker>();
+    worker->index = i;
     worker->cpu = state_->cpus[static_cast<std::size_t>(i)];
     // Signals belong to the program's own threads. A new thread inherits the mask.
     ::sigset_t all, before;
@@ -297,7 +359,7 @@ void Pool::reserve(int threads) {
 
 void Pool::wake(const Settings& settings) noexcept {
   int left = settings.spin_us == 0 ? 0 : settings.threads - 1;
-  state_->visit_workers([&](Worker& worker) {
+  state_->visit_workers(state_->own_worker(), [&](Worker& worker) {
     if (left > 0) worker.wake();
     return --left > 0;
   });
@@ -317,20 +379,29 @@ int Pool::parallel_for(const Settings& settings, Task task, void* context, int m
 
   // Taking a task costs a tenth of a microsecond, so many small ones are taken several at a time; the last of them can
   // keep the others waiting for a 256th of the loop at most.
-  const int grain = std::max(1, extent / (256 * (helpers + 1)));
+  const int parts = helpers + 1;
+  const int own = state_->own_worker();
+  // As many as there are parts come into being: all of them would be a page to write for each loop.
+  alignas(TaskRange) std::byte ranges[most_threads * sizeof(TaskRange)];
+  auto* tasks = reinterpret_cast<TaskRange*>(ranges);
+  const auto first_of = [&](int part) { return static_cast<std::uint32_t>(std::int64_t{extent} * part / parts); };
+  for (int i = 0; i < parts; ++i) new (&tasks[i]) TaskRange(first_of(i), first_of(i + 1));
   Job job{.task = task,
           .context = context,
           .closure = closure,
-          .end = std::int64_t{min} + extent,
-          .grain = grain,
+          .min = min,
+          .grain = static_cast<std::uint32_t>(std::max(1, extent / (256 * parts))),
           .spin_ns = std::int64_t{settings.spin_us} * 1000,
           .flush = settings.flush,
-          .next = min};
+          .caller = own,
+          .workers = count,
+          .parts = parts,
+          .tasks = tasks};
   const auto address = reinterpret_cast<std::uintptr_t>(&job);
 
   Worker* claimed[most_threads];
   int claims = 0;
-  state_->visit_workers([&](Worker& worker) {
+  state_->visit_workers(own, [&](Worker& worker) {
     std::uintptr_t free = 0;
     if (worker.mailbox.load(std::memory_order_relaxed) == 0 &&
         worker.mailbox.compare_exchange_strong(free, address, std::memory_order_seq_cst)) {
@@ -341,7 +412,7 @@ int Pool::parallel_for(const Settings& settings, Task task, void* context, int m
   });
 
   in_task = true;
-  job.work();
+  job.work(own);
   in_task = false;
 
   for (int i = 0; i < claims; ++i) {

@@ -56,8 +56,13 @@ Implementation grouped_make(const Workload& w, const Machine& m, const GroupedKn
   Implementation implementation;
   implementation.variant = "grouped";
   implementation.packings = {{"w", {{"co", block}}, "grouped"}};
+  // A pixel's groups lie side by side, also within a line: they are computed one after the other, by one thread, as
+  // long as their weights stay in the second-level cache meanwhile.
+  const auto& taps = w.input_type("w").shape;
+  const std::int64_t steps = taps[1].value() * taps[2].value() * taps[3].value();
+  const bool inside = groups * padded * steps * 4 <= m.l2_bytes / 4;
   const bool flat = height == Extent(1);
-  const std::int64_t pieces = std::max<std::int64_t>(1, k.tasks / groups + (k.tasks > 1 ? 1 : 0));
+  const std::int64_t pieces = inside ? k.tasks : std::max<std::int64_t>(1, k.tasks / groups + (k.tasks > 1 ? 1 : 0));
 
   Schedule& s = implementation.schedule;
   const auto loops = [&](Stage out, const Tiling& x) {
@@ -65,17 +70,14 @@ Implementation grouped_make(const Workload& w, const Machine& m, const GroupedKn
     // Never beyond the group: the vector before it writes the same values again.
     if (channels >= lanes) out.split("co", "co", "coi", lanes, shifted_tail(channels, lanes));
     else out.split("co", "co", "coi", channels, Tail::RoundUp);
-    if (flat) {
-      out.split("xo", "task_x", "xo", chunk(chunk(typical(width, w), x.tile), pieces), Tail::GuardWithIf);
-      out.reorder("coi", "co", "xi", "xo", "y", "task_x", "group", "n").fuse("task_x", "group", "task");
-    } else {
-      out.split("y", "task_y", "y", chunk(typical(height, w), pieces), Tail::GuardWithIf);
-      out.reorder("coi", "co", "xi", "xo", "y", "task_y", "group", "n").fuse("task_y", "group", "task");
-    }
+    const std::int64_t runs = flat ? chunk(typical(width, w), x.tile) : typical(height, w);
+    out.split(flat ? "xo" : "y", "task_run", flat ? "xo" : "y", chunk(runs, pieces), Tail::GuardWithIf);
+    if (inside) out.reorder("coi", "co", "xi", "group", "xo", "y", "task_run", "n").rename("task_run", "task");
+    else out.reorder("coi", "co", "xi", "xo", "y", "task_run", "group", "n").fuse("task_run", "group", "task");
     out.vectorize("coi").unroll("xi").parallel("task");
   };
   tiled_where_it_fits(s["out"], loops, tile_loop(width, k.pixels, w));
-  s["product"].compute_at("out", "xo").bound_extent("co", padded).bound_extent("g", 1);
+  s["product"].compute_at("out", inside ? "group" : "xo").bound_extent("co", padded).bound_extent("g", 1);
   s["product"]
       .split("co", "co", "coi", block)
       .reorder("coi", "x", "co")
