@@ -89,11 +89,11 @@ Implementation depthwise_make(const Workload& w, const Machine& m, const Depthwi
     out.split("co", "coo", "coi", lanes, shifted_tail(co, lanes))
         .split("x", "xo", "xi", x.tile, x.tail)
         .split("y", "yo", "yi", y.tile, y.tail);
-    out.split("yo", "task_y", "yo", chunk(tiles, row_tasks), Tail::GuardWithIf)
+    out.split("yo", "task_y", "yo", run_of_task(tiles, row_tasks), Tail::GuardWithIf)
         .split("coo", "task_co", "coo", chunk(blocks, block_tasks), Tail::GuardWithIf);
-    if (inside) out.reorder("coi", "xi", "yi", "coo", "xo", "yo", "task_y", "task_co", "n");
-    else out.reorder("coi", "xi", "yi", "xo", "yo", "coo", "task_y", "task_co", "n");
-    out.fuse("task_y", "task_co", "task").vectorize("coi").unroll("xi").unroll("yi").parallel("task");
+    if (inside) out.reorder("coi", "xi", "yi", "coo", "xo", "yo", "task_co", "task_y", "n");
+    else out.reorder("coi", "xi", "yi", "xo", "yo", "coo", "task_co", "task_y", "n");
+    out.fuse("task_co", "task_y", "task").vectorize("coi").unroll("xi").unroll("yi").parallel("task");
   };
   tiled_where_it_fits(s["out"], loops, across, down);
   schedule_depthwise_sums(s, w, lanes, inside ? "coo" : "xo");

@@ -62,7 +62,7 @@ Implementation grouped_make(const Workload& w, const Machine& m, const GroupedKn
   const std::int64_t steps = taps[1].value() * taps[2].value() * taps[3].value();
   const bool inside = groups * padded * steps * 4 <= m.l2_bytes / 4;
   const bool flat = height == Extent(1);
-  const std::int64_t pieces = inside ? k.tasks : std::max<std::int64_t>(1, k.tasks / groups + (k.tasks > 1 ? 1 : 0));
+  const std::int64_t pieces = std::max<std::int64_t>(1, k.tasks / groups + (k.tasks > 1 ? 1 : 0));
 
   Schedule& s = implementation.schedule;
   const auto loops = [&](Stage out, const Tiling& x) {
@@ -70,8 +70,9 @@ Implementation grouped_make(const Workload& w, const Machine& m, const GroupedKn
     // Never beyond the group: the vector before it writes the same values again.
     if (channels >= lanes) out.split("co", "co", "coi", lanes, shifted_tail(channels, lanes));
     else out.split("co", "co", "coi", channels, Tail::RoundUp);
-    const std::int64_t runs = flat ? chunk(typical(width, w), x.tile) : typical(height, w);
-    out.split(flat ? "xo" : "y", "task_run", flat ? "xo" : "y", chunk(runs, pieces), Tail::GuardWithIf);
+    const std::int64_t lines = flat ? chunk(typical(width, w), x.tile) : typical(height, w);
+    const std::int64_t run = inside ? run_of_task(lines, k.tasks) : chunk(lines, pieces);
+    out.split(flat ? "xo" : "y", "task_run", flat ? "xo" : "y", run, Tail::GuardWithIf);
     if (inside) out.reorder("coi", "co", "xi", "group", "xo", "y", "task_run", "n").rename("task_run", "task");
     else out.reorder("coi", "co", "xi", "xo", "y", "task_run", "group", "n").fuse("task_run", "group", "task");
     out.vectorize("coi").unroll("xi").parallel("task");

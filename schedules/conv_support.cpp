@@ -140,19 +140,20 @@ void schedule_conv_tiles(Schedule& s, const Workload& w, const Machine& m, const
   // One row (pixels flattened by a 1x1 convolution): tasks are runs of tiles. Otherwise they are runs of rows.
   const bool flat = height == Extent(1);
   const bool inside = k.blocks_inside != 0;
-  const std::int64_t blocks = inside ? 1 : (co.value() + block - 1) / block;
+  const std::int64_t blocks = chunk(co.value(), block);
   const std::int64_t pieces = std::max<std::int64_t>(1, k.tasks / blocks + (k.tasks > 1 ? 1 : 0));
+  const auto run = [&](std::int64_t tiles) { return inside ? run_of_task(tiles, k.tasks) : chunk(tiles, pieces); };
 
   const auto loops = [&](Stage out, const Tiling& x, const Tiling& y) {
     out.split("co", "coo", "coi", block, co_tail).split("x", "xo", "xi", x.tile, x.tail);
     if (flat) {
       const std::int64_t tiles = chunk(typical(width, w), x.tile);
-      out.split("xo", "task_x", "xo", chunk(tiles, pieces), Tail::GuardWithIf);
+      out.split("xo", "task_x", "xo", run(tiles), Tail::GuardWithIf);
       if (inside) out.reorder("coi", "xi", "coo", "xo", "y", "task_x", "n").rename("task_x", "task");
       else out.reorder("coi", "xi", "xo", "y", "task_x", "coo", "n").fuse("task_x", "coo", "task");
     } else {
       out.split("y", "yo", "yi", y.tile, y.tail);
-      out.split("yo", "task_y", "yo", chunk(chunk(typical(height, w), y.tile), pieces), Tail::GuardWithIf);
+      out.split("yo", "task_y", "yo", run(chunk(typical(height, w), y.tile)), Tail::GuardWithIf);
       if (inside) out.reorder("coi", "xi", "yi", "coo", "xo", "yo", "task_y", "n").rename("task_y", "task");
       else out.reorder("coi", "xi", "yi", "xo", "yo", "task_y", "coo", "n").fuse("task_y", "coo", "task");
       out.unroll("yi");

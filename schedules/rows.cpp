@@ -65,7 +65,7 @@ std::string rows_of(Stage& out, std::vector<std::string> outer, std::int64_t row
     out.fuse(row, outer[i], fused);
     row = fused;
   }
-  if (tasks > 1 && rows > 1) out.split(row, "task", row, chunk(rows, tasks), Tail::GuardWithIf).parallel("task");
+  if (tasks > 1 && rows > 1) out.split(row, "task", row, run_of_task(rows, tasks), Tail::GuardWithIf).parallel("task");
   return row;
 }
 

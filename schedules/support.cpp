@@ -128,7 +128,19 @@ double pairs_tile_rate(std::int64_t vectors, std::int64_t broadcasts) {
   return odd * std::min(1.0, products / 8) * products / (products + 0.2 * loads);
 }
 
-std::int64_t task_count(int threads) { return threads <= 1 ? 1 : 4 * static_cast<std::int64_t>(threads); }
+constexpr std::int64_t tasks_of_thread = 4;
+
+std::int64_t task_count(int threads) { return threads <= 1 ? 1 : tasks_of_thread * threads; }
+
+std::int64_t run_of_task(std::int64_t extent, std::int64_t tasks) {
+  const std::int64_t threads = std::max<std::int64_t>(1, tasks / tasks_of_thread);
+  const auto longest = [&](std::int64_t run) { return chunk(chunk(extent, run), threads) * run; };
+  std::int64_t best = chunk(extent, tasks);
+  if (tasks > 1)
+    for (std::int64_t run = best - 1; run >= chunk(extent, 2 * tasks); --run)
+      if (longest(run) < longest(best)) best = run;
+  return best;
+}
 
 std::int64_t chunk(std::int64_t extent, std::int64_t pieces) {
   return std::max<std::int64_t>(1, (extent + pieces - 1) / std::max<std::int64_t>(1, pieces));

@@ -170,6 +170,11 @@ std::int64_t task_count(int threads);
 /// ceil(extent / pieces), at least 1.
 std::int64_t chunk(std::int64_t extent, std::int64_t pieces);
 
+/// How many of a loop's iterations are a task where the loop alone is cut into about `tasks` (of task_count): up to
+/// half as many as an even division gives, if its threads end together then. 28 are 7 tasks of 4, or 14 of 2 for 2
+/// threads.
+std::int64_t run_of_task(std::int64_t extent, std::int64_t tasks);
+
 /// The least multiple that is not below a positive `x`.
 std::int64_t round_up(std::int64_t x, std::int64_t multiple);
 

@@ -64,7 +64,8 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
   for (const auto& loop : loops)
     if (!(loop.extent == Extent(1)) && loop.name != inner.name) outermost = loop.name;
   if (!outermost.empty() && k.tasks > 1)
-    out.split(outermost, "task", outermost, chunk(typical(extent_of(w, outermost), w), k.tasks), Tail::GuardWithIf)
+    out.split(outermost, "task", outermost, run_of_task(typical(extent_of(w, outermost), w), k.tasks),
+              Tail::GuardWithIf)
         .parallel("task");
 
   for (const auto& stage : pipeline.stages) {
