@@ -121,6 +121,23 @@ TEST_CASE("exp_of_nonpositive keeps its error, is 1 at 0 and next to nothing at 
   CHECK(worst <= 2);
 }
 
+TEST_CASE("sigmoid is zero and one far from zero, so that x of any size times it is zero or x", "[math]") {
+  const float values[] = {-INFINITY, -3.4e38F, -1e30F, -89, -88.5F, 88.5F, 89, 1e30F, 3.4e38F, INFINITY};
+  constexpr int count = 16;
+  Halide::Buffer<float> x(count);
+  x.fill(0);
+  std::memcpy(x.data(), values, sizeof values);
+  const auto y = apply(x, math::sigmoid);
+  const auto product = apply(x, [](const Expr& v) { return v * math::sigmoid(v); });
+  for (int i = 0; i < 10; ++i) {
+    INFO(x(i));
+    CHECK(y(i) == (i < 5 ? 0 : 1));
+    if (i == 0) CHECK(std::isnan(product(i)));
+    else CHECK(product(i) == (i < 5 ? 0 : x(i)));
+  }
+  CHECK(y(10) == 0.5F);
+}
+
 TEST_CASE("bounds hand NaN on", "[math]") {
   Halide::Buffer<float> x(16);
   x.fill(std::nanf(""));
