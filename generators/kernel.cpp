@@ -12,6 +12,7 @@
 #include "generators/lower.hpp"
 #include "targets/cpu/fetch_ahead.hpp"
 #include "targets/cpu/tile_products.hpp"
+#include "targets/cpu/whole_accumulators.hpp"
 #include "targets/gpu/passes.hpp"
 
 namespace Halide::Internal {
@@ -29,8 +30,10 @@ constexpr int generator_version = 2;
 /// What the code depends on beside the pipeline.
 std::string machine_key(const Target& target) {
   if (!target.is_gpu())
-    return fmt::format("fetches {} of {} {}\ntiles {}\n", targets::fetch_ahead_version, target.machine.l1_bytes,
-                       target.machine.l2_bytes, target.machine.matrix_tiles ? targets::tile_products_version : 0);
+    return fmt::format("fetches {} of {} {}\ntiles {}\naccumulators {}\n", targets::fetch_ahead_version,
+                       target.machine.l1_bytes, target.machine.l2_bytes,
+                       target.machine.matrix_tiles ? targets::tile_products_version : 0,
+                       targets::whole_accumulators_version);
   const Gpu& gpu = *target.machine.gpu;
   return fmt::format("device {} {} passes {} code {} block {} shared {} subgroup {} processors {} edge {}\n",
                      to_string(gpu.api), target.name, targets::gpu_passes_version, targets::device_code_version,

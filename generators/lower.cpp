@@ -14,6 +14,7 @@
 #include "generators/rename.hpp"
 #include "targets/cpu/fetch_ahead.hpp"
 #include "targets/cpu/tile_products.hpp"
+#include "targets/cpu/whole_accumulators.hpp"
 #include "targets/gpu/passes.hpp"
 #include "targets/pass.hpp"
 
@@ -76,6 +77,7 @@ Halide::Module lower_for(const KernelRequest& request, const std::string& symbol
     targets::add_gpu_passes(scheduled, *request.target.machine.gpu);
   } else {
     if (request.target.machine.matrix_tiles) targets::add_pass(scheduled, targets::tile_products);
+    targets::add_pass(scheduled, targets::whole_accumulators);
     targets::add_pass(scheduled, [&](const hi::Stmt& s) {
       return targets::fetch_ahead(s, request.target.machine, request.workload->composition().threads);
     });
