@@ -15,7 +15,9 @@ void reduce_in_lanes(Schedule& schedule, const RowReduction& r, const std::funct
   lanes_stage.vectorize("lane", r.lanes).unroll("lane");
   std::vector<std::string> order = {"lane", "row_o"};
   order.insert(order.end(), r.others.begin(), r.others.end());
-  schedule[partial].update(0).reorder(order).vectorize("lane", r.lanes).unroll("lane");
+  Stage steps = schedule[partial].update(0);
+  steps.reorder(order).vectorize("lane", r.lanes).unroll("lane");
+  if (r.unrolled) steps.unroll("row_o");
 
   // LLVM's own reduction of a vector takes one element after the other.
   std::string lane = "row_i";

@@ -14,6 +14,7 @@ struct RowReduction {
   std::vector<std::string> others;  ///< its other loops
   std::int64_t width = 8;           ///< partial results, a multiple of the lanes
   std::int64_t lanes = 8;
+  bool unrolled = false;  ///< all of a row's steps; its length has to be fixed
 };
 
 /// Partial results in `width` lanes, combined to one at the row's end, a vector's halves at a time. `place` says where

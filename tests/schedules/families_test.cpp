@@ -151,6 +151,21 @@ TEST_CASE("columns that do not fill vectors, of operands that end with them") {
   }
 }
 
+TEST_CASE("rows that do not fill their last vector, unrolled and in loops") {
+  const Operators operators;
+  for (const Machine& machine : {wide(), Machine{}}) {
+    for (const int length : {33, 49, 100, 197, 300}) {
+      const auto rows = [&](const char* op, const Json& attributes) {
+        return Workload::of(operators.get(op), attributes, {TensorType::parse(fmt::format("f32[9,{}]", length))}, {},
+                            2);
+      };
+      CHECK(check_family("rows", rows("softmax", Json::object()), machine) == "");
+      CHECK(check_family("rows", rows("reduce_sum", {{"axes", {1}}}), machine) == "");
+      CHECK(check_family("rows", rows("reduce_max", {{"axes", {1}}}), machine) == "");
+    }
+  }
+}
+
 TEST_CASE("register tiles leave a register free, or they would spill") {
   const Operators operators;
   for (const char* shape : {"f32[1,64]", "f32[7,64]", "f32[128,64]", "f32[1000,64]"}) {

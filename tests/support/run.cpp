@@ -8,7 +8,9 @@
 #include <fmt/format.h>
 
 #include "dsl/halide_error.hpp"
+#include "targets/cpu/whole_accumulators.hpp"
 #include "targets/gpu/passes.hpp"
+#include "targets/pass.hpp"
 #include "tests/support/device_room.hpp"
 #include "tests/support/inputs.hpp"
 
@@ -99,7 +101,7 @@ Kernel::Kernel(const Workload& workload, Pipeline pipeline, std::vector<Packing>
 }
 
 Kernel::Kernel(const Workload& workload, const Implementation& implementation)
-    : Kernel(workload, workload.instantiate(implementation), implementation.packings) {}
+    : Kernel(workload, implementation, std::nullopt) {}
 
 Kernel::Kernel(const Workload& workload, const Implementation& implementation, const std::optional<Gpu>& gpu)
     : Kernel(workload, implementation,
@@ -109,6 +111,7 @@ Kernel::Kernel(const Workload& workload, const Implementation& implementation, c
                  : Halide::get_jit_target_from_environment(),
              [&](Halide::Pipeline& pipeline) {
                if (gpu) targets::add_gpu_passes(pipeline, *gpu);
+               else targets::add_pass(pipeline, targets::whole_accumulators);
              }) {}
 
 Kernel::Kernel(const Workload& workload, const Implementation& implementation, const Halide::Target& target,
