@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -276,11 +277,14 @@ struct Tile {
     return set(Call::make(type(), "tile_zero", {short_int(shape.rows), short_int(shape.columns * word_bytes)},
                           Call::Intrinsic));
   }
-  Stmt load(const std::string& stage) const {
-    // The one tile load that Halide's code generator knows beside bfloat16's is of bytes.
-    const Operand sums{stage, Halide::Int(8), shape.acc.expr() * static_cast<int>(word_bytes),
-                       static_cast<int>(shape.acc_pitch * word_bytes)};
+  Stmt load(const Operand& sums) const {
     return set(Halide::reinterpret(type(), tile_load(sums, shape.rows, shape.columns)));
+  }
+  /// What the stage's memory holds of it, as bytes: their tile load is the one that Halide's code generator knows
+  /// beside bfloat16's.
+  Operand sums(const std::string& stage) const {
+    return {stage, Halide::Int(8), shape.acc.expr() * static_cast<int>(word_bytes),
+            static_cast<int>(shape.acc_pitch * word_bytes)};
   }
   Stmt add(const Product& p) const {
     return set(Call::make(type(), "tile_matmul",
@@ -317,6 +321,28 @@ class Products : public IRMutator {
   std::vector<Tile> tiles;
   bool is_pure = true;  ///< the stage starts with stores, then its tiles take over; nothing else touches it
   bool starts_with_zero = true;
+
+  /// The row that all of a tile's rows start as, where there is one: a bias. It is loaded as often as the tile has
+  /// rows, and the stage's memory needs no start.
+  std::optional<Operand> first_row(const Tile& tile) const {
+    std::optional<Vector> row;
+    for (std::int64_t m = 0; m < tile.shape.rows; ++m) {
+      Affine at = tile.shape.acc;
+      at.constant += m * tile.shape.acc_pitch;
+      const auto start = std::ranges::find_if(starts_, [&](const auto& s) { return s.first == at; });
+      if (start == starts_.end()) return {};
+      const Vector& from = start->second;
+      if (from.lanes != tile.shape.columns || stored_.contains(from.name)) return {};
+      if (row && (row->name != from.name || !(row->first == from.first))) return {};
+      row = from;
+    }
+    // Bytes, as the sums themselves are loaded.
+    return Operand{row->name, Halide::Int(8), row->first.expr() * static_cast<int>(word_bytes),
+                   make_const(Halide::Int(32), 0)};
+  }
+  bool starts_with_rows() const {
+    return std::ranges::all_of(tiles, [&](const Tile& tile) { return first_row(tile).has_value(); });
+  }
 
   std::int64_t elements() const {
     std::int64_t sum = 0;
@@ -364,10 +390,16 @@ class Products : public IRMutator {
   }
 
   Stmt visit(const Store* op) override {
+    stored_.insert(op->name);
     if (op->name != stage_) return IRMutator::visit(op);
     ++stores_;
     if (!tiles.empty()) is_pure = false;
     if (!is_const_zero(op->value)) starts_with_zero = false;
+    const auto* from = op->value.as<Load>();
+    const auto to = dense(op->index);
+    if (from != nullptr && to && from->type.bytes() == word_bytes && is_const_one(op->predicate) &&
+        is_const_one(from->predicate))
+      if (const auto row = dense(from->index)) starts_.emplace_back(*to, Vector{from->name, *row, from->type.lanes()});
     return IRMutator::visit(op);
   }
 
@@ -382,6 +414,19 @@ class Products : public IRMutator {
   }
 
  private:
+  struct Vector {
+    std::string name;
+    Affine first;
+    int lanes;
+  };
+
+  /// The first element of a vector's, which lie one behind the other.
+  std::optional<Affine> dense(const Expr& index) const {
+    const auto* ramp = index.as<Ramp>();
+    if (ramp == nullptr || !is_const_one(ramp->stride) || !ramp->base.type().is_scalar()) return {};
+    return affine(ramp->base, lets_);
+  }
+
   const Tile& tile_of(const Product& product) {
     for (const Tile& tile : tiles) {
       if (tile.shape.acc == product.acc) {
@@ -398,14 +443,17 @@ class Products : public IRMutator {
   std::string stage_;
   Lets lets_;
   std::vector<const For*> loops_;
+  std::vector<std::pair<Affine, Vector>> starts_;  ///< what the stage starts with, by the place in it
+  std::set<std::string> stored_;
   int stores_ = 0;
   bool marked_ = false;
 };
 
-/// Puts the start of the tiles where its mark is, and takes the stage's own start away where they start with zero.
+/// Puts the start of the tiles where its mark is, and takes the stage's own start away where they need none.
 class Start : public IRMutator {
  public:
-  Start(const std::string& stage, const Products& products) : stage_(stage), products_(products) {}
+  Start(const std::string& stage, const Products& products)
+      : stage_(stage), products_(products), with_rows_(products.starts_with_rows()) {}
 
  protected:
   using IRMutator::visit;
@@ -413,19 +461,25 @@ class Start : public IRMutator {
   Stmt visit(const Evaluate* op) override {
     if (!equal(Stmt(op), Products::mark())) return op;
     Stmt start = Evaluate::make(0);
-    for (const Tile& tile : products_.tiles)
-      start = Block::make(start, products_.starts_with_zero ? tile.zero() : tile.load(stage_));
+    for (const Tile& tile : products_.tiles) {
+      const auto of_tile = [&] {
+        if (products_.starts_with_zero) return tile.zero();
+        return with_rows_ ? tile.load(*products_.first_row(tile)) : tile.load(tile.sums(stage_));
+      };
+      start = Block::make(start, of_tile());
+    }
     return start;
   }
 
   Stmt visit(const Store* op) override {
-    const bool is_needless = op->name == stage_ && products_.starts_with_zero;
+    const bool is_needless = op->name == stage_ && (products_.starts_with_zero || with_rows_);
     return is_needless ? Evaluate::make(0) : IRMutator::visit(op);
   }
 
  private:
   const std::string& stage_;
   const Products& products_;
+  const bool with_rows_;
 };
 
 class TileProducts : public IRMutator {

@@ -8,7 +8,7 @@
 namespace heddle::targets {
 
 /// Part of the key of cached kernels: raised whenever the pass changes what it makes.
-constexpr int tile_products_version = 4;
+constexpr int tile_products_version = 5;
 
 /// A tile as a call loads it: rows of `row_bytes`, `pitch` bytes apart, from byte `first` of a buffer on.
 struct TileLoad {
@@ -33,8 +33,11 @@ std::optional<TileLoad> tile_load_of(const Halide::Internal::Call& call);
 /// stage may have several such nests, each of which adds to its own tile all along: the tiles stay in registers, of
 /// which there are eight. A tile of `a` that several nests read is loaded once.
 ///
-/// Applied where a stage's nests have this form and make up all of its allocation, which starts with zeros, and nothing
-/// else touches it meanwhile. Throws Error{unsupported} where the tiles of a stage are more than the registers hold.
+/// A stage that starts with something else is loaded into its tiles; where all rows of a tile start as one and the same
+/// of another buffer, a bias, its rows are loaded from there.
+///
+/// Applied where a stage's nests have this form and make up all of its allocation, and nothing else touches it
+/// meanwhile. Throws Error{unsupported} where the tiles of a stage are more than the registers hold.
 Halide::Internal::Stmt tile_products(const Halide::Internal::Stmt& s);
 
 }  // namespace heddle::targets

@@ -1,4 +1,5 @@
 // Which sums of products become those of tile registers, and which stay as they are.
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -51,7 +52,8 @@ struct Sum {
     return *this;
   }
 
-  std::string lowered() {
+  std::string lowered(std::vector<Halide::Argument> others = {}) {
+    others.insert(others.end(), {a, b});
     std::string text;
     Halide::Pipeline pipeline(out);
     targets::add_pass(pipeline, [&](const hi::Stmt& s) {
@@ -62,7 +64,7 @@ struct Sum {
       return s;
     });
     const Halide::Target target("x86-64-linux-avx512_sapphirerapids-no_asserts-no_bounds_query-no_runtime");
-    translate_halide_errors("the sum", [&] { pipeline.compile_to_module({a, b}, "sum", target); });
+    translate_halide_errors("the sum", [&] { pipeline.compile_to_module(others, "sum", target); });
     return text;
   }
 };
@@ -90,6 +92,29 @@ TEST_CASE("a sum that starts with something is loaded into its tiles") {
   CHECK(count(text, "tile_matmul(") == 1);
   CHECK(count(text, "tile_zero(") == 0);
   CHECK(count(text, "tile_load(") == 3);
+}
+
+TEST_CASE("sums that start with a row of another buffer load it for every row of their tiles") {
+  const auto lowered = [](const std::function<Expr(const Halide::ImageParam&)>& start, int columns) {
+    Sum sum(16);
+    Halide::ImageParam bias(Halide::Int(32), 1, "bias");
+    sum.acc = Func("acc");
+    sum.acc(sum.n, sum.m) = start(bias);
+    sum.acc(sum.n, sum.m) += Sum::plain(sum.a(sum.r.y * 4 + sum.r.x, sum.m), sum.b(sum.r.x, sum.n, sum.r.y));
+    sum.schedule(columns, 1);
+    sum.acc.unroll(sum.n).unroll(sum.m);
+    return sum.lowered({bias});
+  };
+  const Var n("n"), m("m");
+  const std::string text = lowered([&](const auto& bias) { return bias(n); }, 2);
+  INFO(text);
+  CHECK(count(text, "tile_load((int16)16, (int16)64, bias,") == 2);
+  CHECK(count(text, "tile_load((int16)16, (int16)64, acc") == 0);
+  CHECK(count(text, "bias[") == 0);
+
+  // A row of its own for each row, and what is no copy, go through the stage's memory.
+  CHECK(count(lowered([&](const auto& bias) { return bias(n + m); }, 1), "tile_load((int16)16, (int16)64, acc") == 1);
+  CHECK(count(lowered([&](const auto& bias) { return bias(n) * 3; }, 1), "tile_load((int16)16, (int16)64, acc") == 1);
 }
 
 TEST_CASE("short, shallow and low tiles are tiles as well") {
