@@ -127,13 +127,16 @@ std::vector<ConvTile> tiles_candidates(const Workload& w, const Machine& m) {
 }
 
 ConvTile tiles_rule(const Workload& w, const Machine& m) {
-  const std::int64_t reads = steps(w, *tile_dot(w, m));
-  const ConvTile all{1, typical(extent_of(w, "x"), w), typical(extent_of(w, "y"), w), 1, 0};
-  const std::int64_t input_bytes = tile_input_bytes(w, all);
+  const std::int64_t reads = steps(w, *tile_dot(w, m)), co = extent_of(w, "co").value();
   return best_conv_tile(w, m, tiles_candidates(w, m), reads, [&](const ConvTile& k, std::int64_t passing) {
-    // A tile's input stays for all blocks of channels, or all of it passes by for each.
-    const std::int64_t input = k.blocks_inside != 0 ? tile_input_bytes(w, k) : input_bytes;
-    return tile_rate({k.vectors, passing}, {tiles_along(k.pixels) * k.rows, input}, tile_height(k.pixels), m);
+    // A filter's taps read a tile's input again and again; the first time, where it stays beside the panel of weights,
+    // or always it comes from the second cache. Blocks of channels inside find it where the one before left it.
+    const std::int64_t input = tile_input_bytes(w, k), panel = k.vectors * tile_words * reads * 4;
+    const bool stays = input + panel <= m.l1_bytes;
+    double fetched = stays ? static_cast<double>(input) / static_cast<double>(k.pixels * k.rows * reads * 4) : 1;
+    if (stays && k.blocks_inside != 0) fetched /= static_cast<double>(chunk(co, k.vectors * tile_words));
+    return tile_rate({k.vectors, passing > m.l1_bytes ? 1.0 : 0.0},
+                     {tiles_along(k.pixels) * k.rows, std::min(fetched, 1.0)}, tile_height(k.pixels));
   });
 }
 

@@ -93,7 +93,9 @@ MatmulTile tiles_rule(const Workload& w, const Machine& m) {
   const std::int64_t row_bytes = typical(extent_of(w, "m"), w) * products_depth(w).value() * 4 / factor;
   return best_matmul_tile(w, m, tiles_candidates(w, m), [&](const MatmulTile& k, std::int64_t passing) {
     // All rows pass by for each panel of columns.
-    return tile_rate({k.vectors, passing / factor}, {tiles_along(k.rows), row_bytes}, tile_height(k.rows), m);
+    const auto share = [&](std::int64_t bytes) { return bytes > m.l1_bytes ? 1.0 : 0.0; };
+    return tile_rate({k.vectors, share(passing / factor)}, {tiles_along(k.rows), share(row_bytes)},
+                     tile_height(k.rows));
   });
 }
 

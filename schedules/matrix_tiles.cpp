@@ -8,10 +8,13 @@ namespace {
 
 constexpr std::int64_t registers = 8;
 
-// Cycles of Xeons since Sapphire Rapids. A sum waits until the one before it is complete; loads take half a cycle a
-// line of 64 bytes from the first cache, three from the second (measured on Granite Rapids: 2 x 2 tiles in 66 cycles
-// and in 180); short tiles do not take less than half of a full one's time.
-constexpr double latency = 52, load = 8, second_cache_load = 45, fewest = 9;
+// Cycles of Xeons since Sapphire Rapids: a sum until the next product may add to it, a product of full tiles and of the
+// lowest ones, and loads of 16 lines of 64 bytes from the first cache and from the second one, where rows of the input,
+// each of whose lines several taps read, wait less than weights. Fitted to the convolutions of ResNet-50 in 13 forms
+// each (Granite Rapids; perf/results/matrix-tiles.md): neighbouring sums and epilogues run beside, so that all weigh
+// less than in a loop of their own, where a sum takes 52 and a load 45.
+constexpr double latency = 20, product = 18, lowest_product = 11;
+constexpr double load = 8, second_cache_rows = 16, second_cache_columns = 24;
 
 }  // namespace
 
@@ -48,13 +51,18 @@ std::int64_t tile_depth(std::int64_t words) {
   return depth;
 }
 
-double tile_rate(const TileOperand& columns, const TileOperand& rows, std::int64_t height, const Machine& m) {
-  const auto loads = [&](const TileOperand& operand) {
-    return static_cast<double>(operand.tiles) * (operand.passing > m.l1_bytes / 2 ? second_cache_load : load);
+double tile_rate(const TileOperand& columns, const TileOperand& rows, std::int64_t height) {
+  const auto loads = [](const TileOperand& operand, double second_cache_load) {
+    return static_cast<double>(operand.tiles) * (load + (second_cache_load - load) * operand.from_second_cache);
   };
+  const double loaded = loads(columns, second_cache_columns) + loads(rows, second_cache_rows);
+  const double full = static_cast<double>(height) / tile_rows;
   const auto tiles = static_cast<double>(columns.tiles * rows.tiles);
-  const double products = tiles * std::max(fewest, static_cast<double>(height));
-  return tiles * static_cast<double>(height) / std::max({products, loads(columns) + loads(rows), latency});
+  const double products = tiles * std::max(lowest_product, product * full);
+  // Operands that do not all have a register beside the sums are loaded when products have done with others.
+  const bool all_held = columns.tiles * rows.tiles + columns.tiles + rows.tiles <= registers;
+  const double step = all_held ? std::max(products, loaded) : products + loaded;
+  return tiles * product * full / std::max(step, latency);
 }
 
 void schedule_tile_products(Stage update, const TileLoops& loops, const std::vector<std::string>& outer) {

@@ -31,13 +31,14 @@ bool fits_tiles(std::int64_t columns, std::int64_t rows);
 /// Words of `depth`'s products that one instruction takes: all of `words` or the most that divides them.
 std::int64_t tile_depth(std::int64_t words);
 
-/// What is multiplied: tiles of it a step, and bytes of it that pass by between two uses of one.
+/// What is multiplied: tiles of it a step, and the share of what they load that comes from the second-level cache.
 struct TileOperand {
-  std::int64_t tiles = 1, passing = 0;
+  std::int64_t tiles = 1;
+  double from_second_cache = 0;
 };
 
 /// Share of the rate of products that sums of `columns` x `rows` tiles reach, of `height` rows each.
-double tile_rate(const TileOperand& columns, const TileOperand& rows, std::int64_t height, const Machine& machine);
+double tile_rate(const TileOperand& columns, const TileOperand& rows, std::int64_t height);
 
 /// The loops of one sum: those of the tile's rows, cut into tiles of `height`, its columns, and what is reduced, in
 /// words, of which an instruction takes `depth`: a part of one loop, or all of several.

@@ -8,6 +8,7 @@
 
 #include "generators/kernel.hpp"
 #include "ops/catalog.hpp"
+#include "schedules/matrix_tiles.hpp"
 #include "targets/target.hpp"
 #include "tests/schedules/family_support.hpp"
 #include "tests/support/inputs.hpp"
@@ -146,6 +147,22 @@ TEST_CASE("tile registers are for sums that fill them") {
   CHECK(source(product(plain, {"u8[64,64]", "u8[64,64]"}, 1)).starts_with("family matmul_dot"));
   CHECK(source(product(plain, {"f16[64,64]", "f16[64,64]"}, 1)).starts_with("family matmul_dot"));
   CHECK(source(convolution(plain, "u8[1,3,9,9]", "i8[16,3,3,3]", 1)).starts_with("family conv_dot"));
+}
+
+TEST_CASE("sums leave tile registers to all operands of a step") {
+  const Json padded = {{"pads", {1, 1, 1, 1}}};
+  for (const Workload& w : {convolution(Json::object(), "u8[1,64,56,56]", "i8[256,64,1,1]", 1),
+                            convolution(padded, "u8[1,128,28,28]", "i8[128,128,3,3]", 1),
+                            convolution(padded, "u8[1,256,14,14]", "i8[256,256,3,3]", 1)}) {
+    const std::string source = choose(w, with_tiles()).source;
+    INFO(source);
+    const auto knob = [&](const std::string& name) {
+      return std::stoll(source.substr(source.find(name + "=") + name.size() + 1));
+    };
+    const std::int64_t columns = knob("vectors"), rows = schedules::tiles_along(knob("pixels")) * knob("rows");
+    CHECK(columns * rows > 1);
+    CHECK(columns * rows + columns + rows <= 8);
+  }
 }
 
 std::string assembly(const Workload& workload, const std::string& target) {
