@@ -19,7 +19,7 @@ struct Knobs {
 bool matches(const Workload& w, const Machine&) {
   if (w.anchor().op->kind() != OperatorKind::reduction) return false;
   const TensorType in = w.anchor_inputs()[0];
-  return sums_in_f32(in.dtype) && in.rank() > 0 && sums_in_f32(w.output_types()[0].dtype);
+  return sums_in_f32(in.dtype) && in.rank() > 0 && sums_in_f32(w.anchor_output().dtype);
 }
 
 /// Vectors of a row up to which nothing of it is a loop. A row of softmax is four loops of few steps each: unrolled,

@@ -166,6 +166,31 @@ TEST_CASE("rows that do not fill their last vector, unrolled and in loops") {
   }
 }
 
+TEST_CASE("reductions between bytes are in vectors as those of floats are") {
+  const Operators operators;
+  const auto mean_of_bytes = [&](const char* x, int axis) {
+    Composition c;
+    const auto add = [&](const char* op, const Json& attributes, std::vector<int> operands) {
+      c.nodes.push_back({&operators.get(op), operators.get(op).canonical(attributes), std::move(operands)});
+    };
+    for (const char* type : {x, "f32[]", "f32[]"}) c.inputs.push_back({TensorType::parse(type)});
+    add("dequantize", Json::object(), {0, 1});
+    add("reduce_mean", {{"axes", {axis}}}, {3});
+    add("quantize", Json::object(), {4, 2});
+    c.anchor = 1;
+    c.outputs = {5};
+    c.output_layouts = {{}};
+    return Workload(c);
+  };
+  for (const Machine& machine : {wide(), Machine{}})
+    for (const char* x : {"u8[49,96]", "u8[7,50]", "u8[3,5]"})
+      for (const int axis : {0, 1}) {
+        const Workload w = mean_of_bytes(x, axis);
+        CHECK_THAT(choose(w, machine).source, Catch::StartsWith("family rows"));
+        CHECK(check_family("rows", w, machine) == "");
+      }
+}
+
 TEST_CASE("register tiles leave a register free, or they would spill") {
   const Operators operators;
   for (const char* shape : {"f32[1,64]", "f32[7,64]", "f32[128,64]", "f32[1000,64]"}) {
