@@ -128,6 +128,7 @@ std::vector<ConvTile> tiles_candidates(const Workload& w, const Machine& m) {
 
 ConvTile tiles_rule(const Workload& w, const Machine& m) {
   const std::int64_t reads = steps(w, *tile_dot(w, m)), co = extent_of(w, "co").value();
+  const std::int64_t products = reads / tile_depth(run_of(w, *tile_dot(w, m)).words);
   return best_conv_tile(w, m, tiles_candidates(w, m), reads, [&](const ConvTile& k, std::int64_t passing) {
     // A filter's taps read a tile's input again and again; the first time, where it stays beside the panel of weights,
     // or always it comes from the second cache. Blocks of channels inside find it where the one before left it.
@@ -135,8 +136,8 @@ ConvTile tiles_rule(const Workload& w, const Machine& m) {
     const bool stays = input + panel <= m.l1_bytes;
     double fetched = stays ? static_cast<double>(input) / static_cast<double>(k.pixels * k.rows * reads * 4) : 1;
     if (stays && k.blocks_inside != 0) fetched /= static_cast<double>(chunk(co, k.vectors * tile_words));
-    return tile_rate({k.vectors, passing > m.l1_bytes ? 1.0 : 0.0},
-                     {tiles_along(k.pixels) * k.rows, std::min(fetched, 1.0)}, tile_height(k.pixels));
+    return tile_rate({k.vectors, passing < m.l1_bytes ? 0.0 : 1.0},
+                     {tiles_along(k.pixels) * k.rows, std::min(fetched, 1.0)}, tile_height(k.pixels), products);
   });
 }
 

@@ -9,12 +9,12 @@ namespace {
 constexpr std::int64_t registers = 8;
 
 // Cycles of Xeons since Sapphire Rapids: a sum until the next product may add to it, a product of full tiles and of the
-// lowest ones, and loads of 16 lines of 64 bytes from the first cache and from the second one, where rows of the input,
-// each of whose lines several taps read, wait less than weights. Fitted to the convolutions of ResNet-50 in 13 forms
-// each (Granite Rapids; perf/results/matrix-tiles.md): neighbouring sums and epilogues run beside, so that all weigh
-// less than in a loop of their own, where a sum takes 52 and a load 45.
-constexpr double latency = 20, product = 18, lowest_product = 11;
-constexpr double load = 8, second_cache_rows = 16, second_cache_columns = 24;
+// lowest ones, a vector of sums on its way to bytes, and loads of 16 lines of 64 bytes from the first cache and from
+// the second one, where rows of the input, each of whose lines several taps read, wait less than weights. Fitted to the
+// convolutions of ResNet-50 in 25 forms (Granite Rapids; perf/results/matrix-tiles.md): other sums run beside, so that
+// these weigh less than in a loop of their own, where a sum takes 52 and a load 45.
+constexpr double latency = 20, product = 18, lowest_product = 11, epilogue = 6;
+constexpr double load = 8, second_cache_rows = 16, second_cache_columns = 28;
 
 }  // namespace
 
@@ -51,7 +51,7 @@ std::int64_t tile_depth(std::int64_t words) {
   return depth;
 }
 
-double tile_rate(const TileOperand& columns, const TileOperand& rows, std::int64_t height) {
+double tile_rate(const TileOperand& columns, const TileOperand& rows, std::int64_t height, std::int64_t steps) {
   const auto loads = [](const TileOperand& operand, double second_cache_load) {
     return static_cast<double>(operand.tiles) * (load + (second_cache_load - load) * operand.from_second_cache);
   };
@@ -62,7 +62,8 @@ double tile_rate(const TileOperand& columns, const TileOperand& rows, std::int64
   // Operands that do not all have a register beside the sums are loaded when products have done with others.
   const bool all_held = columns.tiles * rows.tiles + columns.tiles + rows.tiles <= registers;
   const double step = all_held ? std::max(products, loaded) : products + loaded;
-  return tiles * product * full / std::max(step, latency);
+  const double after = tiles * static_cast<double>(height) * epilogue / static_cast<double>(steps);
+  return tiles * product * full / (std::max(step, latency) + after);
 }
 
 void schedule_tile_products(Stage update, const TileLoops& loops, const std::vector<std::string>& outer) {

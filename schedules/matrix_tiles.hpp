@@ -37,8 +37,9 @@ struct TileOperand {
   double from_second_cache = 0;
 };
 
-/// Share of the rate of products that sums of `columns` x `rows` tiles reach, of `height` rows each.
-double tile_rate(const TileOperand& columns, const TileOperand& rows, std::int64_t height);
+/// Share of the rate of products that sums of `columns` x `rows` tiles reach, of `height` rows each and `steps`
+/// products.
+double tile_rate(const TileOperand& columns, const TileOperand& rows, std::int64_t height, std::int64_t steps);
 
 /// The loops of one sum: those of the tile's rows, cut into tiles of `height`, its columns, and what is reduced, in
 /// words, of which an instruction takes `depth`: a part of one loop, or all of several.
