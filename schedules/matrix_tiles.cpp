@@ -11,8 +11,8 @@ constexpr std::int64_t registers = 8;
 // Cycles of Xeons since Sapphire Rapids: a sum until the next product may add to it, a product of full tiles and of the
 // lowest ones, a vector of sums on its way to bytes, and loads of 16 lines of 64 bytes from the first cache and from
 // the second one, where rows of the input, each of whose lines several taps read, wait less than weights. Fitted to the
-// convolutions of ResNet-50 in 25 forms (Granite Rapids; perf/results/matrix-tiles.md): other sums run beside, so that
-// these weigh less than in a loop of their own, where a sum takes 52 and a load 45.
+// convolutions of ResNet-50 in 9 to 21 forms each (Granite Rapids; perf/results/matrix-tiles.md): other sums run
+// beside, so that these weigh less than in a loop of their own, where a sum takes 52 and a load 45.
 constexpr double latency = 20, product = 18, lowest_product = 11, epilogue = 6;
 constexpr double load = 8, second_cache_rows = 16, second_cache_columns = 28;
 
