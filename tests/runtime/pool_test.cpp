@@ -61,6 +61,25 @@ void spin_for(std::chrono::microseconds time) {
 
 }  // namespace
 
+TEST_CASE("a thread begins with the same part of every loop, and helps with the rest", "[pool]") {
+  Pool pool({-1, -1});
+  pool.reserve(2);
+  const auto caller = std::this_thread::get_id();
+  for (int loop = 0; loop < 50; ++loop) {
+    std::atomic<int> first_of_other{-1}, first_of_caller{-1}, done{0};
+    CHECK(for_each(pool, {.threads = 2, .spin_us = 1000}, 0, 100, [&](int i) {
+            int none = -1;
+            (std::this_thread::get_id() == caller ? first_of_caller : first_of_other).compare_exchange_strong(none, i);
+            spin_for(std::chrono::microseconds(i < 50 ? 1 : 5));
+            done.fetch_add(1);
+            return 0;
+          }) == 0);
+    CHECK(done == 100);
+    CHECK(first_of_caller == 0);
+    CHECK((first_of_other == 50 || first_of_other == -1));  // it may come too late for any task
+  }
+}
+
 TEST_CASE("every task runs exactly once, whatever the number of threads", "[pool]") {
   Pool pool({-1, -1, -1, -1});
   pool.reserve(4);
