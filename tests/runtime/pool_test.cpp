@@ -75,8 +75,9 @@ TEST_CASE("a thread begins with the same part of every loop, and helps with the 
             return 0;
           }) == 0);
     CHECK(done == 100);
-    CHECK(first_of_caller == 0);
-    CHECK((first_of_other == 50 || first_of_other == -1));  // it may come too late for any task
+    // Either may come too late for any task.
+    CHECK((first_of_caller == 0 || first_of_caller == -1));
+    CHECK((first_of_other == 50 || first_of_other == -1));
   }
 }
 
