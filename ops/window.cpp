@@ -31,6 +31,13 @@ std::vector<Halide::Var> window_loops(std::size_t rank, const std::string& chann
   return loops;
 }
 
+template <class T>
+std::vector<T> ordered(const std::vector<T>& logical, const std::vector<int>& order) {
+  std::vector<T> result;
+  for (const int dim : order) result.push_back(logical[static_cast<std::size_t>(dim)]);
+  return result;
+}
+
 /// Dimensions of (n, c, spatial...), channels innermost.
 std::vector<int> channels_first(std::size_t rank) {
   std::vector<int> order = {1};
@@ -124,9 +131,7 @@ WindowInput::WindowInput(Halide::Func& padded, const Operand& x, const Window& w
   const Expr value = Halide::cast(x.func.type(), Expr(exterior));
   const Halide::Func bounded = Halide::BoundaryConditions::constant_exterior(x.func, value, inside);
   argument_order_ = innermost_first(x.type);
-  std::vector<Halide::Var> arguments;
-  for (const int dim : argument_order_) arguments.push_back(logical[static_cast<std::size_t>(dim)]);
-  padded(arguments) = bounded(std::vector<Halide::Var>(logical.rbegin(), logical.rend()));
+  padded(ordered(logical, argument_order_)) = bounded(std::vector<Halide::Var>(logical.rbegin(), logical.rend()));
   padded_ = padded;
 }
 
@@ -137,16 +142,9 @@ WindowInput::WindowInput(Halide::Func& padded, Algorithm& a, const Window& windo
   const std::vector<Halide::Var> logical = window_loops(window.rank(), channel_name);
   const std::size_t last = logical.size() - 1;
   argument_order_ = channels_first(logical.size());
-  const auto in_order = [&](const std::vector<Expr>& index) {
-    std::vector<Expr> arguments;
-    for (const int dim : argument_order_) arguments.push_back(index[static_cast<std::size_t>(dim)]);
-    return arguments;
-  };
   const Halide::Type type = x_.func.type();
   const Expr outside = Halide::cast(type, Expr(exterior));
-  std::vector<Halide::Var> arguments;
-  for (const int dim : argument_order_) arguments.push_back(logical[static_cast<std::size_t>(dim)]);
-  padded(arguments) = Halide::undef(type);
+  padded(ordered(logical, argument_order_)) = Halide::undef(type);
 
   const auto reduced = [&](const std::string& name, const Expr& extent, const Expr& where) {
     const Reduction reduction = a.reduce({{name, extent}});
@@ -165,7 +163,7 @@ WindowInput::WindowInput(Halide::Func& padded, Algorithm& a, const Window& windo
     inside = inside.defined() ? inside && within : within;
   }
   index[last] = read[last] = reduced("column", x_.extents[last], inside);
-  padded(in_order(index)) = x_.at(read);
+  padded(ordered(index, argument_order_)) = x_.at(read);
 
   const std::size_t d = window.rank() - 1;
   const auto before = static_cast<int>(guards[d] ? window.before[d] : 0);
@@ -174,11 +172,11 @@ WindowInput::WindowInput(Halide::Func& padded, Algorithm& a, const Window& windo
   if (before + after > 0) {
     const Expr edge = reduced("edge", before + after, {});
     index[last] = Halide::select(edge < before, edge - before, x_.extents[last] + edge - before);
-    padded(in_order(index)) = outside;
+    padded(ordered(index, argument_order_)) = outside;
   }
   if (inside.defined()) {
     index[last] = reduced("beyond", x_.extents[last] + (before + after), !inside) - before;
-    padded(in_order(index)) = outside;
+    padded(ordered(index, argument_order_)) = outside;
   }
   padded_ = padded;
 }
@@ -200,9 +198,7 @@ Expr WindowInput::element(const Expr& n, const Expr& c, const std::vector<Expr>&
   std::vector<Expr> index = {n, c};
   index.insert(index.end(), coordinates.begin(), coordinates.end());
   if (!padded_.defined()) return x_.at(index);
-  std::vector<Expr> arguments;
-  for (const int dim : argument_order_) arguments.push_back(index[static_cast<std::size_t>(dim)]);
-  return padded_(arguments);
+  return padded_(ordered(index, argument_order_));
 }
 
 }  // namespace heddle::ops
