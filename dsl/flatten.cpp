@@ -328,21 +328,23 @@ Composition flatten_reduction(const Composition& c) {
   return checked(std::move(result), {merge.apply(walkers.back(), kept, false)}).value_or(c);
 }
 
+bool is_pointwise(const Json& attributes, const TensorType& weights) {
+  const auto is_all = [&](const char* name, std::int64_t value) {
+    const auto all = integers(attributes, name);
+    return std::all_of(all.begin(), all.end(), [&](std::int64_t v) { return v == value; });
+  };
+  return is_all("strides", 1) && is_all("pads", 0) &&
+         std::all_of(weights.shape.begin() + 2, weights.shape.end(), is_one);
+}
+
 Composition flatten_pointwise(const Composition& c) {
   const auto& anchor = anchor_of(c);
   if (anchor.op->name() != "conv" || c.outputs.size() != 1 || !all_elementwise_except(c, c.anchor)) return c;
-  const auto is_all = [&](const char* name, std::int64_t value) {
-    const auto all = integers(anchor.attributes, name);
-    return std::all_of(all.begin(), all.end(), [&](std::int64_t v) { return v == value; });
-  };
-  if (!is_all("strides", 1) || !is_all("pads", 0)) return c;
   const auto types = infer_types(c);
   const int xi = anchor.operands[0];
   if (xi >= static_cast<int>(c.inputs.size())) return c;
   const TensorType& x = c.inputs[static_cast<std::size_t>(xi)].type;
-  const TensorType& w = types[static_cast<std::size_t>(anchor.operands[1])];
-  for (std::size_t d = 2; d < w.shape.size(); ++d)
-    if (!is_one(w.shape[d])) return c;
+  if (!is_pointwise(anchor.attributes, types[static_cast<std::size_t>(anchor.operands[1])])) return c;
   const TensorType out = output_types(c, types)[0];
   const int rank = x.rank();
   // Between pixels other channels may lie: what matters is that all pixels are one stride apart.

@@ -17,7 +17,11 @@ Composition flatten_elementwise(const Composition& composition);
 /// the others each among themselves. Before: softmax over the last of f32[1,12,128,128]. After: of f32[1536,128].
 Composition flatten_reduction(const Composition& composition);
 
-/// 1x1 convolutions of stride 1 without padding, over dense channels-last data: all pixels are one row.
+/// Whether a convolution with these attributes and weights makes each pixel of one pixel: 1x1 of stride 1 without
+/// padding, in groups or not.
+bool is_pointwise(const Json& attributes, const TensorType& weights);
+
+/// Pointwise convolutions over dense channels-last data: all pixels are one row.
 /// Before: x f32[4,64,56,56]{0,2,3,1}. After: x f32[1,64,1,12544]{0,2,3,1}.
 Composition flatten_pointwise(const Composition& composition);
 

@@ -159,7 +159,8 @@ Compiled compile(const Graph& imported, const CompileOptions& options) {
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("the precision {} is none of f32, bf16 and f16", to_string(options.precision)));
   Compiled compiled;
-  std::map<bool, Graph> graphs;  // by whether they are for devices
+  std::map<bool, Graph> graphs;                                        // by whether they are for devices
+  std::map<std::string, std::shared_ptr<const GroupedGraph>> sources;  // by target; devices share one
   std::vector<Compiled::Module> modules;
   std::vector<KernelRequest> requests;
   std::set<std::string> names;
@@ -169,9 +170,12 @@ Compiled compile(const Graph& imported, const CompileOptions& options) {
     const bool device = target.is_gpu();
     if (!graphs.contains(device))
       graphs.emplace(device, laid_out(run_passes(imported, device, options.precision, options.progress), device));
-    auto source =
-        std::make_shared<const GroupedGraph>(grouped_for(graphs.at(device), target, options.threads, options.exact));
-    check_schedule_names(*source, options);
+    auto& source = sources[device ? "devices" : target.name];
+    if (!source) {
+      source =
+          std::make_shared<const GroupedGraph>(grouped_for(graphs.at(device), target, options.threads, options.exact));
+      check_schedule_names(*source, options);
+    }
     modules.push_back({target, source, choose_kernels(*source, target, options)});
     for (const ChosenKernel& kernel : modules.back().kernels) requests.push_back(kernel.request);
   }

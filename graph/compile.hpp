@@ -109,7 +109,7 @@ struct Compiled {
   std::map<std::string, std::string> files;  ///< contents of package.files by path
   struct Module {
     Target target;
-    std::shared_ptr<const GroupedGraph> source;  ///< as this target computes it; `kernels` point into it
+    std::shared_ptr<const GroupedGraph> source;  ///< `kernels` point into it; devices share one
     std::vector<ChosenKernel> kernels;           ///< one a kernel group, in group order
 
     const Graph& graph() const { return source->graph; }

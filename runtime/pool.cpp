@@ -377,20 +377,21 @@ int Pool::parallel_for(const Settings& settings, Task task, void* context, int m
     return 0;
   }
 
-  // Taking a task costs a tenth of a microsecond, so many small ones are taken several at a time; the last of them can
-  // keep the others waiting for a 256th of the loop at most.
   const int parts = helpers + 1;
   const int own = state_->own_worker();
-  // As many as there are parts come into being: all of them would be a page to write for each loop.
+  // As many as there are parts come into being: all of them would be 32 KiB to write for each loop.
   alignas(TaskRange) std::byte ranges[most_threads * sizeof(TaskRange)];
   auto* tasks = reinterpret_cast<TaskRange*>(ranges);
   const auto first_of = [&](int part) { return static_cast<std::uint32_t>(std::int64_t{extent} * part / parts); };
   for (int i = 0; i < parts; ++i) new (&tasks[i]) TaskRange(first_of(i), first_of(i + 1));
+  // Taking a task costs a tenth of a microsecond, so many small ones are taken several at a time; the last of them can
+  // keep the others waiting for a 256th of the loop at most.
+  const int grain = std::max(1, extent / (256 * parts));
   Job job{.task = task,
           .context = context,
           .closure = closure,
           .min = min,
-          .grain = static_cast<std::uint32_t>(std::max(1, extent / (256 * parts))),
+          .grain = static_cast<std::uint32_t>(grain),
           .spin_ns = std::int64_t{settings.spin_us} * 1000,
           .flush = settings.flush,
           .caller = own,

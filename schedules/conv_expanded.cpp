@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "dsl/flatten.hpp"
 #include "schedules/conv_support.hpp"
 #include "schedules/families.hpp"
 #include "schedules/support.hpp"
@@ -45,17 +46,6 @@ const TensorType& operand_type(const Workload& w, std::size_t node, std::size_t 
   return w.value_types()[static_cast<std::size_t>(w.composition().nodes[node].operands[operand])];
 }
 
-/// One pixel makes one pixel.
-bool is_pointwise(const Json& attributes, const TensorType& weights) {
-  const auto all = [&](const char* name, std::int64_t value) {
-    const auto found = attributes.find(name);
-    return found == attributes.end() ||
-           std::all_of(found->begin(), found->end(), [&](const Json& v) { return v == value; });
-  };
-  return attributes.value("group", std::int64_t{1}) == 1 && all("strides", 1) && all("pads", 0) &&
-         std::all_of(weights.shape.begin() + 2, weights.shape.end(), [](const Extent& e) { return e == Extent(1); });
-}
-
 bool matches(const Workload& w, const Machine& m) {
   const auto first = expansion(w);
   if (!first || w.anchor().op->name() != "conv") return false;
@@ -67,7 +57,7 @@ bool matches(const Workload& w, const Machine& m) {
   if (!between.is_static() || between.rank() != 4 || x.dtype != DType::f32 || between.dtype != DType::f32) return false;
   return x.innermost() == 1 && out.innermost() == 1 && is_depthwise(w) && weights_are_packable(w) &&
          is_pointwise(node.attributes, operand_type(w, *first, weights_operand)) &&
-         constant_operand(w, *first, weights_operand) &&
+         node.attributes.value("group", std::int64_t{1}) == 1 && constant_operand(w, *first, weights_operand) &&
          (node.operands.size() <= bias_operand || constant_operand(w, *first, bias_operand)) &&
          between.shape[1].value() % m.lanes(4) == 0;
 }

@@ -40,8 +40,8 @@ std::span<const Family> families();
 /// Whether a family is for this kind of machine and takes the workload.
 bool matches(const Family& family, const Workload& workload, const Machine& machine);
 
-/// Whether a kernel of two convolutions, the second one reading what the first makes, is faster than one after the
-/// other: where what lies between them does not stay in the second-level cache, and both have good tiles.
+/// Whether a kernel of two convolutions, the second one reading what the first makes, is faster than one kernel after
+/// the other: a depthwise convolution behind a pointwise one that has good tiles within rows.
 bool pays_together(const Workload& workload, const Machine& machine);
 
 /// What will be compiled for a workload, and why.

@@ -89,9 +89,10 @@ std::vector<MatmulTile> tiles_candidates(const Workload& w, const Machine& m) {
 }
 
 MatmulTile tiles_rule(const Workload& w, const Machine& m) {
-  const std::int64_t factor = tile_dot(w, m)->factor;
+  const ops::Dot& dot = *tile_dot(w, m);
+  const std::int64_t factor = dot.factor;
   const std::int64_t row_bytes = typical(extent_of(w, "m"), w) * products_depth(w).value() * 4 / factor;
-  const std::int64_t depth = words(w, *tile_dot(w, m)).value(), products = depth / tile_depth(depth);
+  const std::int64_t depth = words(w, dot).value(), products = depth / tile_depth(depth);
   return best_matmul_tile(w, m, tiles_candidates(w, m), [&](const MatmulTile& k, std::int64_t passing) {
     // All rows pass by for each panel of columns.
     const auto share = [&](std::int64_t bytes) { return bytes < m.l1_bytes ? 0.0 : 1.0; };

@@ -55,9 +55,7 @@ Workload expanded(const Expansion& e) {
   c.nodes.push_back({&relu, relu.canonical(Json::object()), {first + 2}});
   c.anchor = 2;
   c.outputs = {first + 3};
-  Layout channels_last;
-  channels_last.order = {0, 2, 3, 1};
-  c.output_layouts = {channels_last};
+  c.output_layouts = {c.inputs[0].type.layout};
   c.threads = e.threads;
   return Workload(std::move(c));
 }
