@@ -67,10 +67,14 @@ std::vector<WinogradKnobs> winograd_candidates(const Workload& w, const Machine&
   return all;
 }
 
-/// Cycles of one core, for choosing among forms: FMAs at the register tile's rate, a vector's transformations (measured
-/// at 150 cycles for F(4) and 60 for F(2), with their loads and stores), weights at what a core reads from memory (of
-/// 2.5 to 3.6 GHz: 12 to 15 GB/s), and again for each further block of rows from the last-level cache.
-constexpr double fmas_a_cycle = 2, weight_bytes_a_cycle = 4, cached_bytes_a_cycle = 16;
+/// Cycles of one core, for choosing among forms: FMAs at the register tile's rate, a vector's transformations with
+/// their loads and stores (150 for F(4) if the first cache held all of it, measured at 250 to 300 with 36 lines from
+/// the second one and 36 to it), weights at what a core reads from memory (of 2.5 to 3.6 GHz: 12 to 15 GB/s), and again
+/// for each further block of rows from the last-level cache (30 GB/s at 3.8 GHz). Fitted to 170 schedules of ten
+/// layers, see perf/results/register-tiles.md.
+constexpr double fmas_a_cycle = 2, weight_bytes_a_cycle = 4, cached_bytes_a_cycle = 10;
+
+constexpr double transform_cycles(std::int64_t tile) { return tile == 4 ? 250 : 80; }
 
 /// Weights arrive while products run, the better the more tiles pass over a panel while the next one is fetched: cold
 /// products on Granite Rapids took as long as the slower of the two and 0.4, 0.2 and 0.1 of the other at 2, 4 and 6
@@ -92,12 +96,13 @@ std::int64_t tile_bytes(const Problem& p, const WinogradKnobs& k, std::int64_t c
 /// 0.5) 2.81, 7 (1.8 + 1.8) 2.97, 14 (3.6 + 3.6) 4.0; 512 at 28x28 7 rows of 512 (3.6 + 3.6) 12.0, of 128 (3.6 +
 /// 0.9) 11.0, of 64 (3.6 + 0.5) 9.9.
 double passing_cycles(const Problem& p, const WinogradKnobs& k, const Machine& m) {
-  constexpr double bytes_a_cycle = 12, read_bytes_a_cycle = 32;
+  constexpr double bytes_a_cycle = 16, read_bytes_a_cycle = 64;
   const std::int64_t inputs = tile_bytes(p, k, p.ci), products = tile_bytes(p, k, k.channels);
   const double slower = inputs + products > m.l3_bytes / 8 ? 2 : 1;
   const auto chunks = static_cast<double>(chunk(p.co, k.channels));
-  const auto leaving = [&](std::int64_t bytes) {
-    return std::clamp(2 - static_cast<double>(m.l2_bytes) / static_cast<double>(bytes), 0.0, 1.0);
+  const auto leaving = [&](std::int64_t bytes) {  // weights take the other half
+    const auto second = static_cast<double>(m.l2_bytes);
+    return std::clamp((static_cast<double>(bytes) - second / 2) / second, 0.0, 1.0);
   };
   const double cycles =
       static_cast<double>(inputs) * (2 / bytes_a_cycle + chunks / read_bytes_a_cycle) * leaving(inputs + products) +
@@ -114,7 +119,7 @@ double winograd_cycles(const Problem& p, const WinogradKnobs& k, const Machine& 
                         tile_efficiency(k.rows * p.across(k.tile), k.tiles) * register_tile_rate(k.vectors, k.tiles) *
                         arriving_rate(k.tiles, k.vectors * m.vector_bytes * p.ci, m);
   const double products = elements * tiles * weights / lanes / fmas_a_cycle / useful;
-  const double transforms = tiles * static_cast<double>(p.ci + p.co) / lanes * (k.tile == 4 ? 150 : 60);
+  const double transforms = tiles * static_cast<double>(p.ci + p.co) / lanes * transform_cycles(k.tile);
   const auto blocks = static_cast<double>(chunk(p.down(k.tile), k.rows));
   const double bytes = elements * weights * 4;
   const bool stay = bytes + static_cast<double>(tile_bytes(p, k, p.ci + k.channels)) <= static_cast<double>(m.l2_bytes);
