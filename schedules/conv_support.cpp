@@ -217,9 +217,12 @@ void schedule_depthwise_sums(Schedule& s, const Workload& w, std::int64_t lanes,
   update.reorder("co", "x", "y", "kx", "ky");
   vectors(update);
   // A loop over the taps' rows parts sums from epilogues: LLVM mixes what stands in one block until registers do not
-  // suffice (EfficientNet's 5x5 layers with swish take 1.15 to 2 times as long unrolled).
-  const auto& taps = w.input_type("w").shape;
-  if (taps[2].value() * taps[3].value() <= 25) update.unroll("kx");
+  // suffice (EfficientNet's 5x5 layers with swish take 1.15 to 2 times as long unrolled). 3x3 taps leave enough, and
+  // rows share what they read (Granite Rapids: 576 channels over 14x14 in 19.4 us with the loop, 16.6 without).
+  const auto& shape = w.input_type("w").shape;
+  const std::int64_t taps = shape[2].value() * shape[3].value();
+  if (taps <= 25) update.unroll("kx");
+  if (taps <= 9) update.unroll("ky");
 }
 
 void schedule_padding(Schedule& s, const std::vector<std::string>& roles, const Machine& m) {
