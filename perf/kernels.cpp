@@ -100,15 +100,16 @@ class Kernel {
   double flops() const { return static_cast<double>(bench_->flops()); }
   double bytes() const { return static_cast<double>(bench_->bytes()); }
   bool checked() const { return checked_; }
-  const Peak& peak() const { return peak_; }
   const Bandwidth& bandwidth() const { return bandwidth_; }
   const std::string& schedule() const { return bench_->choice().source; }
 
-  /// No direct form is faster: the operations take this long at the FMA peak, and as many bytes as the operands and the
-  /// result have, wherever they fit, this long at the better of reading and copying.
+  double peak_gflops() const { return peak_.of(multiplied(bench_->workload())); }
+
+  /// No direct form is faster: the operations take this long at the peak of such products, and as many bytes as the
+  /// operands and the result have, wherever they fit, this long at the better of reading and copying.
   double limit_seconds() const {
     const double rate = std::max(bandwidth_.read_gbps, bandwidth_.copy_gbps);
-    return std::max(flops() / peak_.gflops, bytes() / rate) * 1e-9;
+    return std::max(flops() / peak_gflops(), bytes() / rate) * 1e-9;
   }
 
  private:
@@ -199,7 +200,7 @@ int run_turns(const Options& options) {
       answer({{"samples", turn.size()}, {"median_ms", median(turn) * 1e3}});
     } else if (line == "limits") {
       kernel.measure_limits();
-      answer({{"peak_gflops", kernel.peak().gflops}});
+      answer({{"peak_gflops", kernel.peak_gflops()}});
     } else {
       throw Error(ErrorCode::invalid_argument, fmt::format("'{}': expected turn or limits", line));
     }
@@ -212,7 +213,7 @@ int run_turns(const Options& options) {
           {"limit_ms", kernel.limit_seconds() * 1e3},
           {"flops", kernel.flops()},
           {"bytes", kernel.bytes()},
-          {"peak_gflops", kernel.peak().gflops},
+          {"peak_gflops", kernel.peak_gflops()},
           {"read_gbs", kernel.bandwidth().read_gbps},
           {"copy_gbs", kernel.bandwidth().copy_gbps},
           {"checked", kernel.checked()},

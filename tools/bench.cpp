@@ -78,8 +78,7 @@ int report(const Measured& m, const Options& options) {
                quantile(m.seconds, 0.1) * 1e3, quantile(m.seconds, 0.9) * 1e3, m.seconds.size());
     fmt::print("  compute   {:.1f} GFLOP/s", gflops);
     if (on_processor)
-      fmt::print(", {:.1f} % of the {:.1f} that {} reach here", share * 100, reached,
-                 m.numbers == DType::f32 ? "FMAs" : fmt::format("products of {}", to_string(m.numbers)));
+      fmt::print(", {:.1f} % of the {:.1f} that {} reach here", share * 100, reached, products_of(m.numbers));
     fmt::print("\n  memory    {:.1f} GB/s at least", bandwidth);
     if (on_processor) fmt::print(", copies reach {:.1f}", peak.copy_gbps);
     fmt::print("\n");
@@ -130,8 +129,7 @@ Measured bench_operator(const Options& options) {
   m.schedule = bench.choice().source;
   m.flops = static_cast<double>(bench.flops());
   m.bounded = bounded_by_fma_peak(bench.choice().implementation.variant);
-  if (bench.workload().anchor().op->kind() == OperatorKind::contraction)
-    m.numbers = bench.workload().anchor_inputs()[0].dtype;
+  m.numbers = multiplied(bench.workload());
   m.bytes = static_cast<double>(bench.bytes());
   measure(m, options, 50, [&] { return bench.time_once(); });
   return m;
@@ -155,7 +153,7 @@ Command bench_command() {
             options->inputs.add_flags(app);
             app.add_option("--shape", options->shape,
                            "of an operator: conv n=1,ci=64,h=56,w=56,co=64,k=3,s=1,p=1[,groups=1]; matmul "
-                           "m=..,n=..,k=..; others ROLE=f32[...]");
+                           "m=..,n=..,k=..; either with type=bf16 or, requantised, int8; others ROLE=f32[...]");
             app.add_option("--attribute", options->attributes, "NAME=JSON of the operator");
             app.add_option("--implementation", options->schedule,
                            "auto (a record, else hand), hand, FAMILY[:KNOB=N,...] or a .sched file");

@@ -49,6 +49,7 @@ int run(const Options& options) {
                                 {}});
     }
     report.peak = measure_peak(options.thread_count());
+    report.numbers = multiplied(benches.front()->workload());
     report.flops = static_cast<double>(benches.front()->flops());
     report.bytes = static_cast<double>(benches.front()->bytes());
     constexpr int least_rounds = 40;

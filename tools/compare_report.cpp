@@ -83,11 +83,12 @@ std::string ComparisonReport::text(bool with_loops) const {
     table.add({e.name, fmt::format("{:.2f}", middle * 1e6),
                fmt::format("{:.2f} - {:.2f}", interval.low * 1e6, interval.high * 1e6),
                fmt::format("{:.1f}", flops / middle * 1e-9),
-               fmt::format("{:.1f}", 100 * flops / middle * 1e-9 / peak.gflops), e.mismatch.empty() ? "right" : "WRONG",
+               fmt::format("{:.1f}", 100 * flops / middle * 1e-9 / reached()), e.mismatch.empty() ? "right" : "WRONG",
                &e == &entries.front() ? "" : verdict(entries.front(), e)});
   }
-  std::string out = fmt::format("{}, {} thread{}, FMA peak {:.1f} GFLOP/s, copies {:.1f} GB/s\n\n{}", title, threads,
-                                threads == 1 ? "" : "s", peak.gflops, peak.copy_gbps, table.str(160));
+  std::string out =
+      fmt::format("{}, {} thread{}, {} reach {:.1f} GFLOP/s, copies {:.1f} GB/s\n\n{}", title, threads,
+                  threads == 1 ? "" : "s", products_of(numbers), reached(), peak.copy_gbps, table.str(160));
   for (const Entry& e : entries)
     if (!e.mismatch.empty()) out += fmt::format("\n{} is WRONG: {}\n", e.name, e.mismatch);
   std::vector<std::string> titles, schedules, nests;
@@ -105,7 +106,7 @@ std::string ComparisonReport::text(bool with_loops) const {
 nlohmann::json ComparisonReport::json() const {
   nlohmann::json report = {{"name", title},
                            {"threads", threads},
-                           {"peak_gflops", peak.gflops},
+                           {"peak_gflops", reached()},
                            {"peak_bandwidth_gbs", peak.copy_gbps},
                            {"entries", nlohmann::json::array()}};
   for (const Entry& e : entries) {
@@ -122,7 +123,7 @@ nlohmann::json ComparisonReport::json() const {
                             {"high_ms", interval.high * 1e3},
                             {"samples", e.seconds.size()},
                             {"gflops", flops / middle * 1e-9},
-                            {"share_of_peak", flops / middle * 1e-9 / peak.gflops}};
+                            {"share_of_peak", flops / middle * 1e-9 / reached()}};
     if (&e != &entries.front()) {
       const Comparison c = compare_paired(entries.front().seconds, e.seconds);
       entry["ratio"] = c.ratio;
@@ -146,7 +147,7 @@ std::string ComparisonReport::html() const {
   for (const Entry& e : entries) {
     const double middle = median(e.seconds);
     const Interval interval = median_interval(e.seconds);
-    const double share = flops / middle * 1e-9 / peak.gflops;
+    const double share = flops / middle * 1e-9 / reached();
     rows += fmt::format(
         "<tr><td>{}</td><td class=n>{:.2f}</td><td class=n>{:.2f} to {:.2f}</td><td class=n>{:.1f}</td><td "
         "class=n>{:.1f} %</td><td>{}</td><td>{}</td></tr>\n",
@@ -164,19 +165,19 @@ std::string ComparisonReport::html() const {
     panes += fmt::format("<section><h2>{}</h2><p>{}</p><pre>{}</pre><pre>{}</pre></section>\n", escaped(e.name),
                          escaped(e.source), escaped(e.schedule), escaped(e.loops));
   }
-  const double limit = flops / (peak.gflops * 1e9);
+  const double limit = flops / (reached() * 1e9);
   const double limit_x = 180 + width * std::min(1.0, limit / longest);
   return fmt::format(R"(<!doctype html><meta charset=utf-8><title>{0}</title>
 <style>body{{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1100px;color:#222}}table{{border-collapse:collapse;width:100%}}td,th{{padding:.3em .6em;text-align:left;border-bottom:1px solid #ddd}}
 .n{{text-align:right;font-variant-numeric:tabular-nums}}.panes{{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:1em}}pre{{background:#f6f6f4;padding:.8em;overflow-x:auto;font-size:12.5px}}
 .bar{{fill:#4c78a8}}.range{{stroke:#222;stroke-width:2}}.limit{{stroke:#c0392b;stroke-dasharray:4 3}}svg text{{font-size:13px}}</style>
-<h1>{0}</h1><p>{1} thread{2}; FMA peak {3:.1f} GFLOP/s, copies {4:.1f} GB/s, both measured in this run. Bars are medians, lines reach from the 10th to the 90th percentile; the dashed line is the arithmetic limit, {5:.2f} us.</p>
+<h1>{0}</h1><p>{1} thread{2}; {11} reach {3:.1f} GFLOP/s, copies {4:.1f} GB/s, both measured in this run. Bars are medians, lines reach from the 10th to the 90th percentile; the dashed line is the arithmetic limit, {5:.2f} us.</p>
 <svg width=960 height={6:.0f} role=img aria-label="median times"><line x1={7:.1f} x2={7:.1f} y1=0 y2={6:.0f} class=limit />{8}</svg>
 <table><tr><th>schedule<th class=n>median, us<th class=n>95 % interval<th class=n>GFLOP/s<th class=n>of peak<th>result<th>verdict</tr>
 {9}</table><div class=panes>{10}</div>
 )",
-                     escaped(title), threads, threads == 1 ? "" : "s", peak.gflops, peak.copy_gbps, limit * 1e6, y,
-                     limit_x, bars, rows, panes);
+                     escaped(title), threads, threads == 1 ? "" : "s", reached(), peak.copy_gbps, limit * 1e6, y,
+                     limit_x, bars, rows, panes, products_of(numbers));
 }
 
 }  // namespace heddle::tools

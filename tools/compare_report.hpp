@@ -19,11 +19,15 @@ struct ComparisonReport {
   int threads = 1;
   double flops = 0, bytes = 0;  ///< of one execution
   Peak peak;
+  DType numbers = DType::f32;  ///< that are multiplied: what a share of the peak is of
   std::vector<Entry> entries;
 
   std::string text(bool with_loops) const;
   nlohmann::json json() const;
   std::string html() const;  ///< one self-contained page
+
+ private:
+  double reached() const { return peak.of(numbers); }
 };
 
 }  // namespace heddle::tools

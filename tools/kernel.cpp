@@ -24,6 +24,11 @@ int run(const Options& options) {
     workload.emplace(symbolic_workload(operators.get(options.model), Json::object(), options.thread_count()));
   } else {
     const OperatorRequest request = operator_request(operators, options.model, options.shape, options.attributes);
+    if (request.requantization)
+      throw Error(ErrorCode::unsupported,
+                  fmt::format("--shape {}: a library holds one operator alone; write the bytes' operands out, as in "
+                              "x=u8[1,64,56,56],w=i8[64,64,1,1]",
+                              options.shape));
     SymbolRanges symbols;
     for (const auto& type : request.inputs)
       for (const auto& extent : type.shape)

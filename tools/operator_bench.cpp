@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -10,6 +11,7 @@
 #include "dsl/check.hpp"
 #include "generators/kernel.hpp"
 #include "ops/halide_pipeline.hpp"
+#include "ops/rules.hpp"
 #include "tools/execution.hpp"
 
 namespace heddle::tools {
@@ -37,7 +39,19 @@ std::map<std::string, std::string> pairs(const std::string& text, const std::str
   return result;
 }
 
-/// Integers by key with defaults; every key must have been asked for.
+/// What a layer's operands are made of.
+struct LayerType {
+  std::string_view name;
+  DType data, weights, bias;
+};
+
+constexpr std::array layer_types = {
+    LayerType{"f32", DType::f32, DType::f32, DType::f32},
+    LayerType{"bf16", DType::bf16, DType::bf16, DType::f32},
+    LayerType{"int8", DType::u8, DType::i8, DType::i32},
+};
+
+/// Values by key with defaults; every key must have been asked for.
 class Keys {
  public:
   Keys(std::map<std::string, std::string> values, std::string op) : values_(std::move(values)), op_(std::move(op)) {}
@@ -58,6 +72,20 @@ class Keys {
     return value;
   }
 
+  const LayerType& type() {
+    known_.emplace_back("type");
+    const auto found = values_.find("type");
+    if (found == values_.end()) return layer_types.front();
+    std::vector<std::string> names;
+    for (const LayerType& type : layer_types) {
+      if (type.name == found->second) return type;
+      names.emplace_back(type.name);
+    }
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("--shape type={}: {} has no such type{}; it has {}", found->second, op_,
+                            did_you_mean(found->second, names), fmt::join(names, ", ")));
+  }
+
   void finish() const {
     for (const auto& [key, value] : values_)
       if (std::find(known_.begin(), known_.end(), key) == known_.end())
@@ -71,6 +99,13 @@ class Keys {
   std::vector<std::string> known_;
 };
 
+/// Factors that spread sums of so many products of random bytes over those of u8.
+Array requantization(const Shape& shape, std::int64_t products) {
+  constexpr double deviation = 0.29 * 256 * 0.58 * 256;  // of a product: of i8, and from 0 of u8
+  const double step = std::sqrt(static_cast<double>(products)) * deviation / 64;
+  return random_array(DType::f32, shape, 5, 0.5 / step, 1 / step);
+}
+
 OperatorRequest conv_request(const Operator& op, const std::map<std::string, std::string>& values) {
   Keys keys(values, "conv");
   const auto n = keys.get("n", 1), ci = keys.get("ci"), h = keys.get("h"), w = keys.get("w", h), co = keys.get("co"),
@@ -78,24 +113,30 @@ OperatorRequest conv_request(const Operator& op, const std::map<std::string, std
   const auto kh = keys.get("kh", k), kw = keys.get("kw", k), s = keys.get("s", 1), p = keys.get("p", 0),
              d = keys.get("d", 1);
   const auto groups = keys.get("groups", 1), bias = keys.get("bias", 1);
+  const LayerType& type = keys.type();
   keys.finish();
   if (kh < 1 || kw < 1) throw Error(ErrorCode::invalid_argument, "--shape of conv needs k=... (or kh=...,kw=...)");
   if (groups < 1 || ci % groups != 0)
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("--shape of conv: {} channels do not divide into {} groups", ci, groups));
   OperatorRequest request{
-      &op, {{"strides", {s, s}}, {"pads", {p, p, p, p}}, {"dilations", {d, d}}, {"group", groups}}, {}};
-  request.inputs = {tensor(DType::f32, {n, ci, h, w}), tensor(DType::f32, {co, ci / groups, kh, kw})};
-  if (bias != 0) request.inputs.push_back(tensor(DType::f32, {co}));
+      &op, {{"strides", {s, s}}, {"pads", {p, p, p, p}}, {"dilations", {d, d}}, {"group", groups}}, {}, {}};
+  request.inputs = {tensor(type.data, {n, ci, h, w}), tensor(type.weights, {co, ci / groups, kh, kw})};
+  if (bias != 0) request.inputs.push_back(tensor(type.bias, {co}));
+  if (type.bias == DType::i32) request.requantization = requantization({co, 1, 1}, ci / groups * kh * kw);
   return request;
 }
 
 OperatorRequest matmul_request(const Operator& op, const std::map<std::string, std::string>& values) {
   Keys keys(values, "matmul");
   const auto b = keys.get("b", 1), m = keys.get("m"), n = keys.get("n"), k = keys.get("k");
+  const LayerType& type = keys.type();
   keys.finish();
-  if (b > 1) return {&op, Json::object(), {tensor(DType::f32, {b, m, k}), tensor(DType::f32, {b, k, n})}};
-  return {&op, Json::object(), {tensor(DType::f32, {m, k}), tensor(DType::f32, {k, n})}};
+  OperatorRequest request{&op, Json::object(), {tensor(type.data, {m, k}), tensor(type.weights, {k, n})}, {}};
+  if (b > 1) request.inputs = {tensor(type.data, {b, m, k}), tensor(type.weights, {b, k, n})};
+  // What is computed has one scale, weights have one a column.
+  if (type.bias == DType::i32) request.requantization = requantization(b > 1 ? Shape{} : Shape{n}, k);
+  return request;
 }
 
 OperatorRequest matmul_blocks_request(const Operator& op, const std::map<std::string, std::string>& values) {
@@ -108,7 +149,8 @@ OperatorRequest matmul_blocks_request(const Operator& op, const std::map<std::st
   return {
       &op,
       {{"bits", bits}, {"block_size", block}},
-      {tensor(DType::f32, {m, k}), tensor(DType::u8, {n, blocks, block * bits / 8}), tensor(DType::f32, {n, blocks})}};
+      {tensor(DType::f32, {m, k}), tensor(DType::u8, {n, blocks, block * bits / 8}), tensor(DType::f32, {n, blocks})},
+      {}};
 }
 
 /// "auto", "hand", a file, or family[:knob=value,...] -> the implementation's text in a file for the compiler.
@@ -165,7 +207,9 @@ graph::Graph single_operator(const OperatorRequest& request) {
     if (i < infos.size() && infos[i].constant) {
       Shape shape;
       for (const auto& extent : type.shape) shape.push_back(extent.value());
-      operands.push_back(graph.add_constant(role, random_array(type.dtype, shape, 17 + i)));
+      const auto [low, high] = ops::is_byte(type.dtype) ? ops::integer_range(type.dtype) : ops::IntegerRange{-1, 1};
+      operands.push_back(graph.add_constant(
+          role, random_array(type.dtype, shape, 17 + i, static_cast<double>(low), static_cast<double>(high))));
     } else {
       graph::Value value;
       value.name = role;
@@ -176,6 +220,13 @@ graph::Graph single_operator(const OperatorRequest& request) {
   }
   graph.outputs =
       graph.add_node(std::string(request.op->name()), *request.op, request.attributes, operands, {"result"});
+  if (request.requantization) {
+    const Operators operators;
+    const int factors = graph.add_constant("factors", *request.requantization);
+    const auto sums = graph.add_node("cast", operators.get("cast"), {{"to", "f32"}}, graph.outputs, {"sums"});
+    graph.outputs = graph.add_node("quantize", operators.get("quantize"), {{"to", "u8"}, {"inverse", true}},
+                                   {sums[0], factors}, {"bytes"});
+  }
   return graph;
 }
 
@@ -188,7 +239,7 @@ graph::Graph single_operator(const OperatorRequest& request) {
 
 OperatorRequest parse_shape(const Operator& op, const std::string& shape, const std::vector<std::string>& attributes) {
   const auto values = pairs(shape, "--shape");
-  OperatorRequest request{&op, Json::object(), {}};
+  OperatorRequest request{&op, Json::object(), {}, {}};
   const bool by_role = std::any_of(values.begin(), values.end(),
                                    [](const auto& pair) { return pair.second.find('[') != std::string::npos; });
   if (!by_role && op.name() == "conv") request = conv_request(op, values);
@@ -232,7 +283,7 @@ OperatorRequest operator_request(const Operators& operators, const std::string& 
                             "other estimates",
                             what));
   auto imported = ops::import_pipeline(std::filesystem::path(what), parameter_values(attributes));
-  return {&operators.get("halide_pipeline"), std::move(imported.attributes), std::move(imported.inputs)};
+  return {&operators.get("halide_pipeline"), std::move(imported.attributes), std::move(imported.inputs), {}};
 }
 
 Workload operator_workload(const OperatorRequest& request, const Target& target, int threads, bool exact,
@@ -240,6 +291,14 @@ Workload operator_workload(const OperatorRequest& request, const Target& target,
   for (const auto& group : graph::prepare(single_operator(request), target, threads, exact, precision).groups)
     if (group.workload && group.workload->anchor().op == request.op) return *group.workload;
   throw_no_kernel(*request.op);
+}
+
+DType multiplied(const Workload& workload) {
+  const std::vector<TensorType> operands = workload.anchor_inputs();
+  const OperatorKind kind = workload.anchor().op->kind();
+  // Of windows, those with weights.
+  const bool sums_products = kind == OperatorKind::contraction || (kind == OperatorKind::window && operands.size() > 1);
+  return sums_products ? operands[0].dtype : DType::f32;
 }
 
 OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions& options, const std::string& schedule) {
@@ -270,14 +329,14 @@ OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions&
   for (const auto& group : compiled_.modules.at(0).groups()) {
     if (!group.workload) continue;
     if (group.workload->anchor().op == request.op) {
-      workload_ = &*group.workload;
+      group_ = &group;
       kernel_ = &compiled_.modules.at(0).kernels.at(kernel);
     }
     ++kernel;
   }
-  if (workload_ == nullptr) throw_no_kernel(*request.op);
+  if (group_ == nullptr) throw_no_kernel(*request.op);
   for (const auto& k : model->module().kernels)
-    if (k.workload == workload_->text())
+    if (k.workload == workload().text())
       for (std::size_t i = 0; i < model->main().steps.size(); ++i)
         if (model->main().steps[i].name == k.name) step_ = i;
 }
@@ -286,23 +345,21 @@ std::string OperatorBench::check() {
   const plan::Step& step = session_->model().main().steps[step_];
   session_->run();
   std::vector<Array> operands;
-  const auto& roles = workload_->inputs();
   for (std::size_t i = 0; i < step.inputs.size(); ++i) {
     const auto value = static_cast<std::size_t>(step.inputs[i].value);
-    if (workload_->composition().inputs[i].constant) {
+    if (workload().composition().inputs[i].constant) {
       // Packed in the package: the logical array is the graph's constant.
-      for (const auto& v : compiled_.modules.at(0).graph().values)
-        if (v.constant && v.name == roles[i].role) operands.push_back(*v.constant);
+      operands.push_back(compiled_.modules.at(0).graph().value(group_->inputs[i]).constant.value());
     } else {
       operands.push_back(session_->read(value));
     }
     Shape shape;
-    for (const auto& extent : workload_->value_types()[i].shape) shape.push_back(extent.value());
+    for (const auto& extent : workload().value_types()[i].shape) shape.push_back(extent.value());
     operands.back() = operands.back().reshaped(shape);
   }
-  const Array want = workload_->reference(operands)[0];
+  const Array want = workload().reference(operands)[0];
   return mismatch(session_->read(static_cast<std::size_t>(step.outputs.at(0).value)).reshaped(want.shape()), want,
-                  workload_->tolerance(choice().implementation.variant));
+                  workload().tolerance(choice().implementation.variant));
 }
 
 double OperatorBench::time_once() {

@@ -18,9 +18,13 @@ struct OperatorRequest {
   const Operator* op = nullptr;
   Json attributes;
   std::vector<TensorType> inputs;  ///< logical, row-major
+  /// Sums of bytes are made bytes again, as between the layers of a quantised network: each times these factors (f32,
+  /// broadcast to the result), rounded and limited to u8. Empty: the operator alone.
+  std::optional<Array> requantization;
 };
 
-/// conv: n, ci, h, w, co, k (or kh, kw), s, p, d, groups, bias. matmul: b, m, n, k. Every operator:
+/// conv: n, ci, h, w, co, k (or kh, kw), s, p, d, groups, bias, type. matmul: b, m, n, k, type. matmul_blocks: m, n, k,
+/// bits, block. Types: f32; bf16, biases in f32; int8, u8 data times i8 weights, requantised. Every operator:
 /// ROLE=f32[1,64,56,56] for each operand; `attributes` are NAME=JSON. Throws Error{invalid_argument} naming the key
 /// that is wrong or missing.
 OperatorRequest parse_shape(const Operator& op, const std::string& shape, const std::vector<std::string>& attributes);
@@ -39,6 +43,9 @@ OperatorRequest operator_request(const Operators& operators, const std::string& 
 Workload operator_workload(const OperatorRequest& request, const Target& target, int threads, bool exact = false,
                            DType precision = DType::f32);
 
+/// The numbers whose products a kernel sums, see Peak::of; f32 where it does something else.
+DType multiplied(const Workload& workload);
+
 /// One operator compiled as it would be within a model (same passes, layouts, packing and files) and ready to be timed
 /// on its own, the copies around it left out.
 class OperatorBench {
@@ -53,7 +60,7 @@ class OperatorBench {
 
   double time_once();  ///< seconds of one execution of the kernel's step
 
-  const Workload& workload() const { return *workload_; }
+  const Workload& workload() const { return *group_->workload; }
   const Choice& choice() const { return kernel_->choice; }
   const Target& target() const { return kernel_->request.target; }
   std::string device() const { return device_name(session_->model()); }
@@ -66,7 +73,7 @@ class OperatorBench {
   TemporaryDirectory directory_;
   std::unique_ptr<runtime::Session> session_;
   std::vector<Array> inputs_;
-  const Workload* workload_ = nullptr;
+  const graph::Group* group_ = nullptr;
   const graph::ChosenKernel* kernel_ = nullptr;
   std::size_t step_ = 0;
 };

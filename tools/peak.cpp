@@ -308,6 +308,10 @@ double Peak::of(DType numbers) const {
   return numbers == DType::bf16 ? half_gflops : gflops;
 }
 
+std::string products_of(DType numbers) {
+  return numbers == DType::f32 ? "FMAs" : fmt::format("products of {}", to_string(numbers));
+}
+
 Peak measure_peak(int threads, bool bandwidth) {
   const Microkernels kernels = microkernels();
   Peak peak;

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 #include "base/dtype.hpp"
@@ -23,6 +24,9 @@ struct Bandwidth {
   double read_gbps = 0;
   double copy_gbps = 0;  ///< from one half of the bytes to the other: bytes read plus bytes written
 };
+
+/// What a rate of Peak::of is of, in words.
+std::string products_of(DType numbers);
 
 /// On `threads` threads at once, each pinned and with its own part of the bytes. A few milliseconds, or three passes.
 Bandwidth measure_bandwidth(int threads, std::size_t bytes);

@@ -80,7 +80,8 @@ std::string short_time(double seconds) {
 /// The bar and what stands beside it.
 class Watch {
  public:
-  Watch(const Options& options, double flops, const Peak& peak) : options_(options), flops_(flops), peak_(peak) {}
+  /// `peak`: GFLOP/s that such products reach here; 0: nobody knows.
+  Watch(const Options& options, double flops, double peak) : options_(options), flops_(flops), peak_(peak) {}
 
   void update(const std::vector<Trial>& trials) {
     const auto finalists = std::ranges::count_if(trials, [](const Trial& t) { return !t.process_seconds.empty(); });
@@ -99,7 +100,7 @@ class Watch {
     std::string detail;
     if (best > 0) {
       detail = fmt::format("best {:.4f} ms", best * 1e3);
-      if (peak_.gflops > 0) detail += fmt::format(", {:.0f} % of peak", flops_ / best * 1e-7 / peak_.gflops);
+      if (peak_ > 0) detail += fmt::format(", {:.0f} % of peak", flops_ / best * 1e-7 / peak_);
     }
     if (const auto failed = failures(trials); !failed.empty()) detail += fmt::format(", {}", failed);
     const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
@@ -126,7 +127,7 @@ class Watch {
   const Options& options_;
   bool announced_ = false;
   double flops_;
-  Peak peak_;
+  double peak_;
   Progress progress_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
@@ -139,10 +140,12 @@ struct Report {
   std::string machine;
   double flops = 0;
   Peak peak;
+  DType numbers = DType::f32;  ///< that are multiplied
 
   double seconds() const { return result.seconds(); }
   double gflops() const { return seconds() > 0 ? flops / seconds() * 1e-9 : 0; }
-  double share() const { return peak.gflops > 0 ? gflops() / peak.gflops : 0; }
+  double reached() const { return peak.of(numbers); }
+  double share() const { return reached() > 0 ? gflops() / reached() : 0; }
   /// 0 where the peak is no bound.
   double bounded_gflops() const {
     return bounded_by_fma_peak(result.search.candidate.implementation.variant) ? gflops() : 0;
@@ -187,8 +190,8 @@ Json to_json(const Report& report) {
     json["best"] = *search.best;
     json["median_ms"] = report.seconds() * 1e3;
     json["gflops"] = report.gflops();
-    if (report.peak.gflops > 0) {
-      json["peak_gflops"] = report.peak.gflops;
+    if (report.reached() > 0) {
+      json["peak_gflops"] = report.reached();
       json["share_of_peak"] = report.share();
     }
     json["valid"] = report.valid();
@@ -218,7 +221,7 @@ std::string table(const Report& report, std::size_t most) {
     const Trial& trial = *order[i];
     const double fresh = trial.process_seconds.empty() ? 0 : median(trial.process_seconds);
     const double share =
-        report.peak.gflops > 0 ? report.flops / (fresh > 0 ? fresh : trial.score) * 1e-7 / report.peak.gflops : 0;
+        report.reached() > 0 ? report.flops / (fresh > 0 ? fresh : trial.score) * 1e-7 / report.reached() : 0;
     table.add({fmt::format("{}", trial.number), fmt::format("{:.4f}", trial.score * 1e3),
                fresh > 0 ? fmt::format("{:.4f}", fresh * 1e3) : "-", share > 0 ? fmt::format("{:.1f} %", share) : "-",
                fmt::format("{:.4f}", trial.estimate * 1e3), trial.origin, print(trial.point, report.result.sketches)});
@@ -237,8 +240,9 @@ void print_report(const Report& report) {
     fmt::print("  {} trials{}\n\n{}\n", search.trials.size(), failed.empty() ? "" : fmt::format(", {}", failed),
                table(report, 10));
     fmt::print("trial {}: {:.4f} ms, {:.1f} GFLOP/s", *search.best, report.seconds() * 1e3, report.gflops());
-    if (report.peak.gflops > 0)
-      fmt::print(", {:.1f} % of the {:.1f} that FMAs reach here", report.share() * 100, report.peak.gflops);
+    if (report.reached() > 0)
+      fmt::print(", {:.1f} % of the {:.1f} that {} reach here", report.share() * 100, report.reached(),
+                 products_of(report.numbers));
     fmt::print("\n");
   } else if (!search.stopped) {
     fmt::print("  estimated at {:.4f} ms, nothing was measured\n", search.candidate.estimate * 1e3);
@@ -362,12 +366,13 @@ int run(const Options& given) {
   search.seconds = options.seconds;
 
   const double flops = static_cast<double>(workload.flops().value());
+  const DType numbers = multiplied(workload);
   // What FMAs reach here says nothing of other machines.
   const bool measured = !target.is_gpu() && options.trials > 0 && !tuning.fleet;
   const Peak peak = measured ? measure_peak(options.thread_count(), false) : Peak{};
   std::optional<TuneResult> tuned;
   try {
-    Watch watch(options, flops, peak);
+    Watch watch(options, flops, peak.of(numbers));
     if (tuning.fleet) tuning.fleet->waits = [&](const std::string& why) { watch.wait(why); };
     tuned =
         Tuner(tuning, store, &InterruptGuard::interrupted)
@@ -381,8 +386,14 @@ int run(const Options& given) {
     return interrupted_exit;
   }
   const TuneResult& result = *tuned;
-  Report report{
-      fmt::format("{} {}", options.model, options.shape), options, result, target, tuning.machine(), flops, peak};
+  Report report{fmt::format("{} {}", options.model, options.shape),
+                options,
+                result,
+                target,
+                tuning.machine(),
+                flops,
+                peak,
+                numbers};
   if (measured && !result.search.stopped)
     report.peak = peak_after(peak, options.thread_count(), report.bounded_gflops());
   if (options.json) fmt::print("{}\n", to_json(report).dump(2));

@@ -150,6 +150,10 @@ def test_wrong_calls(tmp_path):
     assert heddle("no-such-subcommand", check=False).returncode == 2
     assert heddle("compile", write_model(tmp_path / "m.onnx"), "-o", tmp_path / "p", "--target", "x86-64-linux-avx3", check=False).returncode == 2
     assert heddle("bench", "conv", "--shape", "n=1,ci=8,height=9", check=False).returncode == 2
+    done = heddle("compare", "conv", "--shape", "ci=8,h=9,co=8,k=1,type=int4", "--schedules", "hand", check=False)
+    assert done.returncode == 2 and "it has f32, bf16, int8" in done.stderr
+    done = heddle("kernel", "conv", "--shape", "ci=8,h=9,co=8,k=1,type=int8", "-o", tmp_path / "k", check=False)
+    assert done.returncode != 0 and "one operator alone" in done.stderr
     done = heddle("bench", "relu", "--shape", "x=f32[1,3,rows]", check=False)
     assert done.returncode == 2 and "x=f32[1,3,rows]: what is measured has extents that are numbers" in done.stderr
 
