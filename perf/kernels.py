@@ -4,10 +4,12 @@ usage: kernels.py [--list perf/shapes/resnet50.txt ...] [--threads 1 2] [--round
                   [--match regex] [--continue] [--output perf/results/kernels]
 
 A round times ours and then each peer; medians, p10 and p90 are over the samples of all rounds. Ours is checked against the
-reference first, and a peer's result against onnxruntime's. The limit is what perf/kernels.cpp says: operations at the FMA
-peak or bytes at the bandwidth of as many bytes, both measured before and after. A peer that cannot fails with a reason.
+reference first, and a peer's result against onnxruntime's, which computes bf16 and bytes in f32. The limit is what
+perf/kernels.cpp says: operations at the peak of such products or bytes at the bandwidth of as many bytes, both measured before
+and after. A peer that cannot fails with a reason; one without the line's type is not asked.
 """
 import argparse
+import itertools
 import json
 import pathlib
 import re
@@ -19,13 +21,14 @@ import numpy
 import onnx
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "peers"))
-from client import KERNEL_PEERS, OPERATORS, TOLERANCE, Peer, PeerError, load_peers, require_peers  # noqa: E402
+from client import KERNEL_PEERS, KERNEL_TOLERANCE, OPERATORS, TYPES, Peer, PeerError, load_peers, require_peers  # noqa: E402
 from measuring import RESULTS, ROOT, SHAPES, about, bar, geometric_mean, keep_rows, markdown_table, on_threads, rate, read_shapes, spread, timing_lock, in_words, write_results  # noqa: E402
-from onnx_models import kernel_models  # noqa: E402
+from onnx_models import expected, kernel_models, random_inputs  # noqa: E402
 from plot import draw  # noqa: E402
 
 PROGRAM = ROOT / "build/release/bin/perf_heddle"
-LISTS = [SHAPES / f"{name}.txt" for name in ("resnet50", "mobilenet_v2", "mobilenet_v3", "efficientnet_b0", "bert", "vit", "gpt2", "llama", "deepbench")]
+LISTS = [SHAPES / f"{name}.txt" for name in ("resnet50", "mobilenet_v2", "mobilenet_v3", "efficientnet_b0", "bert", "vit", "gpt2", "llama", "deepbench", "int8", "bf16",
+                                               "block_weights")]
 
 
 class Ours:
@@ -62,21 +65,22 @@ class Ours:
 
 
 def subject_of(kernel, scratch):
-    """What peers are told of a kernel: its models, and inputs for all of them."""
+    """What peers are told of a kernel: its models, and inputs for all of them; and what they are to compute, if not what the first does."""
     models = kernel_models(kernel.op, kernel.shape, kernel.attributes)
     paths = []
     for i, model in enumerate(models):
         paths.append(str(scratch / f"kernel{i}.onnx"))
         onnx.save(model, paths[-1])
-    random = numpy.random.default_rng(0)
-    shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in models[-1].graph.input}
-    numpy.savez(scratch / "inputs.npz", **{name: random.standard_normal(shape).astype(numpy.float32) for name, shape in shapes.items()})
-    return {"models": paths, "inputs": str(scratch / "inputs.npz"), "kernel": list(kernel[:3])}
+    inputs = random_inputs(models[-1])
+    numpy.savez(scratch / "inputs.npz", **inputs)
+    subject = {"models": paths, "inputs": str(scratch / "inputs.npz"), "kernel": list(kernel[:3])}
+    return subject, None if kernel.type == "f32" else expected(models[-1], inputs)
 
 
 def measure(kernel, threads, peers, arguments, scratch):
     row = {"kernel": str(kernel), "count": kernel.count, "threads": threads, "peers": {}}
-    subject = subject_of(kernel, scratch)
+    subject, wanted = subject_of(kernel, scratch)
+    tolerance = KERNEL_TOLERANCE[kernel.type]
     peers = [peer for peer in peers if kernel.op in OPERATORS.get(peer.name, [kernel.op])]
     with timing_lock():  # the limits are measured at its start
         ours = Ours(kernel, threads, arguments.seconds)
@@ -85,9 +89,9 @@ def measure(kernel, threads, peers, arguments, scratch):
             if peer.cpus != ours.cpus:
                 peer.close()
                 peer.cpus = ours.cpus
-        loaded, row["peers"], _ = load_peers(peers, subject, scratch, arguments.limit)
-        row["peers"].update({peer.name: {"fails": f"its output differs by {off:.2g} of the largest"} for peer, off in loaded.items() if not off <= TOLERANCE["f32"]})
-        ready = [peer for peer, off in loaded.items() if off <= TOLERANCE["f32"]]
+        loaded, row["peers"], _ = load_peers(peers, subject, scratch, arguments.limit, wanted)
+        row["peers"].update({peer.name: {"fails": f"its output differs by {off:.2g} of the largest"} for peer, off in loaded.items() if not off <= tolerance})
+        ready = [peer for peer, off in loaded.items() if off <= tolerance]
         samples = {peer.name: [] for peer in ready}
         for _ in range(arguments.rounds):
             with timing_lock():
@@ -135,9 +139,10 @@ def table(document):
     peers = document["peers"]
     lines = ["# Kernels beside peers", "", f"{document['date']}, {document['processor']}, {document['cores']} cores; `{document['command']}`.",
              "Peers: " + ", ".join(f"{name} {version}" for name, version in peers.items()) + ".", "",
-             f"Medians of {document['rounds']} interleaved rounds, ms; p10 and p90 are in the JSON. f32 everywhere. Ours, oneDNN's and constants are in the layouts",
-             "that each likes, arranged outside of the timing; onnxruntime, OpenVINO and ncnn run a model of the one operator, rearranging of its input and output",
-             "included; OpenBLAS packs within the call. Limit: operations at the FMA peak, or bytes at the bandwidth of as many bytes; Winograd may pass it.", ""]
+             f"Medians of {document['rounds']} interleaved rounds, ms; p10 and p90 are in the JSON. f32 where a line names no type; peers without it have a -. Ours, oneDNN's",
+             "and constants are in the layouts that each likes, arranged outside of the timing; onnxruntime, OpenVINO and ncnn run a model of the one operator,",
+             "rearranging of its input and output included; OpenBLAS packs within the call. int8: u8 times i8, a scale a channel, rounded to u8. Limit: operations",
+             "at the peak of such products (of f32, FMAs), or bytes at the bandwidth of as many bytes; Winograd may pass it.", ""]
     for source in dict.fromkeys(r["list"] for r in document["rows"]):
         for threads in sorted({r["threads"] for r in document["rows"]}):
             rows = [r for r in document["rows"] if (r["list"], r["threads"]) == (source, threads)]
@@ -192,7 +197,7 @@ def main():
     keep_rows(document, arguments, parser)
     known = {(r["list"], r["kernel"], r["threads"]) for r in document["rows"]}
     for threads in arguments.threads:
-        peers = [Peer(name, threads) for name in arguments.peers]
+        peers = {type: [Peer(name, threads, precision=type) for name in arguments.peers if type in TYPES[name]] for type in KERNEL_TOLERANCE}
         try:
             for path in arguments.list:
                 for kernel in read_shapes(path):
@@ -200,16 +205,16 @@ def main():
                         continue
                     with tempfile.TemporaryDirectory() as scratch:
                         try:
-                            row = measure(kernel, threads, peers, arguments, pathlib.Path(scratch))
+                            row = measure(kernel, threads, peers.get(kernel.type, []), arguments, pathlib.Path(scratch))
                             print(f"{kernel}, {threads} threads: {row['median_ms']:.4f} ms, {in_words(row)}", flush=True)
                         except RuntimeError as error:
                             row = {"kernel": str(kernel), "count": kernel.count, "threads": threads, "failed": " ".join(str(error).split())}
                             print(f"{kernel}, {threads} threads: {error}", file=sys.stderr, flush=True)
                     document["rows"].append({"list": path.stem, **row})
-                    document["peers"].update({peer.name: peer.version for peer in peers if peer.version})
+                    document["peers"].update({peer.name: peer.version for peer in peers.get(kernel.type, []) if peer.version})
                     write_results(arguments.output, document, table(document))  # what is measured so far survives the end of this process
         finally:
-            for peer in peers:
+            for peer in itertools.chain(*peers.values()):
                 peer.close()
     if document["rows"]:
         draw(bars(document), arguments.output.with_suffix(".svg"))

@@ -27,6 +27,10 @@ class Shape(typing.NamedTuple):
     def __str__(self):
         return " ".join(word for word in self[:3] if word)
 
+    @property
+    def type(self):
+        return pairs(self.shape).get("type", "f32")
+
 
 def parse_shape(line):
     words = line.split()
@@ -48,6 +52,11 @@ def read_shapes(path):
 def pairs(text):
     """'a=1,b=f32[2,3]' -> {'a': '1', 'b': 'f32[2,3]'}: commas inside brackets belong to the value."""
     return dict(item.split("=", 1) for item in re.split(r",(?![^\[]*\])", text) if item)
+
+
+def numbers(shape):
+    """'m=4,n=16,type=int8' -> {'m': 4, 'n': 16}"""
+    return {key: int(value) for key, value in pairs(shape).items() if key != "type"}
 
 
 @contextlib.contextmanager

@@ -1,13 +1,20 @@
 """ONNX models of single operators and of small groups, as peers are given them."""
 import json
 
+import ml_dtypes
 import numpy
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from measuring import pairs
+from measuring import numbers, pairs
 
 OPSET = 17
+OPSET_BF16 = 22  # the first whose convolutions take it
+ELEMENTS = {"f32": TensorProto.FLOAT, "bf16": TensorProto.BFLOAT16, "int8": TensorProto.UINT8}  # of a layer's data
+
+
+BYTE_WEIGHTS = 63   # the largest: processors that add two products in 16 bits would saturate with larger ones
+DATA_SCALE = 1 / 255
 
 
 def weights(seed, *shape):
@@ -15,33 +22,65 @@ def weights(seed, *shape):
 
 
 class Builder:
-    """A model with one output, node by node."""
+    """A model with one output, node by node. Layers of bytes lie between DequantizeLinear and QuantizeLinear, which all runtimes
+    make one kernel of; their data's zero point is 0, as behind a ReLU."""
 
-    def __init__(self, opset=OPSET):
-        self.nodes, self.inputs, self.constants, self.opset = [], [], [], opset
+    def __init__(self, opset=OPSET, type="f32"):
+        self.nodes, self.inputs, self.constants, self.opset, self.type = [], [], [], OPSET_BF16 if type == "bf16" else opset, type
+        self.domains = [""]
 
-    def input(self, name, *shape):
-        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    def input(self, name, *shape, element=None):
+        self.inputs.append(helper.make_tensor_value_info(name, element or ELEMENTS[self.type], shape))
         return name
 
     def constant(self, name, array):
         self.constants.append(numpy_helper.from_array(numpy.asarray(array), name))
         return name
 
-    def node(self, kind, *operands, **attributes):
+    def node(self, kind, *operands, domain="", **attributes):
         result = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, operands, [result], **attributes))
+        self.nodes.append(helper.make_node(kind, operands, [result], domain=domain, **attributes))
+        self.domains = list(dict.fromkeys([*self.domains, domain]))
         return result
 
     def conv(self, x, ci, co, k, s=1, p=0, groups=1, d=1):
         kh, kw = (k, k) if isinstance(k, int) else k
         n = len(self.constants)
-        w = self.constant(f"w{n}", weights(n, co, ci // groups, kh, kw))
-        b = self.constant(f"b{n}", weights(n + 1, co))
-        return self.node("Conv", x, w, b, kernel_shape=[kh, kw], strides=[s, s], pads=[p] * 4, dilations=[d, d], group=groups)
+        extents, attributes = (co, ci // groups, kh, kw), {"kernel_shape": [kh, kw], "strides": [s, s], "pads": [p] * 4, "dilations": [d, d], "group": groups}
+        if self.type == "int8":
+            w, w_scale = self.byte_weights(extents, 0)
+            b = self.constant("b", numpy.random.default_rng(1).integers(-5000, 5000, co, numpy.int32))
+            b = self.dequantized(b, "b_scale", numpy.float32(DATA_SCALE) * w_scale, numpy.zeros(co, numpy.int32), axis=0)
+            w = self.dequantized(w, "w_scale", w_scale, numpy.zeros(co, numpy.int8), axis=0)
+            return self.quantized(self.node("Conv", self.dequantized(x, "x_scale", DATA_SCALE, numpy.uint8(0)), w, b, **attributes))
+        w = self.constant(f"w{n}", self.narrow(weights(n, *extents)))
+        b = self.constant(f"b{n}", self.narrow(weights(n + 1, co)))
+        return self.node("Conv", x, w, b, **attributes)
 
     def matmul(self, x, k, n):
-        return self.node("MatMul", x, self.constant(f"w{len(self.constants)}", weights(k, k, n)))
+        if self.type == "int8":
+            w, w_scale = self.byte_weights((k, n), 1)
+            return self.byte_product(x, self.dequantized(w, "w_scale", w_scale, numpy.zeros(n, numpy.int8), axis=1))
+        return self.node("MatMul", x, self.constant(f"w{len(self.constants)}", self.narrow(weights(k, k, n))))
+
+    def narrow(self, array):
+        return array.astype(ml_dtypes.bfloat16) if self.type == "bf16" else array
+
+    def byte_weights(self, shape, channel):
+        """Weights and a scale a channel that gives results of about 1."""
+        random = numpy.random.default_rng(0)
+        w = random.integers(-BYTE_WEIGHTS, BYTE_WEIGHTS + 1, shape, numpy.int8)
+        scale = random.uniform(1, 2, shape[channel]) / (21 * numpy.sqrt(w.size / shape[channel]))
+        return self.constant("w", w), scale.astype(numpy.float32)
+
+    def byte_product(self, a, b):
+        return self.quantized(self.node("MatMul", self.dequantized(a, "x_scale", DATA_SCALE, numpy.uint8(0)), b))
+
+    def dequantized(self, x, name, scale, zero, **attributes):
+        return self.node("DequantizeLinear", x, self.constant(name, numpy.float32(scale)), self.constant(f"{name}_zero", zero), **attributes)
+
+    def quantized(self, x):
+        return self.node("QuantizeLinear", x, self.constant("y_scale", numpy.float32(4 / 255)), self.constant("y_zero", numpy.uint8(0)))
 
     def bias(self, x, n):
         return self.node("Add", x, self.constant(f"b{len(self.constants)}", weights(n, n)))
@@ -56,10 +95,11 @@ class Builder:
         grown = self.node("Add", self.node("Erf", self.node("Div", x, root)), one)
         return self.node("Mul", self.node("Mul", x, grown), half)
 
-    def finish(self, result):
-        output = helper.make_tensor_value_info(result, TensorProto.FLOAT, None)
+    def finish(self, result, shape=None):
+        """`shape`: of a result that ONNX's own inference does not know."""
+        output = helper.make_tensor_value_info(result, ELEMENTS[self.type], shape)
         graph = helper.make_graph(self.nodes, "case", self.inputs, [output], self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid(domain, 1 if domain else self.opset) for domain in self.domains])
         model.ir_version = 8 if self.opset <= OPSET else 10
         return onnx.shape_inference.infer_shapes(model)
 
@@ -92,22 +132,39 @@ def attribute_values(text):
     return {name: value(word) for name, word in pairs(text).items()}
 
 
+def _layer(shape):
+    type = pairs(shape).get("type", "f32")
+    if type not in ELEMENTS:
+        raise ValueError(f"type={type}: expected one of {', '.join(ELEMENTS)}")
+    return numbers(shape), Builder(type=type)
+
+
 def _conv(shape):
-    v = {key: int(n) for key, n in pairs(shape).items()}
+    v, g = _layer(shape)
     h = v["h"]
-    g = Builder()
     x = g.input("x", v.get("n", 1), v["ci"], h, v.get("w", h))
     k = (v.get("kh", v.get("k")), v.get("kw", v.get("k")))
     return [g.finish(g.conv(x, v["ci"], v["co"], k, v.get("s", 1), v.get("p", 0), v.get("groups", 1), v.get("d", 1)))]
 
 
 def _matmul(shape):
-    v = {key: int(n) for key, n in pairs(shape).items()}
+    v, g = _layer(shape)
     m, n, k, b = v["m"], v["n"], v["k"], v.get("b", 1)
-    g = Builder()
+    if b > 1 and g.type == "int8":
+        right = g.dequantized(g.input("b", b, k, n, element=TensorProto.INT8), "w_scale", 1 / (21 * k ** 0.5), numpy.int8(0))
+        return [g.finish(g.byte_product(g.input("a", b, m, k), right))]
     if b > 1:
         return [g.finish(g.node("MatMul", g.input("a", b, m, k), g.input("b", b, k, n)))]
     return [g.finish(g.matmul(g.input("a", m, k), k, n))]
+
+
+def _matmul_blocks(shape):
+    v, g = _layer(shape)
+    m, n, k, bits, block = v["m"], v["n"], v["k"], v.get("bits", 4), v.get("block", 32)
+    blocks = -(-k // block)
+    b = g.constant("w", numpy.random.default_rng(0).integers(0, 256, (n, blocks, block * bits // 8), numpy.uint8))
+    scale = g.constant("w_scale", weights(1, n * blocks) / 2 ** bits)
+    return [g.finish(g.node("MatMulNBits", g.input("a", m, k), b, scale, domain="com.microsoft", K=k, N=n, bits=bits, block_size=block), (m, n))]
 
 
 def _attention(shape):
@@ -137,7 +194,7 @@ def _swish(shape):
     return [g.finish(g.node("Mul", x, g.node("Sigmoid", x)))]
 
 
-WRITTEN_OUT = {"conv": _conv, "matmul": _matmul, "attention": _attention, "gelu": _gelu, "swish": _swish}
+WRITTEN_OUT = {"conv": _conv, "matmul": _matmul, "matmul_blocks": _matmul_blocks, "attention": _attention, "gelu": _gelu, "swish": _swish}
 
 
 def kernel_models(op, shape, attributes=""):
@@ -151,3 +208,36 @@ def kernel_models(op, shape, attributes=""):
     g = Builder()
     names = [g.constant(role, weights(i, *extents)) if role in constants else g.input(role, *extents) for i, (role, extents) in enumerate(operands(shape).items())]
     return [g.finish(g.node(kind, *names, **{**DEFAULTS.get(op, {}), **values}))]
+
+
+def random_inputs(model):
+    """Of a kernel's model: floats around 0, all bytes of data, weights' bytes."""
+    random = numpy.random.default_rng(0)
+    draw = {TensorProto.FLOAT: lambda shape: random.standard_normal(shape, numpy.float32),
+            TensorProto.BFLOAT16: lambda shape: random.standard_normal(shape, numpy.float32).astype(ml_dtypes.bfloat16),
+            TensorProto.UINT8: lambda shape: random.integers(0, 256, shape, numpy.uint8),
+            TensorProto.INT8: lambda shape: random.integers(-BYTE_WEIGHTS, BYTE_WEIGHTS + 1, shape, numpy.int8)}
+    return {i.name: draw[i.type.tensor_type.elem_type]([d.dim_value for d in i.type.tensor_type.shape.dim]) for i in model.graph.input}
+
+
+def widened(model):
+    """The same of f32 where it was of bf16, numbers and all."""
+    wide = onnx.ModelProto()
+    wide.CopyFrom(model)
+    for value in [*wide.graph.input, *wide.graph.value_info, *wide.graph.output]:
+        if value.type.tensor_type.elem_type == TensorProto.BFLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    for constant in wide.graph.initializer:
+        if constant.data_type == TensorProto.BFLOAT16:
+            constant.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(constant).astype(numpy.float32), constant.name))
+    return wide
+
+
+def expected(model, inputs):
+    """What a kernel's model gives, bf16 and bytes computed in f32, as peers' outputs are called."""
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # or bytes would be multiplied
+    session = onnxruntime.InferenceSession(widened(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    wide = {name: array.astype(numpy.float32) if array.dtype == ml_dtypes.bfloat16 else array for name, array in inputs.items()}
+    return {f"arr_{i}": array for i, array in enumerate(session.run(None, wide))}

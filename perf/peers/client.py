@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 
+import ml_dtypes
 import numpy
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
@@ -20,9 +21,15 @@ GRAPH_PEERS = ["onnxruntime", "openvino", "ncnn"]      # they take ONNX models
 KERNEL_PEERS = [*GRAPH_PEERS, "onednn", "openblas"]    # and these, single operators:
 OPERATORS = {"onednn": ["conv", "matmul"], "openblas": ["matmul"]}
 
-PEERS_OF = {"f32": GRAPH_PEERS, "bf16": ["openvino"]}  # by precision: onnxruntime computes bf16 nowhere on processors, ncnn only stores it
+# What each computes in: onnxruntime has bf16 nowhere on processors, ncnn only stores it and has quantised models of its own alone.
+TYPES = {"onnxruntime": ["f32", "int8"], "openvino": ["f32", "bf16", "int8"], "ncnn": ["f32"], "onednn": ["f32", "bf16", "int8"], "openblas": ["f32"]}
+PEERS_OF = {precision: [peer for peer in GRAPH_PEERS if precision in TYPES[peer]] for precision in ("f32", "bf16")}  # models
 
-TOLERANCE = {"f32": 1e-2, "bf16": 0.1}  # of a result, relative to the largest: what is further off computes something else
+# Of a result, relative to the largest: what is further off computes something else.
+TOLERANCE = {"f32": 1e-2, "bf16": 0.1}  # of a model
+# Of one operator. f32: Winograd's forms. bf16: sums are f32, so only the result is rounded, by 2^-8 of itself. int8: what lies
+# half-way between two steps may become either, a step being a 255th of the largest.
+KERNEL_TOLERANCE = {"f32": 1e-2, "bf16": 1.01 / 2 ** 8, "int8": 1.01 / 255}
 
 
 class PeerError(RuntimeError):
@@ -116,16 +123,21 @@ class Peer:
         return f"{how}: {said}" if said else how
 
 
+def load_arrays(path):
+    """Of an .npz, whose format has no bf16: it comes back as two bytes."""
+    return {name: array.view(ml_dtypes.bfloat16) if array.dtype == "V2" else array for name, array in numpy.load(path).items()}
+
+
 def off_by(path, wanted):
     """The largest difference of outputs in an .npz from the wanted arrays, relative to the largest of these. Peers without a
     batch dimension leave it out. Raises PeerError where outputs do not fit."""
-    got = numpy.load(path)
+    got = load_arrays(path)
     worst = 0.0
     for name, want in wanted.items():
-        array = got[name] if name in got.files else numpy.zeros(0)
+        array = got.get(name, numpy.zeros(0))
         if array.size != want.size:
             raise PeerError(f"its output {name} has {array.size} elements, not {want.size}")
-        difference = abs(array.reshape(-1).astype(float) - want.reshape(-1)).max() / max(abs(want).max(), 1e-30)
+        difference = abs(array.reshape(-1).astype(float) - want.reshape(-1).astype(float)).max() / max(abs(want).max(), 1e-30)
         worst = max(worst, float(difference)) if difference == difference else float("inf")
     return worst
 
@@ -138,7 +150,7 @@ def load_peers(peers, subject, scratch, timeout, wanted=None):
         outputs = scratch / f"{peer.name}.npz"
         try:
             peer.load({**subject, "outputs": str(outputs)}, timeout)
-            wanted = wanted or dict(numpy.load(outputs))
+            wanted = wanted or load_arrays(outputs)
             ready[peer] = off_by(outputs, wanted)
         except PeerError as error:
             fails[peer.name] = {"fails": str(error)}

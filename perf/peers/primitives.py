@@ -8,15 +8,20 @@ import numpy
 import onnx
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
-from measuring import pairs  # noqa: E402
+from measuring import numbers  # noqa: E402
 
 
 def constants_of(model):
-    return [onnx.numpy_helper.to_array(c) for c in onnx.load(model).graph.initializer]
+    return {c.name: onnx.numpy_helper.to_array(c) for c in onnx.load(model).graph.initializer}
 
 
-def numbers(shape):
-    return {key: int(n) for key, n in pairs(shape).items()}
+def weights_of(model):
+    return next(iter(constants_of(model).values()))
+
+
+def requantization(constants):
+    """What a quantised model's sums are to be multiplied with, by channel."""
+    return constants["x_scale"] * constants["w_scale"] / constants["y_scale"]
 
 
 class OpenBlas:
@@ -33,7 +38,7 @@ class OpenBlas:
         v = numbers(shape)
         m, n, k, batches = v["m"], v["n"], v["k"], v.get("b", 1)
         a = numpy.ascontiguousarray(inputs["a"])
-        b = numpy.ascontiguousarray(inputs["b"] if batches > 1 else constants_of(model)[0])
+        b = numpy.ascontiguousarray(inputs["b"] if batches > 1 else weights_of(model))
         c = numpy.zeros((batches, m, n), numpy.float32)
         rows, plain, transposed, one, zero = 101, 111, 112, ctypes.c_float(1), ctypes.c_float(0)
         at = lambda array, offset: ctypes.c_void_p(array.ctypes.data + 4 * offset)  # noqa: E731
@@ -57,10 +62,12 @@ class Argument(ctypes.Structure):
 
 
 class OneDnn:
-    """Convolutions and matrix products, in the layouts that oneDNN asks for; f32, Winograd where it has it."""
+    """Convolutions and matrix products, in the layouts that oneDNN asks for; Winograd where it has it. Of bytes: u8 times i8 and a
+    scale a channel, rounded to u8."""
 
-    F32, ANY, INFERENCE, AUTO, DIRECT, ALLOCATE = 3, 1, 96, 3, 1, ctypes.c_void_p(-1)
-    SRC, DST, WEIGHTS, BIAS = 1, 17, 33, 41
+    DTYPES = {"bfloat16": 2, "float32": 3, "int8": 5, "uint8": 6}
+    ANY, INFERENCE, AUTO, DIRECT, ALLOCATE = 1, 96, 3, 1, ctypes.c_void_p(-1)
+    SRC, DST, WEIGHTS, BIAS, SCALES = 1, 17, 33, 41, 4096 | 33
     QUERY = {SRC: 129, WEIGHTS: 131, DST: 133}
 
     class Version(ctypes.Structure):
@@ -91,12 +98,18 @@ class OneDnn:
     def _dims(values):
         return (ctypes.c_int64 * len(values))(*values)
 
-    def _any(self, shape):
-        return self._new("dnnl_memory_desc_create_with_tag", len(shape), self._dims(shape), self.F32, self.ANY)
+    def _any(self, shape, dtype):
+        return self._new("dnnl_memory_desc_create_with_tag", len(shape), self._dims(shape), self.DTYPES[dtype.name], self.ANY)
 
-    def _plain(self, shape):
+    def _plain(self, shape, dtype):
         strides = [int(numpy.prod(shape[i + 1:])) for i in range(len(shape))]
-        return self._new("dnnl_memory_desc_create_with_strides", len(shape), self._dims(shape), self.F32, self._dims(strides))
+        return self._new("dnnl_memory_desc_create_with_strides", len(shape), self._dims(shape), self.DTYPES[dtype.name], self._dims(strides))
+
+    def _scaled_by_channel(self, dimensions):
+        """The attribute of a primitive whose weights have a scale for each index of these dimensions of theirs."""
+        attribute = self._new("dnnl_primitive_attr_create")
+        self._call("dnnl_primitive_attr_set_scales_mask", attribute, self.WEIGHTS, sum(1 << d for d in dimensions))
+        return attribute
 
     def _memory(self, descriptor, array=None):
         handle = self.ALLOCATE if array is None else ctypes.c_void_p(array.ctypes.data)
@@ -124,8 +137,8 @@ class OneDnn:
         memories = {}
         for arg, array in arrays.items():
             array = numpy.ascontiguousarray(array)
-            plain = self._plain(array.shape)
-            if arg == self.BIAS:
+            plain = self._plain(array.shape, array.dtype)
+            if arg in (self.BIAS, self.SCALES):
                 memories[arg] = self._memory(plain)
                 self._reorder(self._memory(plain, array), plain, memories[arg], plain)
                 continue
@@ -143,26 +156,36 @@ class OneDnn:
             execute(primitive, stream, count, arguments)
             wait(stream)
         self._execute(primitive, memories)
-        output = numpy.zeros(result, numpy.float32)
-        plain = self._plain(result)
+        output = numpy.zeros(result, arrays[self.SRC].dtype)
+        plain = self._plain(result, output.dtype)
         self._reorder(memories[self.DST], wanted, self._memory(plain, output), plain)
         return run, [output]
 
     def _conv(self, v, model, inputs):
-        weights, bias = constants_of(model)
+        constants = constants_of(model)
+        weights, bias = list(constants.values())[:2]
         x = inputs["x"]
         s, p, d, groups = v.get("s", 1), v.get("p", 0), v.get("d", 1), v.get("groups", 1)
         result = [x.shape[0], weights.shape[0], *((x.shape[i] + 2 * p - d * (weights.shape[i] - 1) - 1) // s + 1 for i in (2, 3))]
         if groups > 1:
             weights = weights.reshape(groups, weights.shape[0] // groups, *weights.shape[1:])
-        words = [self._any(x.shape), self._any(weights.shape), self._plain(bias.shape), self._any(result), self._dims([s, s]), self._dims([d - 1, d - 1]),
-                 self._dims([p, p]), self._dims([p, p]), None]
+        arrays, attribute = {self.SRC: x, self.WEIGHTS: weights, self.BIAS: bias}, None
+        if weights.dtype == numpy.int8:
+            arrays[self.SCALES] = requantization(constants)
+            arrays[self.BIAS] = bias.astype(numpy.float32) * arrays[self.SCALES]
+            attribute = self._scaled_by_channel([0, 1] if groups > 1 else [0])
+        words = [self._any(x.shape, x.dtype), self._any(weights.shape, weights.dtype), self._plain(bias.shape, arrays[self.BIAS].dtype), self._any(result, x.dtype),
+                 self._dims([s, s]), self._dims([d - 1, d - 1]), self._dims([p, p]), self._dims([p, p]), attribute]
         description = self._new("dnnl_convolution_forward_primitive_desc_create", self.engine, self.INFERENCE, self.AUTO, *words)
-        return description, {self.SRC: x, self.WEIGHTS: weights, self.BIAS: bias}, result
+        return description, arrays, result
 
     def _matmul(self, v, model, inputs):
         a = inputs["a"]
-        b = inputs["b"] if v.get("b", 1) > 1 else constants_of(model)[0]
+        b = inputs["b"] if v.get("b", 1) > 1 else weights_of(model)
         result = [*a.shape[:-1], b.shape[-1]]
-        description = self._new("dnnl_matmul_primitive_desc_create", self.engine, self._any(a.shape), self._any(b.shape), None, self._any(result), None)
-        return description, {self.SRC: a, self.WEIGHTS: b}, result
+        arrays, attribute = {self.SRC: a, self.WEIGHTS: b}, None
+        if b.dtype == numpy.int8:
+            arrays[self.SCALES] = requantization(constants_of(model)).reshape(-1)
+            attribute = self._scaled_by_channel([1] if arrays[self.SCALES].size > 1 else [])
+        words = [self._any(a.shape, a.dtype), self._any(b.shape, b.dtype), None, self._any(result, a.dtype), attribute]
+        return self._new("dnnl_matmul_primitive_desc_create", self.engine, *words), arrays, result

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import ml_dtypes
 import numpy
 import onnx
 import onnxruntime
@@ -34,6 +35,15 @@ def test_lines_of_lists():
             measuring.parse_shape(wrong)
 
 
+def test_types_of_lines():
+    assert measuring.parse_shape("matmul m=4,n=16,k=8,type=bf16").type == "bf16"
+    assert measuring.parse_shape("matmul m=4,n=16,k=8").type == measuring.parse_shape("softmax x=f32[4,33]").type == "f32"
+    assert measuring.numbers("m=4,n=16,type=int8") == {"m": 4, "n": 16}
+    with pytest.raises(ValueError, match="int4: expected one of f32, bf16, int8"):
+        onnx_models.kernel_models("matmul", "m=4,n=16,k=8,type=int4")
+    assert set(client.KERNEL_TOLERANCE) == set(onnx_models.ELEMENTS) == {type for types in client.TYPES.values() for type in types}
+
+
 def test_pairs_keep_brackets_together():
     assert measuring.pairs("q=f32[1,2],k=f32[3]") == {"q": "f32[1,2]", "k": "f32[3]"}
 
@@ -59,6 +69,41 @@ def test_models_of_one_operator_agree(line):
     random = numpy.random.default_rng(0)
     inputs = {i.name: random.standard_normal([d.dim_value for d in i.type.tensor_type.shape.dim]).astype(numpy.float32) for i in models[0].graph.input}
     numpy.testing.assert_allclose(run(models[0], inputs), run(models[1], inputs), atol=1e-5)
+
+
+SHAPES_OF_LAYERS = ["conv ci=8,h=6,co=8,k=3,p=1", "conv ci=8,h=6,co=8,k=3,groups=8", "matmul m=5,n=7,k=33", "matmul b=2,m=5,n=7,k=9"]
+
+
+@pytest.mark.parametrize("line", SHAPES_OF_LAYERS)
+def test_layers_of_bytes(line, tmp_path):
+    """What runtimes make of the model, products of bytes, is a step away at most from the same in f32."""
+    subject, wanted = kernels.subject_of(measuring.parse_shape(f"{line},type=int8"), tmp_path)
+    model, = subject["models"]
+    inputs = client.load_arrays(subject["inputs"])
+    got = run(onnx.load(model), inputs)
+    assert got.dtype == numpy.uint8 and 0.2 < (got > 0).mean() < 0.8
+    numpy.savez(tmp_path / "got.npz", got)
+    assert client.off_by(tmp_path / "got.npz", wanted) <= client.KERNEL_TOLERANCE["int8"]
+    numpy.savez(tmp_path / "got.npz", numpy.where(got > 2, got - 2, 2))
+    assert client.off_by(tmp_path / "got.npz", wanted) > client.KERNEL_TOLERANCE["int8"]
+
+
+@pytest.mark.parametrize("line", SHAPES_OF_LAYERS)
+def test_layers_of_bf16(line, tmp_path):
+    subject, wanted = kernels.subject_of(measuring.parse_shape(f"{line},type=bf16"), tmp_path)
+    onnx.checker.check_model(onnx.load(subject["models"][0]), full_check=True)
+    inputs = client.load_arrays(subject["inputs"])
+    assert {array.dtype for array in inputs.values()} == {numpy.dtype(ml_dtypes.bfloat16)}
+    assert wanted["arr_0"].dtype == numpy.float32
+    # Rounded once it is what a peer should give.
+    numpy.savez(tmp_path / "got.npz", wanted["arr_0"].astype(ml_dtypes.bfloat16))
+    assert 0 < client.off_by(tmp_path / "got.npz", wanted) <= client.KERNEL_TOLERANCE["bf16"]
+    numpy.savez(tmp_path / "got.npz", wanted["arr_0"] * 1.01)
+    assert client.off_by(tmp_path / "got.npz", wanted) > client.KERNEL_TOLERANCE["bf16"]
+
+
+def test_f32_is_compared_with_the_first_peer(tmp_path):
+    assert kernels.subject_of(measuring.parse_shape("matmul m=4,n=16,k=8"), tmp_path)[1] is None
 
 
 def test_operators_without_a_model_are_refused():
@@ -198,7 +243,20 @@ class TestProgram:
         rate = max(report["read_gbs"], report["copy_gbs"])
         assert report["limit_ms"] == pytest.approx(max(report["flops"] / report["peak_gflops"], report["bytes"] / rate) * 1e-6)
 
-    @pytest.mark.parametrize("line, message", [("conv", "expected OPERATOR SHAPE"), ("conv ci=1 *x", "no count"), ("cnov ci=1", "cnov")])
+    def test_peaks_follow_the_type(self):
+        peak = {}
+        for type in onnx_models.ELEMENTS:
+            done = subprocess.run([PROGRAM, "--kernel", f"matmul m=4,n=16,k=8,type={type}", "--threads", "1", "--seconds", "0"], input="turn\nlimits\n",
+                                  capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, done.stderr
+            report = json.loads(done.stdout.splitlines()[-1])
+            assert report["checked"]
+            peak[type] = report["peak_gflops"]
+        # Where no instruction is faster they are FMAs', measured another time.
+        assert min(peak["bf16"], peak["int8"]) > 0.5 * peak["f32"]
+
+    @pytest.mark.parametrize("line, message", [("conv", "expected OPERATOR SHAPE"), ("conv ci=1 *x", "no count"), ("cnov ci=1", "cnov"),
+                                               ("matmul m=1,n=1,k=1,type=int4", "it has f32, bf16, int8")])
     def test_wrong_lines_are_named(self, line, message):
         done = subprocess.run([PROGRAM, "--kernel", line, "--threads", "1"], input="", capture_output=True, text=True, timeout=60)
         assert done.returncode == 1
