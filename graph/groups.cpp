@@ -270,6 +270,10 @@ class Grouper {
     c.exact = exact_;
     try {
       group.workload.emplace(flatten(c));
+      if (threads_ > 1 && !worth_sharing(*group.workload, machine_)) {
+        c.threads = 1;
+        group.workload.emplace(flatten(c));
+      }
     } catch (const Error& e) {
       throw e.within(fmt::format("the group of node '{}'", node(anchor).name));
     }

@@ -178,6 +178,7 @@ struct alignas(cache_line) Pool::Worker {
   std::atomic<std::uintptr_t> mailbox{0};
   std::atomic<std::uint32_t> sleeping{0};
   std::atomic<bool> quit{false};
+  const std::atomic<int>* callers = nullptr;  ///< of the pool: runs under way
   int index = 0;
   int cpu = -1;
   ::pthread_t thread{};
@@ -195,6 +196,10 @@ struct alignas(cache_line) Pool::Worker {
     if (mailbox.load(std::memory_order_seq_cst) == 0 && !quit.load(std::memory_order_seq_cst)) futex_wait(sleeping, 1);
     sleeping.store(0, std::memory_order_seq_cst);
   }
+
+  /// How many times as long as after a run a worker spins within one: loops come again behind kernels of one thread,
+  /// and a loop that finds its worker asleep takes some 30 us longer.
+  std::int64_t patience() const { return callers->load(std::memory_order_relaxed) > 0 ? 5 : 1; }
 
   void run() {
     own_scratch = &scratch;
@@ -216,7 +221,7 @@ struct alignas(cache_line) Pool::Worker {
         continue;
       }
       relax();
-      if (spins % 32 == 0 && now_ns() - idle_since >= spin_ns) {
+      if (spins % 32 == 0 && now_ns() - idle_since >= spin_ns * patience()) {
         sleep();
         // Woken without an offer: a run is about to begin.
         spin_ns = std::max<std::int64_t>(spin_ns, 50'000);
@@ -326,6 +331,7 @@ void Pool::reserve(int threads) {
   const int wanted = threads <= 1 ? 0 : std::min(threads, processors());
   for (int i = state_->count.load(); i < wanted; ++i) {
     auto worker = std::make_unique<Worker>();
+    worker->callers = &state_->callers;
     worker->index = i;
     worker->cpu = state_->cpus[static_cast<std::size_t>(i)];
     // Signals belong to the program's own threads. A new thread inherits the mask.

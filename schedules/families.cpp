@@ -1,11 +1,13 @@
 #include "schedules/families.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include <fmt/format.h>
 
 #include "base/file.hpp"
 #include "schedules/records.hpp"
+#include "schedules/support.hpp"
 
 namespace heddle {
 
@@ -27,6 +29,15 @@ std::span<const Family> families() {
 
 bool matches(const Family& family, const Workload& workload, const Machine& machine) {
   return family.gpu == machine.gpu.has_value() && family.matches(workload, machine);
+}
+
+bool worth_sharing(const Workload& workload, const Machine& machine) {
+  // Granite Rapids, PP-OCR's classifier on two threads: kernels with fewer of these cycles, up to some 12 us, take 1.2
+  // to 3 times as long as on one, those with more 0.6 to 0.8 times.
+  constexpr double least_cycles = 25000;
+  const double flops_a_cycle = 4.0 * machine.lanes(4), bytes_a_cycle = 16;
+  const auto count = [&](const Extent& extent) { return static_cast<double>(schedules::typical(extent, workload)); };
+  return std::max(count(workload.flops()) / flops_a_cycle, count(workload.bytes()) / bytes_a_cycle) >= least_cycles;
 }
 
 Choice choose(const Workload& workload, const Machine& machine, const std::optional<std::filesystem::path>& file,

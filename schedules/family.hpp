@@ -44,6 +44,10 @@ bool matches(const Family& family, const Workload& workload, const Machine& mach
 /// the other: a depthwise convolution behind a pointwise one that has good tiles within rows.
 bool pays_together(const Workload& workload, const Machine& machine);
 
+/// Whether several threads are faster than one: not where handing work over, and moving what the threads before wrote
+/// from one core's cache to another's, takes as long as the work.
+bool worth_sharing(const Workload& workload, const Machine& machine);
+
 /// What will be compiled for a workload, and why.
 struct Choice {
   Implementation implementation;

@@ -57,6 +57,17 @@ TEST_CASE("a residual block is one kernel a convolution") {
   CHECK(groups[1].inputs[3] == x);
 }
 
+TEST_CASE("threads share a kernel whose work takes longer than handing it over") {
+  const auto threads = [](const char* x) {
+    ModelBuilder m;
+    m.output(m.op("matmul", {m.input("x", x), m.constant("f32[256,256]")}));
+    return grouped(m.graph)[0].workload->composition().threads;
+  };
+  CHECK(threads("f32[1,256]") == 1);
+  CHECK(threads("f32[4,256]") == 1);
+  CHECK(threads("f32[256,256]") == 2);
+}
+
 TEST_CASE("a depthwise convolution joins the pointwise one that makes its operand") {
   const auto model = [](bool read_twice, bool given, int group) {
     ModelBuilder m;
