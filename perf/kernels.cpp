@@ -24,10 +24,8 @@
 #include "tools/operator_bench.hpp"
 #include "tools/peak.hpp"
 
+namespace heddle::tools {
 namespace {
-
-using namespace heddle;
-using namespace heddle::tools;
 
 struct Options {
   std::vector<std::string> lists;
@@ -221,9 +219,7 @@ int run_turns(const Options& options) {
   return 0;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   Options options;
   CLI::App app("Times kernels of known networks, each beside its roofline. Flags of Google Benchmark are taken too.");
   app.add_option("--list", options.lists, "files of shapes; the layers that decide, if not given");
@@ -249,3 +245,8 @@ int main(int argc, char** argv) {
     return 1;
   }
 }
+
+}  // namespace
+}  // namespace heddle::tools
+
+int main(int argc, char** argv) { return heddle::tools::run(argc, argv); }

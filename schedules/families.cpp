@@ -11,8 +11,10 @@
 
 namespace heddle {
 
-std::span<const Family> families() {
-  using namespace schedules;
+namespace schedules {
+namespace {
+
+const auto& all_families() {
   static const std::array all = {
       conv_winograd(), conv_matrix_tiles(), conv_dot(),
       conv_direct(),   conv_depthwise(),    conv_expanded(),
@@ -26,6 +28,11 @@ std::span<const Family> families() {
   };
   return all;
 }
+
+}  // namespace
+}  // namespace schedules
+
+std::span<const Family> families() { return schedules::all_families(); }
 
 bool matches(const Family& family, const Workload& workload, const Machine& machine) {
   return family.gpu == machine.gpu.has_value() && family.matches(workload, machine);

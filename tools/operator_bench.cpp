@@ -169,7 +169,7 @@ std::optional<std::filesystem::path> schedule_file(const std::string& schedule, 
     Json knobs = family.rule(workload, target.machine);
     if (colon != std::string::npos)
       for (const auto& [key, value] : pairs(schedule.substr(colon + 1), "--schedules")) knobs[key] = Json::parse(value);
-    const auto file = directory / (name + ".sched");
+    std::filesystem::path file = directory / (name + ".sched");
     write_file(file, family.make(workload, target.machine, knobs).print());
     return file;
   }
