@@ -140,17 +140,16 @@ Graph laid_out(const Graph& passed, bool device) {
   return assign_layouts(passed, device ? Padding::in_kernel : Padding::in_memory);
 }
 
-GroupedGraph grouped_for(const Graph& graph, const Target& target, int threads, bool exact) {
+GroupedGraph grouped_for(const Graph& graph, const Target& target, const GroupOptions& options) {
   // A device has as many threads as it has: what is compiled for it must not depend on the processor's.
-  const bool device = target.is_gpu();
-  return {graph, make_groups(graph, target.machine, device ? 1 : threads, exact && !device)};
+  return {graph, make_groups(graph, target.machine, target.is_gpu() ? GroupOptions{} : options)};
 }
 
 }  // namespace
 
-GroupedGraph prepare(const Graph& imported, const Target& target, int threads, bool exact, DType precision) {
+GroupedGraph prepare(const Graph& imported, const Target& target, const GroupOptions& options, DType precision) {
   const bool device = target.is_gpu();
-  return grouped_for(laid_out(run_passes(imported, device, precision, {}), device), target, threads, exact);
+  return grouped_for(laid_out(run_passes(imported, device, precision, {}), device), target, options);
 }
 
 Compiled compile(const Graph& imported, const CompileOptions& options) {
@@ -172,8 +171,8 @@ Compiled compile(const Graph& imported, const CompileOptions& options) {
       graphs.emplace(device, laid_out(run_passes(imported, device, options.precision, options.progress), device));
     auto& source = sources[device ? "devices" : target.name];
     if (!source) {
-      source =
-          std::make_shared<const GroupedGraph>(grouped_for(graphs.at(device), target, options.threads, options.exact));
+      source = std::make_shared<const GroupedGraph>(
+          grouped_for(graphs.at(device), target, {options.threads, options.exact, options.share_all}));
       check_schedule_names(*source, options);
     }
     modules.push_back({target, source, choose_kernels(*source, target, options)});

@@ -52,9 +52,16 @@ struct Group {
   std::vector<int> inputs, outputs;  ///< values of the graph; inputs in the Composition's order
   std::optional<Workload> workload;  ///< kernel groups
 };
-/// `machine`: that the kernels are for, where it decides what is faster in one of them. `exact`: no variant that rounds
-/// more than plain sums, see Composition.
-std::vector<Group> make_groups(const Graph& graph, const Machine& machine, int threads, bool exact = false);
+
+/// What is asked of a graph's kernels.
+struct GroupOptions {
+  int threads = 1;         ///< that schedules of a processor should feed; a device's kernels do not depend on it
+  bool exact = false;      ///< no variant that rounds more than plain sums, see Composition
+  bool share_all = false;  ///< even kernels that several threads make slower, see worth_sharing
+};
+
+/// `machine`: that the kernels are for, where it decides what is faster in one of them.
+std::vector<Group> make_groups(const Graph& graph, const Machine& machine, const GroupOptions& options);
 std::string print(const std::vector<Group>& groups, const Graph& graph);
 std::string print(const plan::Package& package);  ///< every module's functions: values, then steps
 
@@ -64,15 +71,15 @@ struct GroupedGraph {
   std::vector<Group> groups;
 };
 
-/// The imported graph after every pass, laid out and cut for a target. `threads`: that schedules of a processor should
-/// feed; a device's kernels do not depend on it.
-GroupedGraph prepare(const Graph& imported, const Target& target, int threads, bool exact = false,
+/// The imported graph after every pass, laid out and cut for a target.
+GroupedGraph prepare(const Graph& imported, const Target& target, const GroupOptions& options,
                      DType precision = DType::f32);
 
 struct CompileOptions {
   std::vector<Target> targets;
-  int threads = 2;     ///< that schedules should feed
-  bool exact = false;  ///< no convolution by Winograd's algorithm
+  int threads = 2;         ///< that schedules should feed
+  bool exact = false;      ///< no convolution by Winograd's algorithm
+  bool share_all = false;  ///< as of GroupOptions: of an operator that was asked for alone
   /// What f32 data is stored as between kernels, which sum in f32: f32, bf16 or f16. See narrow_floats.
   DType precision = DType::f32;
   int jobs = 2;  ///< kernels compiled side by side

@@ -38,11 +38,10 @@ bool takes_epilogue(const Node& node) {
 
 class Grouper {
  public:
-  Grouper(const Graph& graph, const Machine& machine, int threads, bool exact)
+  Grouper(const Graph& graph, const Machine& machine, const GroupOptions& options)
       : g_(graph),
         machine_(machine),
-        threads_(threads),
-        exact_(exact),
+        options_(options),
         producer_(graph.producer()),
         consumers_(graph.consumers()),
         taken_(graph.nodes.size(), false),
@@ -266,11 +265,11 @@ class Grouper {
       c.output_layouts.push_back(canonical_layout(type, channels_last_first));
     }
     for (const auto& name : symbols) c.symbols.emplace(name, g_.symbols.at(name));
-    c.threads = threads_;
-    c.exact = exact_;
+    c.threads = options_.threads;
+    c.exact = options_.exact;
     try {
       group.workload.emplace(flatten(c));
-      if (threads_ > 1 && !worth_sharing(*group.workload, machine_)) {
+      if (c.threads > 1 && !options_.share_all && !worth_sharing(*group.workload, machine_)) {
         c.threads = 1;
         group.workload.emplace(flatten(c));
       }
@@ -293,8 +292,7 @@ class Grouper {
 
   const Graph& g_;
   const Machine& machine_;
-  int threads_;
-  bool exact_;
+  GroupOptions options_;
   std::vector<int> producer_;
   std::vector<std::vector<int>> consumers_;
   std::vector<bool> taken_, is_output_;
@@ -303,8 +301,8 @@ class Grouper {
 
 }  // namespace
 
-std::vector<Group> make_groups(const Graph& graph, const Machine& machine, int threads, bool exact) {
-  return Grouper(graph, machine, threads, exact).run();
+std::vector<Group> make_groups(const Graph& graph, const Machine& machine, const GroupOptions& options) {
+  return Grouper(graph, machine, options).run();
 }
 
 std::string_view name_of(Group::Kind kind) {

@@ -288,7 +288,7 @@ OperatorRequest operator_request(const Operators& operators, const std::string& 
 
 Workload operator_workload(const OperatorRequest& request, const Target& target, int threads, bool exact,
                            DType precision) {
-  for (const auto& group : graph::prepare(single_operator(request), target, threads, exact, precision).groups)
+  for (const auto& group : graph::prepare(single_operator(request), target, {threads, exact, true}, precision).groups)
     if (group.workload && group.workload->anchor().op == request.op) return *group.workload;
   throw_no_kernel(*request.op);
 }
@@ -304,6 +304,7 @@ DType multiplied(const Workload& workload) {
 OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions& options, const std::string& schedule) {
   const graph::Graph graph = single_operator(request);
   graph::CompileOptions compile = compile_options(options);
+  compile.share_all = true;
   compile.targets.resize(1);
   if (schedule == "hand") compile.records.clear();
   if (schedule != "auto" && schedule != "hand") {

@@ -45,7 +45,8 @@ constexpr bool plain_sums = true;
 
 /// The kernel of a model that computes most.
 Workload largest_kernel(const std::string& path, const Operators& operators, const Target& target, int threads) {
-  const auto grouped = graph::prepare(graph::read_model(path, operators), target, threads, plain_sums);
+  const auto grouped =
+      graph::prepare(graph::read_model(path, operators), target, {.threads = threads, .exact = plain_sums});
   const Workload* largest = nullptr;
   for (const auto& group : grouped.groups)
     if (group.workload && group.workload->symbols().empty() &&

@@ -155,7 +155,7 @@ TEST_CASE("equal weights are one file, other weights are not shared") {
 TEST_CASE("a device's kernels do not depend on the processor's threads") {
   const auto texts = [&](const char* target, int threads) {
     std::vector<std::string> result;
-    const GroupedGraph prepared = prepare(network(256), find_target(target), threads);
+    const GroupedGraph prepared = prepare(network(256), find_target(target), {.threads = threads});
     for (const Group& group : prepared.groups)
       if (group.workload) result.push_back(group.workload->text());
     return result;

@@ -21,7 +21,7 @@ using Names = std::vector<std::string>;
 
 /// Every node but shape arithmetic is in one group, and groups only read what earlier ones made.
 std::vector<Group> grouped(const Graph& g) {
-  const auto groups = make_groups(g, Machine{}, 2);
+  const auto groups = make_groups(g, Machine{}, {.threads = 2});
   std::vector<int> seen(g.nodes.size(), 0);
   std::vector<bool> ready(g.values.size(), false);
   for (std::size_t v = 0; v < g.values.size(); ++v) ready[v] = g.values[v].constant.has_value();

@@ -31,7 +31,7 @@ struct Planned {
 
 Planned planned(const Graph& graph, const CompileOptions& options, const char* target = "opencl") {
   Planned p;
-  p.source = prepare(graph, find_target(target), 2);
+  p.source = prepare(graph, find_target(target), {.threads = 2});
   p.kernels = choose_kernels(p.source, find_target(target), options);
   Weights weights;
   p.main = lower(p.source, p.kernels, weights);
