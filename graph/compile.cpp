@@ -142,7 +142,7 @@ Graph laid_out(const Graph& passed, bool device) {
 
 GroupedGraph grouped_for(const Graph& graph, const Target& target, const GroupOptions& options) {
   // A device has as many threads as it has: what is compiled for it must not depend on the processor's.
-  return {graph, make_groups(graph, target.machine, target.is_gpu() ? GroupOptions{} : options)};
+  return {graph, make_groups(graph, target.machine, target.is_gpu() ? GroupOptions{.threads = 1} : options)};
 }
 
 }  // namespace
@@ -171,8 +171,7 @@ Compiled compile(const Graph& imported, const CompileOptions& options) {
       graphs.emplace(device, laid_out(run_passes(imported, device, options.precision, options.progress), device));
     auto& source = sources[device ? "devices" : target.name];
     if (!source) {
-      source = std::make_shared<const GroupedGraph>(
-          grouped_for(graphs.at(device), target, {options.threads, options.exact, options.share_all}));
+      source = std::make_shared<const GroupedGraph>(grouped_for(graphs.at(device), target, options));
       check_schedule_names(*source, options);
     }
     modules.push_back({target, source, choose_kernels(*source, target, options)});

@@ -55,9 +55,9 @@ struct Group {
 
 /// What is asked of a graph's kernels.
 struct GroupOptions {
-  int threads = 1;         ///< that schedules of a processor should feed; a device's kernels do not depend on it
-  bool exact = false;      ///< no variant that rounds more than plain sums, see Composition
-  bool share_all = false;  ///< even kernels that several threads make slower, see worth_sharing
+  int threads = 2;         ///< that schedules of a processor should feed; a device's kernels do not depend on it
+  bool exact = false;      ///< no variant that rounds more than plain sums, see Composition: not Winograd's
+  bool share_all = false;  ///< even kernels that threads make slower, see worth_sharing: an operator asked for alone
 };
 
 /// `machine`: that the kernels are for, where it decides what is faster in one of them.
@@ -75,11 +75,8 @@ struct GroupedGraph {
 GroupedGraph prepare(const Graph& imported, const Target& target, const GroupOptions& options,
                      DType precision = DType::f32);
 
-struct CompileOptions {
+struct CompileOptions : GroupOptions {
   std::vector<Target> targets;
-  int threads = 2;         ///< that schedules should feed
-  bool exact = false;      ///< no convolution by Winograd's algorithm
-  bool share_all = false;  ///< as of GroupOptions: of an operator that was asked for alone
   /// What f32 data is stored as between kernels, which sum in f32: f32, bf16 or f16. See narrow_floats.
   DType precision = DType::f32;
   int jobs = 2;  ///< kernels compiled side by side

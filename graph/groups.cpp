@@ -268,10 +268,11 @@ class Grouper {
     c.threads = options_.threads;
     c.exact = options_.exact;
     try {
-      group.workload.emplace(flatten(c));
-      if (c.threads > 1 && !options_.share_all && !worth_sharing(*group.workload, machine_)) {
-        c.threads = 1;
-        group.workload.emplace(flatten(c));
+      Composition flat = flatten(c);
+      group.workload.emplace(flat);
+      if (flat.threads > 1 && !options_.share_all && !worth_sharing(*group.workload, machine_)) {
+        flat.threads = 1;
+        group.workload.emplace(std::move(flat));
       }
     } catch (const Error& e) {
       throw e.within(fmt::format("the group of node '{}'", node(anchor).name));

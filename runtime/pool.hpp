@@ -23,10 +23,9 @@ class FloatMode {
 /// Threads that run the tasks of parallel loops. One pool a process is shared by all sessions (Pool::shared()).
 ///
 /// There is one worker a processor of the process's affinity mask, pinned to it, made when first asked for. A worker
-/// that has just worked spins for a while, since waking a sleeping thread takes longer than many kernels, then sleeps;
-/// for longer while a session runs.
-/// The thread that calls parallel_for takes part; the pool never pins it, but prefers the workers of other processors
-/// than the one it is on.
+/// that has just worked spins for a while, for longer while a session runs, since waking a sleeping thread takes longer
+/// than many kernels, then sleeps. The thread that calls parallel_for takes part; the pool never pins it, but prefers
+/// the workers of other processors than the one it is on.
 ///
 /// Workers are claimed for one loop at a time: loops of several callers get disjoint workers, at most as many as there
 /// are processors without a caller, and run inline when none is left. A loop within a task of a loop runs inline. At

@@ -120,10 +120,10 @@ OperatorRequest conv_request(const Operator& op, const std::map<std::string, std
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("--shape of conv: {} channels do not divide into {} groups", ci, groups));
   OperatorRequest request{
-      &op, {{"strides", {s, s}}, {"pads", {p, p, p, p}}, {"dilations", {d, d}}, {"group", groups}}, {}, {}};
+      &op, {{"strides", {s, s}}, {"pads", {p, p, p, p}}, {"dilations", {d, d}}, {"group", groups}}, {}};
   request.inputs = {tensor(type.data, {n, ci, h, w}), tensor(type.weights, {co, ci / groups, kh, kw})};
   if (bias != 0) request.inputs.push_back(tensor(type.bias, {co}));
-  if (type.bias == DType::i32) request.requantization = requantization({co, 1, 1}, ci / groups * kh * kw);
+  if (ops::is_byte(type.data)) request.requantization = requantization({co, 1, 1}, ci / groups * kh * kw);
   return request;
 }
 
@@ -132,10 +132,10 @@ OperatorRequest matmul_request(const Operator& op, const std::map<std::string, s
   const auto b = keys.get("b", 1), m = keys.get("m"), n = keys.get("n"), k = keys.get("k");
   const LayerType& type = keys.type();
   keys.finish();
-  OperatorRequest request{&op, Json::object(), {tensor(type.data, {m, k}), tensor(type.weights, {k, n})}, {}};
+  OperatorRequest request{&op, Json::object(), {tensor(type.data, {m, k}), tensor(type.weights, {k, n})}};
   if (b > 1) request.inputs = {tensor(type.data, {b, m, k}), tensor(type.weights, {b, k, n})};
   // What is computed has one scale, weights have one a column.
-  if (type.bias == DType::i32) request.requantization = requantization(b > 1 ? Shape{} : Shape{n}, k);
+  if (ops::is_byte(type.data)) request.requantization = requantization(b > 1 ? Shape{} : Shape{n}, k);
   return request;
 }
 
@@ -149,8 +149,7 @@ OperatorRequest matmul_blocks_request(const Operator& op, const std::map<std::st
   return {
       &op,
       {{"bits", bits}, {"block_size", block}},
-      {tensor(DType::f32, {m, k}), tensor(DType::u8, {n, blocks, block * bits / 8}), tensor(DType::f32, {n, blocks})},
-      {}};
+      {tensor(DType::f32, {m, k}), tensor(DType::u8, {n, blocks, block * bits / 8}), tensor(DType::f32, {n, blocks})}};
 }
 
 /// "auto", "hand", a file, or family[:knob=value,...] -> the implementation's text in a file for the compiler.
@@ -239,7 +238,7 @@ graph::Graph single_operator(const OperatorRequest& request) {
 
 OperatorRequest parse_shape(const Operator& op, const std::string& shape, const std::vector<std::string>& attributes) {
   const auto values = pairs(shape, "--shape");
-  OperatorRequest request{&op, Json::object(), {}, {}};
+  OperatorRequest request{&op, Json::object(), {}};
   const bool by_role = std::any_of(values.begin(), values.end(),
                                    [](const auto& pair) { return pair.second.find('[') != std::string::npos; });
   if (!by_role && op.name() == "conv") request = conv_request(op, values);
@@ -283,12 +282,14 @@ OperatorRequest operator_request(const Operators& operators, const std::string& 
                             "other estimates",
                             what));
   auto imported = ops::import_pipeline(std::filesystem::path(what), parameter_values(attributes));
-  return {&operators.get("halide_pipeline"), std::move(imported.attributes), std::move(imported.inputs), {}};
+  return {&operators.get("halide_pipeline"), std::move(imported.attributes), std::move(imported.inputs)};
 }
 
 Workload operator_workload(const OperatorRequest& request, const Target& target, int threads, bool exact,
                            DType precision) {
-  for (const auto& group : graph::prepare(single_operator(request), target, {threads, exact, true}, precision).groups)
+  for (const auto& group : graph::prepare(single_operator(request), target,
+                                          {.threads = threads, .exact = exact, .share_all = true}, precision)
+                               .groups)
     if (group.workload && group.workload->anchor().op == request.op) return *group.workload;
   throw_no_kernel(*request.op);
 }

@@ -20,7 +20,7 @@ struct OperatorRequest {
   std::vector<TensorType> inputs;  ///< logical, row-major
   /// Sums of bytes are made bytes again, as between the layers of a quantised network: each times these factors (f32,
   /// broadcast to the result), rounded and limited to u8. Empty: the operator alone.
-  std::optional<Array> requantization;
+  std::optional<Array> requantization = {};
 };
 
 /// conv: n, ci, h, w, co, k (or kh, kw), s, p, d, groups, bias, type. matmul: b, m, n, k, type. matmul_blocks: m, n, k,

@@ -112,6 +112,9 @@ TEST_CASE("a module says why a kernel is on the processor") {
 
 TEST_CASE("modules for devices are of one graph, the processor's of another") {
   const Compiled compiled = compile(network(), options());
+  const auto groups = [&](std::size_t m) { return print(compiled.modules[m].groups(), compiled.modules[m].graph()); };
+  CHECK(groups(1) == groups(2));
+  CHECK(groups(0) != groups(1));
   CHECK(compiled.modules[1].source == compiled.modules[2].source);
   CHECK(compiled.modules[0].source != compiled.modules[1].source);
   const auto borders = [&](std::size_t m) {

@@ -253,7 +253,7 @@ TEST_CASE("a quantised residual block is one kernel a convolution, with bytes be
   checked(m.graph, fold_quantization, {}, 0.03);
   Graph graph = m.graph;
   for (const Pass& pass : passes()) graph = pass.run(graph);
-  const auto groups = make_groups(graph, Machine{}, {});
+  const auto groups = make_groups(graph, Machine{}, {.threads = 1});
   REQUIRE(groups.size() == 4);
   for (std::size_t i = 0; i + 1 < groups.size(); ++i) CHECK(graph.value(groups[i].outputs[0]).type.dtype == DType::u8);
   CHECK(groups[2].workload->name() == "dequantize+conv+cast+fake_quantize+add+quantize");
@@ -271,7 +271,7 @@ TEST_CASE("of two quantised convolutions that are added, one stays bytes on its 
   checked(m.graph, fold_quantization, {}, 0.03);
   Graph graph = m.graph;
   for (const Pass& pass : passes()) graph = pass.run(graph);
-  const auto groups = make_groups(graph, Machine{}, {});
+  const auto groups = make_groups(graph, Machine{}, {.threads = 1});
   std::vector<std::string> names;
   for (const Group& group : groups)
     if (group.workload) {
