@@ -55,6 +55,16 @@ double stage_cycles(const PlacedStage& s) {
   return s.computed * ((node.pure_operations / fma_units + s.gathering + stores) / s.lanes + update / s.update_lanes);
 }
 
+/// Of copying an operand into panels.
+double copy_cycles(const PlacedOperand& operand, const Nest& nest, const NestRegions& needed) {
+  // Loading lanes one by one, putting each into its place and storing their vectors.
+  constexpr double lane = 2.5, vector = 2;
+  const PlacedOperand::Copy& copy = *operand.copied;
+  const double elements = box_bytes(needed.at(copy.level).at(operand.role), 1);
+  const double each = copy.lanes > 1 ? vector / copy.lanes : lane;
+  return static_cast<double>(nest.iterations(copy.level)) * elements * each;
+}
+
 }  // namespace
 
 double log_feature(double value) { return std::log2(std::max(value, 1e-12)); }
@@ -79,6 +89,8 @@ double estimate_seconds(const Subject& subject, const Nest& nest, const NestRegi
   }
   // A packed operand is read line by line; one that is not costs about a third more (measured: 128x768x768 on Zen 3).
   if (std::ranges::any_of(operands, &PlacedOperand::strided)) cycles *= 1.35;
+  for (const PlacedOperand& o : operands)
+    if (o.copied) cycles += copy_cycles(o, nest, needed);
   // Gathers read an element at a time.
   for (const PlacedOperand& o : operands)
     if (!o.contiguous) cycles += static_cast<double>(out.elements()) * 2;

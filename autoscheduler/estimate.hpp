@@ -1,5 +1,6 @@
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,12 @@ struct PlacedOperand {
   bool contiguous = true;  ///< the vector's lanes lie side by side, or are one element
   bool packed = false;     ///< in the order in which it is read
   bool strided = false;    ///< steps of a reduction lie far apart: prefetchers and pages do not follow
+  /// What an iteration of a loop reads of it is copied into a panel first.
+  struct Copy {
+    std::size_t level = 0;
+    int lanes = 1;  ///< 1: those of a panel's vector lie apart, and come one by one
+  };
+  std::optional<Copy> copied = {};
 };
 
 /// Time of a nest by counting: arithmetic at the rate that the register tile allows, and the bytes that each level of

@@ -29,6 +29,9 @@ constexpr double most_resident = 40;
 constexpr double addition_latency = 4;
 /// Cycles that putting a vector on the stack, or taking it from there, costs beside its instruction (Cascade Lake).
 constexpr double spilled = 2;
+/// The same of what was loaded: sums that use it may be done in another order, and most loads are part of another
+/// instruction (depthwise convolutions on Granite Rapids).
+constexpr double reloaded = 1;
 /// A sum whose place in memory depends on data waits for the store before it.
 constexpr double forwarded_store = 3;
 
@@ -123,7 +126,7 @@ class Walker {
       charge(depth(), &Instructions::loads, 1);
       // The first time it has to be put somewhere, even if memory has it: a compiler keeps loaded values, not places.
       if (!v.spilled) charge(depth(), &Instructions::stores, 1);
-      charge(depth(), &Instructions::calls, spilled * (v.spilled ? 1 : 2));
+      charge(depth(), &Instructions::calls, (v.loaded ? reloaded : spilled) * (v.spilled ? 1 : 2));
       v.spilled = true;
     }
     v.last_use = made_;
@@ -203,11 +206,13 @@ class Walker {
                       });
       }
       case hi::IRNodeType::Min:
-        return binary(e, e.as<hi::Min>()->a, e.as<hi::Min>()->b, 1,
-                      [](Value& v, const Value& a, const Value& b) { copy(v, *a.mid <= *b.mid ? a : b); });
+        return binary(e, e.as<hi::Min>()->a, e.as<hi::Min>()->b, 1, [](Value& v, const Value& a, const Value& b) {
+          choose(v, *a.mid <= *b.mid ? a : b, std::min(mean(a), mean(b)));
+        });
       case hi::IRNodeType::Max:
-        return binary(e, e.as<hi::Max>()->a, e.as<hi::Max>()->b, 1,
-                      [](Value& v, const Value& a, const Value& b) { copy(v, *a.mid >= *b.mid ? a : b); });
+        return binary(e, e.as<hi::Max>()->a, e.as<hi::Max>()->b, 1, [](Value& v, const Value& a, const Value& b) {
+          choose(v, *a.mid >= *b.mid ? a : b, std::max(mean(a), mean(b)));
+        });
       case hi::IRNodeType::EQ:
         return condition<hi::EQ>(e, [](double d, double range) { return range > 0 ? 1 / (2 * range + 1) : d == 0; });
       case hi::IRNodeType::NE:
@@ -310,7 +315,12 @@ class Walker {
     const int condition = visit(select->condition), yes = visit(select->true_value), no = visit(select->false_value);
     return number({static_cast<std::int64_t>(hi::IRNodeType::Select), code(select->type)}, {condition, yes, no},
                   [&](Value& v) {
-                    if (const auto odds = value(condition).odds) copy(v, value(*odds >= 0.5 ? yes : no));
+                    if (const auto odds = value(condition).odds) {
+                      const Value &chosen = value(*odds >= 0.5 ? yes : no), &other = value(*odds >= 0.5 ? no : yes);
+                      const double share = std::max(*odds, 1 - *odds);
+                      if (chosen.mid && other.mid) choose(v, chosen, share * mean(chosen) + (1 - share) * mean(other));
+                      else copy(v, chosen);
+                    }
                     compute(v, select->type, 1);
                   });
   }
@@ -398,6 +408,7 @@ class Walker {
         return;
       }
       if (load->type.lanes() > 1) take_register(v, load->type);
+      v.loaded = true;
       move(v.depth, load->type, load->index, load->predicate, &Instructions::loads);
       access(load->name, load->type, load->index, index, false);
     });
@@ -523,7 +534,7 @@ class Walker {
     const int min = visit(loop->min), extent = visit(loop->extent);
     Frame inner;
     inner.work.name = loop->name;
-    inner.work.extent = std::max(0.0, value(extent).mid.value_or(8));
+    inner.work.extent = value(extent).mid ? std::max(0.0, mean(value(extent))) : 8;
     inner.work.share = share_;
     if (inner.work.extent == 0) return;
     const BufferScan scan = autoscheduler::scan(loop->body, {loop->name});

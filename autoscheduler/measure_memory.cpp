@@ -22,7 +22,7 @@ std::size_t guard_for(std::size_t alignment) { return (std::size_t{64} << 10) + 
 }  // namespace
 
 KernelMemory::KernelMemory(const Workload& workload, const std::vector<Packing>& packings, const SymbolValues& symbols,
-                           std::size_t alignment)
+                           std::size_t alignment, const KernelMemory* beside)
     : symbols_(symbols),
       alignment_(alignment),
       guard_(guard_for(alignment)),
@@ -30,10 +30,11 @@ KernelMemory::KernelMemory(const Workload& workload, const std::vector<Packing>&
       infos_(workload.inputs()) {
   const auto& composition = workload.composition();
   const auto input_views = workload.input_views(packings_);
-  used_ = guard_;
+  data_.bytes = constants_.bytes = guard_;
   for (std::size_t i = 0; i < input_views.size(); ++i) {
     Region region{.role = infos_[i].role, .view = input_views[i], .type = composition.inputs[i].type};
     region.info = &infos_[i];
+    region.constant = composition.inputs[i].constant;
     const auto packing =
         std::find_if(packings_.begin(), packings_.end(), [&](const Packing& p) { return p.operand == region.role; });
     if (packing != packings_.end()) region.packing = &*packing;
@@ -43,8 +44,15 @@ KernelMemory::KernelMemory(const Workload& workload, const std::vector<Packing>&
   const auto output_types = workload.output_types();
   for (std::size_t o = 0; o < output_views.size(); ++o)
     add({.role = output_views[o].role, .view = output_views[o], .type = output_types[o], .output = true});
-  arena_ = runtime::Pages(used_);
-  image_.assign(used_, poison);
+  if (beside != nullptr) {
+    arena_ = beside->arena_;
+    own_ = std::make_shared<runtime::Pages>(constants_.bytes);
+    constants_.start = own_->data();
+  } else {
+    arena_ = std::make_shared<runtime::Pages>(data_.bytes + constants_.bytes);
+    constants_.start = arena_->data() + data_.bytes;
+  }
+  data_.start = arena_->data();
 
   arguments_.push_back(&context_);
   for (const auto& name : workload.symbols()) {
@@ -61,7 +69,7 @@ KernelMemory::KernelMemory(const Workload& workload, const std::vector<Packing>&
     buffer.dimensions = static_cast<int>(dimensions.size());
     buffer.dim = dimensions.data();
     const auto offset = static_cast<std::size_t>(region.view.offset.evaluate(symbols_)) * size_of(region.view.dtype);
-    buffer.host = reinterpret_cast<std::uint8_t*>(arena_.data() + region.begin + offset);
+    buffer.host = reinterpret_cast<std::uint8_t*>(start(region) + offset);
     buffers_.push_back(buffer);
     arguments_.push_back(&buffers_.back());
   }
@@ -69,9 +77,10 @@ KernelMemory::KernelMemory(const Workload& workload, const std::vector<Packing>&
 
 void KernelMemory::add(Region region) {
   region.shape = shape_of(region.type, symbols_);
-  region.begin = used_;
+  Zone& zone = region.constant ? constants_ : data_;
+  region.begin = zone.bytes;
   region.bytes = static_cast<std::size_t>(region.view.elements.evaluate(symbols_)) * size_of(region.view.dtype);
-  used_ = aligned(region.begin + region.bytes) + guard_;
+  zone.bytes = aligned(region.begin + region.bytes) + guard_;
   regions_.push_back(std::move(region));
 }
 
@@ -83,16 +92,16 @@ runtime::TensorView KernelMemory::logical(const Region& region) const {
     view.border_after.push_back(region.type.border(d).after);
   }
   const auto origin = static_cast<std::size_t>(region.type.origin().evaluate(symbols_));
-  view.data = arena_.data() + region.begin + origin * size_of(region.type.dtype);
+  view.data = start(region) + origin * size_of(region.type.dtype);
   return view;
 }
 
 void KernelMemory::fill(const std::vector<Array>& inputs) {
-  std::fill_n(arena_.data(), used_, poison);
+  for (const Zone* zone : {&data_, &constants_}) std::fill_n(zone->start, zone->bytes, poison);
   for (const Region& region : regions_) {
     if (!region.output) continue;
-    std::fill_n(arena_.data() + region.begin - guard_ / 2, guard_ / 2, output_guard);
-    std::fill_n(arena_.data() + region.begin + region.bytes, guard_ / 2, output_guard);
+    std::fill_n(start(region) - guard_ / 2, guard_ / 2, output_guard);
+    std::fill_n(start(region) + region.bytes, guard_ / 2, output_guard);
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Region& region = regions_[i];
@@ -101,7 +110,7 @@ void KernelMemory::fill(const std::vector<Array>& inputs) {
       if (packed.bytes() != region.bytes)
         throw Error(ErrorCode::internal,
                     fmt::format("{} packed bytes do not fill a buffer of {}", packed.bytes(), region.bytes));
-      std::memcpy(arena_.data() + region.begin, packed.data(), packed.bytes());
+      std::memcpy(start(region), packed.data(), packed.bytes());
       continue;
     }
     const runtime::TensorView to = logical(region);
@@ -109,7 +118,7 @@ void KernelMemory::fill(const std::vector<Array>& inputs) {
     Array from = inputs[i];
     runtime::copy_elements(runtime::view_of(from), to);
   }
-  std::copy_n(arena_.data(), used_, image_.begin());
+  for (Zone* zone : {&data_, &constants_}) zone->image.assign(zone->start, zone->start + zone->bytes);
 }
 
 std::vector<Array> KernelMemory::outputs() {
@@ -127,10 +136,16 @@ std::vector<Array> KernelMemory::outputs() {
 }
 
 std::string KernelMemory::damage() {
-  const auto [now, before] = std::mismatch(arena_.data(), arena_.data() + used_, image_.begin());
-  if (before == image_.end()) return "";
-  const auto at = static_cast<std::size_t>(now - arena_.data());
+  std::string found = damage(data_);
+  return found.empty() ? damage(constants_) : found;
+}
+
+std::string KernelMemory::damage(const Zone& zone) const {
+  const auto [now, before] = std::mismatch(zone.start, zone.start + zone.bytes, zone.image.begin(), zone.image.end());
+  if (before == zone.image.end()) return "";
+  const auto at = static_cast<std::size_t>(now - zone.start);
   for (const Region& region : regions_) {
+    if (&this->zone(region) != &zone) continue;
     if (at >= region.begin && at < region.begin + region.bytes)
       return region.output ? fmt::format("the border of {} was written", region.role)
                            : fmt::format("input {} was written", region.role);
@@ -149,7 +164,8 @@ void KernelMemory::place_on_device(std::uint32_t memory) {
   for (std::size_t i = 0; i < regions_.size(); ++i) {
     const Region& region = regions_[i];
     const auto offset = static_cast<std::size_t>(region.view.offset.evaluate(symbols_)) * size_of(region.view.dtype);
-    buffers_[i].device = runtime::gpu::Address{memory, region.begin + offset}.encoded();
+    const auto begin = static_cast<std::size_t>(start(region) - data_.start);
+    buffers_[i].device = runtime::gpu::Address{memory, begin + offset}.encoded();
     buffers_[i].host = nullptr;
   }
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,11 +18,15 @@ namespace heddle::autoscheduler {
 /// The memory of one kernel's buffers, as the runtime would place it: one arena on huge pages, buffers at multiples of
 /// `alignment` bytes, layouts and borders as the workload says and constants packed. Between the buffers lie guards of
 /// NaNs, so that what a kernel reads or writes outside of them shows.
+///
+/// Kernels that are compared have their data and outputs in the same memory. Which pages those are changes the time of
+/// what fills most of a second cache by a third, and is chance.
 class KernelMemory {
  public:
-  /// `alignment`: 64 for processors, a device's own for devices.
+  /// `alignment`: 64 for processors, a device's own for devices. `beside`: of the same workload, symbols and alignment,
+  /// whose memory this one shares except for constants; fill() before each one's turn.
   KernelMemory(const Workload& workload, const std::vector<Packing>& packings, const SymbolValues& symbols,
-               std::size_t alignment = 64);
+               std::size_t alignment = 64, const KernelMemory* beside = nullptr);
   KernelMemory(const KernelMemory&) = delete;  // the argument list points into it
   KernelMemory& operator=(const KernelMemory&) = delete;
 
@@ -35,8 +40,8 @@ class KernelMemory {
   /// For a kernel's entry; `context` is what its user_context points to.
   void** arguments(void* context);
 
-  /// All of it, as it has to be on a device too.
-  std::span<std::byte> arena() const { return {arena_.data(), used_}; }
+  /// All of it, as it has to be on a device too, where it is shared with none.
+  std::span<std::byte> arena() const { return {data_.start, data_.bytes + constants_.bytes}; }
   /// From here on the arguments lie in a device's memory with this number, laid out as the arena is.
   void place_on_device(std::uint32_t memory);
 
@@ -48,10 +53,20 @@ class KernelMemory {
     Shape shape;
     std::size_t begin = 0, bytes = 0;
     bool output = false;
+    bool constant = false;
     const Packing* packing = nullptr;
     const OperandInfo* info = nullptr;
   };
+  /// Buffers side by side, guards around them.
+  struct Zone {
+    std::byte* start = nullptr;
+    std::size_t bytes = 0;
+    std::vector<std::byte> image = {};  ///< as it must be after a run, outputs forgotten
+  };
   void add(Region region);
+  const Zone& zone(const Region& region) const { return region.constant ? constants_ : data_; }
+  std::byte* start(const Region& region) const { return zone(region).start + region.begin; }
+  std::string damage(const Zone& zone) const;
   runtime::TensorView logical(const Region& region) const;
 
   std::size_t aligned(std::size_t bytes) const { return (bytes + alignment_ - 1) / alignment_ * alignment_; }
@@ -62,9 +77,8 @@ class KernelMemory {
   std::vector<Packing> packings_;
   std::vector<OperandInfo> infos_;
   std::vector<Region> regions_;
-  runtime::Pages arena_;
-  std::size_t used_ = 0;
-  std::vector<std::byte> image_;  ///< the arena as it must be after a run, outputs forgotten
+  std::shared_ptr<const runtime::Pages> arena_, own_;  ///< own_: constants beside another's data
+  Zone data_, constants_;                              ///< constants_ where each kernel packs its own
 
   void* context_ = nullptr;
   std::deque<int> scalars_;

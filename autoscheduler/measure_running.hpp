@@ -1,6 +1,7 @@
 #pragma once
 #include <memory>
 
+#include "autoscheduler/measure_memory.hpp"
 #include "autoscheduler/measure_trial.hpp"
 #include "runtime/kernel_call.hpp"
 #include "runtime/model.hpp"
@@ -17,11 +18,14 @@ class RunningKernel {
   virtual std::string check(const CheckSet& set) = 0;
   /// Of one execution: a mean of at least `runs`.
   virtual double seconds_of(int runs) = 0;
+  /// That another kernel may be beside; null: none can.
+  virtual const KernelMemory* memory() const { return nullptr; }
 };
 
-/// On this process's processors, among the runtime's threads.
+/// On this process's processors, among the runtime's threads. `beside`: a kernel of the same workload that it is timed
+/// in turns with, null for none.
 std::unique_ptr<RunningKernel> run_on_processor(const Workload& workload, const BuiltKernel& kernel,
-                                                const SymbolValues& symbols);
+                                                const SymbolValues& symbols, const RunningKernel* beside);
 /// On a device, which no parent of this process may have opened before it forked. Throws Error for a
 /// device that is not there or lacks what the kernel needs, and for code that its driver refuses.
 std::unique_ptr<RunningKernel> run_on_device(const Workload& workload, const BuiltKernel& kernel,

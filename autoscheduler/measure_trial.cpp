@@ -40,9 +40,10 @@ const heddle_kernel_table& table_of_trials() {
 
 class ProcessorKernel final : public RunningKernel {
  public:
-  ProcessorKernel(const Workload& workload, const BuiltKernel& kernel, const SymbolValues& symbols)
+  ProcessorKernel(const Workload& workload, const BuiltKernel& kernel, const SymbolValues& symbols,
+                  const RunningKernel* beside)
       : workload_(workload),
-        memory_(workload, kernel.implementation.packings, symbols),
+        memory_(workload, kernel.implementation.packings, symbols, 64, beside == nullptr ? nullptr : beside->memory()),
         kernel_(kernel.module, kernel.symbol),
         variant_(kernel.implementation.variant) {
     auto& pool = runtime::Pool::shared();
@@ -54,6 +55,7 @@ class ProcessorKernel final : public RunningKernel {
   }
 
   void fill(const std::vector<Array>& inputs) override { memory_.fill(inputs); }
+  const KernelMemory* memory() const override { return &memory_; }
 
   /// Subnormal results count as what they are, as the oracle has them.
   std::string check(const CheckSet& set) override {
@@ -153,16 +155,16 @@ void time_in_turns(RunningKernel& candidate, RunningKernel* incumbent, const Mea
 }
 
 std::unique_ptr<RunningKernel> start(const Workload& workload, const BuiltKernel& kernel, const SymbolValues& symbols,
-                                     const MeasureOptions& options) {
+                                     const MeasureOptions& options, const RunningKernel* beside) {
   return kernel.device ? run_on_device(workload, kernel, symbols, options.device)
-                       : run_on_processor(workload, kernel, symbols);
+                       : run_on_processor(workload, kernel, symbols, beside);
 }
 
 }  // namespace
 
 std::unique_ptr<RunningKernel> run_on_processor(const Workload& workload, const BuiltKernel& kernel,
-                                                const SymbolValues& symbols) {
-  return std::make_unique<ProcessorKernel>(workload, kernel, symbols);
+                                                const SymbolValues& symbols, const RunningKernel* beside) {
+  return std::make_unique<ProcessorKernel>(workload, kernel, symbols, beside);
 }
 
 LoadedKernel::LoadedKernel(int module, const std::string& symbol)
@@ -221,7 +223,7 @@ TrialResult try_kernel(const Workload& workload, const BuiltKernel& candidate, c
                        std::span<const CheckSet> sets, const MeasureOptions& options) {
   TrialResult result;
   const CheckSet& timed = sets.back();
-  const auto own = start(workload, candidate, timed.symbols, options);
+  const auto own = start(workload, candidate, timed.symbols, options, nullptr);
   const runtime::Pool::Caller caller(runtime::Pool::shared());
   {
     const runtime::FloatMode mode(false);
@@ -233,7 +235,7 @@ TrialResult try_kernel(const Workload& workload, const BuiltKernel& candidate, c
   const runtime::FloatMode mode(true);
   std::unique_ptr<RunningKernel> other;
   if (incumbent != nullptr) {
-    other = start(workload, *incumbent, timed.symbols, options);
+    other = start(workload, *incumbent, timed.symbols, options, own.get());
     other->fill(timed.inputs);
   }
   time_in_turns(*own, other.get(), options, result);

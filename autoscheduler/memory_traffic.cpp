@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <set>
@@ -27,6 +28,72 @@ struct Reach {
   std::size_t followed = 0;  ///< from this loop on, prefetchers have not forgotten a stretch before it goes on
 };
 
+/// Parts of a buffer's memory, in order and apart.
+class Intervals {
+ public:
+  /// In the order of `from`.
+  void add(double from, double to) {
+    if (parts_.empty() || from > parts_.back().second) parts_.emplace_back(from, to);
+    else parts_.back().second = std::max(parts_.back().second, to);
+  }
+  /// In any order.
+  void add(const Intervals& others) {
+    std::vector<std::pair<double, double>> all;
+    std::ranges::merge(parts_, others.parts_, std::back_inserter(all));
+    parts_.clear();
+    for (const auto& [from, to] : all) add(from, to);
+  }
+  double length() const {
+    double sum = 0;
+    for (const auto& [from, to] : parts_) sum += to - from;
+    return sum;
+  }
+  /// The length that would fill a cache as much if lines were spread evenly over its sets: the mean over lines of how
+  /// many share their set, times a way's size.
+  double crowded(double way_bytes) const {
+    std::vector<double> lines(static_cast<std::size_t>(way_bytes / line));
+    double everywhere = 0;
+    for (const auto& [from, to] : parts_) {
+      const double whole = std::floor((to - from) / way_bytes);
+      everywhere += whole;
+      const auto first = static_cast<std::int64_t>(std::floor(from / line));
+      const auto count = static_cast<std::int64_t>(std::ceil((to - from - whole * way_bytes) / line));
+      const auto sets = static_cast<std::int64_t>(lines.size());
+      for (std::int64_t l = 0; l < count; ++l) lines[static_cast<std::size_t>(((first + l) % sets + sets) % sets)] += 1;
+    }
+    double sum = 0, squares = 0;
+    for (const double n : lines) {
+      sum += n + everywhere;
+      squares += (n + everywhere) * (n + everywhere);
+    }
+    return sum == 0 ? 0 : std::max(length(), squares / sum * way_bytes);
+  }
+  /// Adds what a loop makes of them, `step` further on with each iteration. Where that would be too many parts it adds
+  /// none, and returns by how much they would be longer.
+  double repeat(double step, double iterations) {
+    constexpr double most_parts = 2048;
+    Intervals all;
+    if (std::ranges::all_of(parts_, [&](const auto& part) { return part.second - part.first >= step; })) {
+      for (const auto& [from, to] : parts_) all.add(from, to + step * (iterations - 1));
+    } else if (iterations <= 2 || static_cast<double>(parts_.size()) * iterations <= most_parts) {
+      std::vector<std::pair<double, double>> copies;
+      for (double i = 0; i < iterations; ++i)
+        for (const auto& [from, to] : parts_) copies.emplace_back(from + i * step, to + i * step);
+      std::ranges::sort(copies);
+      for (const auto& [from, to] : copies) all.add(from, to);
+    } else {
+      Intervals twice = *this;
+      twice.repeat(step, 2);
+      return 1 + (iterations - 1) * (twice.length() - length()) / length();
+    }
+    parts_ = std::move(all.parts_);
+    return 1;
+  }
+
+ private:
+  std::vector<std::pair<double, double>> parts_;
+};
+
 /// Accesses of one buffer that differ in nothing but where they begin.
 struct Group {
   struct Loop {
@@ -38,40 +105,18 @@ struct Group {
   std::vector<Loop> loops;              ///< those that move it, short steps first
   std::vector<double> offsets;
 
-  /// What the loops touch without a gap, how many of those there are, and how many places of a cache they begin at.
-  struct Extent {
-    double span = 0, pieces = 1, positions = 1;
+  struct Touched {
+    Intervals parts;
+    double copies = 1;  ///< elsewhere
   };
-  Extent extent(double way_bytes) const {
-    Extent found{element, lanes_apart, 1};
-    const auto way = static_cast<std::int64_t>(way_bytes);
-    for (const auto& [step, iterations, level] : loops) {
-      if (step <= std::max(found.span, line)) {
-        found.span += step * (iterations - 1);
-        continue;
-      }
-      found.pieces *= iterations;
-      if (way > 0)
-        found.positions *=
-            std::min(iterations, static_cast<double>(way / std::gcd(way, static_cast<std::int64_t>(step))));
-    }
+  /// In all loops.
+  Touched touched() const {
+    Touched found{.copies = lanes_apart};
+    double before = 0;  // offsets are those in the middle of the loops
+    for (const auto& [step, iterations, level] : loops) before += step * std::floor((iterations - 1) / 2);
+    for (const double offset : offsets) found.parts.add(offset - before, offset - before + std::max(element, line));
+    for (const auto& [step, iterations, level] : loops) found.copies *= found.parts.repeat(step, iterations);
     return found;
-  }
-  double bytes() const {
-    const Extent all = extent(0);
-    double covered = 0, end = -std::numeric_limits<double>::infinity();
-    for (const double offset : offsets) {
-      const double from = std::max(offset, end), to = offset + std::max(all.span, line);
-      if (to > from) covered += to - from;
-      end = std::max(end, to);
-    }
-    return covered * all.pieces;
-  }
-  /// By how much less a cache holds of it: pieces whose distance is a multiple of a way's size push each other out.
-  double conflicts(double way_bytes) const {
-    const Extent all = extent(way_bytes);
-    if (way_bytes == 0 || all.pieces == 1) return 1;
-    return std::max(1.0, way_bytes / (all.positions * std::max(all.span, line)));
   }
 
   /// What lies so near to each other that prefetchers follow it as one, in the loops from a level on. They bring along
@@ -213,12 +258,13 @@ class Footprints {
     return bytes;
   }
 
-  /// Of everything that the kernel touches.
-  bool fits(const LoopWork& whole) const {
+  /// How much of everything that the kernel touches the next run no longer finds. Caches replace what was used longest
+  /// ago only roughly: of what is somewhat too large they keep a part.
+  double lost(const LoopWork& whole) const {
     std::vector<double> extents;
     std::vector<Reach> reached;
     collect(whole, extents, reached);
-    return occupied(reached, 0) <= cache_.bytes;
+    return std::clamp(occupied(reached, 0) / cache_.bytes - 1, 0.0, 1.0);
   }
 
  private:
@@ -226,7 +272,7 @@ class Footprints {
   /// affine accesses use again, they use in the next iteration.
   bool next_finds_last(const LoopWork& loop, std::vector<double> extents) const {
     const std::size_t outer = extents.size() - 1;
-    extents.back() = std::min(loop.extent, 2.0);
+    extents.back() = 1;
     std::vector<Reach> reached;
     collect(loop, extents, reached);
     return occupied(reached, outer) <= cache_.bytes;
@@ -259,22 +305,36 @@ class Footprints {
       for (std::size_t l = depth; l < extents.size(); ++l) bytes *= extents[l];
       counted[access->buffer] += bytes;
     }
-    // Groups of one buffer mostly touch the same: what one loop writes and the next one reads.
-    for (const auto& [buffer, of_buffer] : grouped(reached, depth))
+    for (const auto& [buffer, of_buffer] : grouped(reached, depth)) {
+      // What one loop writes and the next one reads is the same, and a loop's last iterations are often a loop apart.
+      Intervals together;
+      double alone = 0, bytes = 0, moved = 0;
       for (const auto& [key, group] : of_buffer) {
-        double bytes = group.bytes();
-        if (count == Count::moved) {
-          const Group::Stretches stretch = group.stretches(group.followed);
-          const double brought = cache_.brings_between ? stretch.length : stretch.used;
-          bytes *= (brought + cache_.stretch_start * cache_.bytes_a_cycle) / stretch.used;
-        }
-        if (count == Count::occupied) bytes *= group.conflicts(cache_.way_bytes);
-        counted[buffer] = std::max(counted[buffer], bytes);
+        const Group::Touched touched = group.touched();
+        const double own = touched.parts.length() * touched.copies;
+        if (touched.copies == 1) together.add(touched.parts);
+        else alone = std::max(alone, in_cache(touched.parts, count) * touched.copies);
+        bytes += own;
+        moved += own * moving(group);
       }
+      counted[buffer] += std::max(alone, in_cache(together, count)) * (count == Count::moved ? moved / bytes : 1);
+    }
     if (count == Count::touched)
       for (auto& [buffer, bytes] : counted)
         if (const double size = this->buffer(buffer).bytes; size > 0) bytes = std::min(bytes, size);
     return counted;
+  }
+
+  /// Lines whose distance is a multiple of a way's size push each other out.
+  double in_cache(const Intervals& parts, Count count) const {
+    return count == Count::occupied && cache_.way_bytes > 0 ? parts.crowded(cache_.way_bytes) : parts.length();
+  }
+
+  /// What bringing something to the cache costs, over its bytes.
+  double moving(const Group& group) const {
+    const Group::Stretches stretch = group.stretches(group.followed);
+    const double brought = cache_.brings_between ? stretch.length : stretch.used;
+    return (brought + cache_.stretch_start * cache_.bytes_a_cycle) / stretch.used;
   }
 
   const LoweredBuffer& buffer(int number) const { return program_.buffers[static_cast<std::size_t>(number)]; }
@@ -310,8 +370,11 @@ MemoryTraffic::MemoryTraffic(const LoweredProgram& program) : program_(program) 
 std::vector<double> MemoryTraffic::of_nests(const Cache& cache) const {
   const Footprints footprints(program_, forgetting_, cache);
   // What fits stays from run to run: a kernel is timed with warm caches.
-  if (footprints.fits(program_.body)) return std::vector<double>(program_.body.loops.size(), 0.0);
-  return footprints.traffic(program_.body);
+  const double lost = footprints.lost(program_.body);
+  if (lost == 0) return std::vector<double>(program_.body.loops.size(), 0.0);
+  std::vector<double> bytes = footprints.traffic(program_.body);
+  for (double& of_nest : bytes) of_nest *= lost;
+  return bytes;
 }
 
 }  // namespace heddle::autoscheduler

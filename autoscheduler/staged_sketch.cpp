@@ -28,18 +28,25 @@ enum Nesting : std::int64_t { with_reader, before_everything, at_outermost_loop 
 struct Part {
   Subject subject;
   TiledStructure structure;
-  Part(Subject of) : subject(std::move(of)), structure(subject) {}  // NOLINT: parts are made in place
+  std::size_t innermost;  ///< in memory, of its output's loops
+  Part(Subject of, std::size_t inner) : subject(std::move(of)), structure(subject), innermost(inner) {}
 };
 
 /// Names of knobs that belong to a stage, whatever nest it is in, carry the stage's name already.
 bool names_stage(const std::string& knob) {
-  for (const char* start : {"place_", "unroll_", "inner_", "depth_", "panel_", "partial_", "scatter_"})
+  for (const char* start : {"lanes_", "place_", "unroll_", "inner_", "depth_", "panel_", "partial_", "scatter_"})
     if (knob.starts_with(start)) return true;
   return false;
 }
 
-/// Whose nests there are, producers first; the output last.
-using Cut = std::map<std::string, std::int64_t>;
+/// Where a stage is computed, and which of its loops is innermost in memory and fills the lanes of its nest.
+struct Own {
+  std::int64_t nesting = before_everything;
+  std::int64_t lanes = 0;
+};
+
+/// Whose nests there are.
+using Cut = std::map<std::string, Own>;
 
 class Staged final : public SketchRule {
  public:
@@ -59,10 +66,17 @@ class Staged final : public SketchRule {
     if (subject_.exact) exact_ = exact_stages(d());
     Cut all;
     for (const auto& role : candidates_) {
-      all[role] = before_everything;
+      all[role] = {};
       sketch_.knobs.push_back({"own_" + role, {with_reader, before_everything, at_outermost_loop}, false});
+      if (const auto lanes = lanes_domain(d().stage(role)); lanes.size() > 1)
+        sketch_.knobs.push_back({"lanes_" + role, lanes, false});
     }
-    for (const auto& role : anchors(all)) add_knobs(root_part(all, role).structure.knobs(), role);
+    for (const auto& role : candidates_)
+      for (const std::int64_t lanes : lanes_domain(d().stage(role))) {
+        Cut turned = all;
+        turned[role].lanes = lanes;
+        add_knobs(root_part(turned, role).structure.knobs(), role);
+      }
     add_knobs(whole.knobs(), d().out().role);
   }
 
@@ -84,18 +98,50 @@ class Staged final : public SketchRule {
 
   const Dependences& d() const { return subject_.dependences; }
 
+  /// A reduction runs along the stage's first loop, so that lanes of another one need no horizontal steps or
+  /// broadcasts.
+  bool reduced_along_first(const StageNode& node) const {
+    return std::ranges::any_of(d().consumers(node.role), [&](const StageNode* reader) {
+      return std::ranges::any_of(reader->accesses, [&](const Access& access) {
+        if (access.source != node.role || access.index.empty()) return false;
+        for (std::size_t r = 0; r < reader->reductions.size(); ++r)
+          if (follows(access.index.front(), reader->loops.size() + r)) return true;
+        return false;
+      });
+    });
+  }
+
+  /// Loops of a stage that could be innermost in memory: its own order's, and others that fill vectors.
+  std::vector<std::int64_t> lanes_domain(const StageNode& node) const {
+    std::vector<std::int64_t> loops = {0};
+    if (!node.reads_again() && !reduced_along_first(node)) return loops;
+    for (std::size_t l = 1; l < node.loops.size(); ++l)
+      if (node.box[l].extent >= subject_.machine.lanes(node.element_bytes))
+        loops.push_back(static_cast<std::int64_t>(l));
+    return loops;
+  }
+
   void add_knobs(const std::vector<SpaceKnob>& knobs, const std::string& role) {
     for (SpaceKnob knob : knobs) {
       if (!names_stage(knob.name)) knob.name = role + "." + knob.name;
-      if (std::ranges::none_of(sketch_.knobs, [&](const SpaceKnob& k) { return k.name == knob.name; }))
-        sketch_.knobs.push_back(std::move(knob));
+      const auto known = std::ranges::find(sketch_.knobs, knob.name, &SpaceKnob::name);
+      if (known == sketch_.knobs.end()) sketch_.knobs.push_back(std::move(knob));
+      else known->domain = united(known->domain, knob);
     }
+  }
+
+  /// Small steps stay small ones.
+  static std::vector<std::int64_t> united(std::vector<std::int64_t> domain, const SpaceKnob& knob) {
+    for (const std::int64_t v : knob.domain)
+      if (std::ranges::find(domain, v) == domain.end())
+        domain.insert(knob.ordered ? std::ranges::upper_bound(domain, v) : domain.end(), v);
+    return domain;
   }
 
   std::vector<std::string> anchors(const Cut& cut) const {
     std::vector<std::string> roles;
     for (const StageNode& stage : d().stages)
-      if (const auto own = cut.find(stage.role); own != cut.end() && own->second != with_reader)
+      if (const auto own = cut.find(stage.role); own != cut.end() && own->second.nesting != with_reader)
         roles.push_back(stage.role);
     roles.push_back(d().out().role);
     return roles;
@@ -111,29 +157,35 @@ class Staged final : public SketchRule {
     const std::vector<std::string> apart = anchors(cut);
     const std::set<std::string> members = isolated_stages(d(), apart, role);
     for (const auto& member : members) key += " " + member;
+    std::map<std::string, std::size_t> innermost;
+    for (const auto& [anchor, own] : cut) {
+      if (own.lanes == 0 || own.nesting == with_reader) continue;
+      innermost[anchor] = static_cast<std::size_t>(own.lanes);
+      key += fmt::format(" {}:{}", anchor, own.lanes);
+    }
     std::vector<std::string> within;
     if (role == d().out().role)
       for (const auto& [anchor, own] : cut)
-        if (own == at_outermost_loop && std::ranges::any_of(d().consumers(anchor), [&](const StageNode* reader) {
-              return members.contains(reader->role);
-            }))
+        if (own.nesting == at_outermost_loop &&
+            std::ranges::any_of(d().consumers(anchor),
+                                [&](const StageNode* reader) { return members.contains(reader->role); }))
           within.push_back(copy_of(d().stage(anchor)));
     for (const auto& operand : within) key += " ^" + operand;
     const std::scoped_lock lock(mutex_);
     const auto known = parts_.find(key);
     if (known != parts_.end()) return *known->second;
-    Dependences dependences = isolate(d(), apart, role, box);
+    Dependences dependences = isolate(d(), apart, innermost, role, box);
     for (const auto& operand : within) dependences.operands.at(operand).within_loops = true;
     Subject made{subject_.workload, subject_.machine, std::move(dependences), {}, 1, threads, home, exact};
+    const auto own = innermost.find(role);
+    const std::size_t inner = own == innermost.end() ? 0 : own->second;
     if (role == d().out().role) {
       made.order = subject_.order;
       made.lanes = subject_.lanes;
     } else {
-      std::vector<std::int64_t> strides(box.size());
-      for (std::size_t i = 0; i < strides.size(); ++i) strides[i] = static_cast<std::int64_t>(i);
-      order_loops(made, strides);
+      order_loops(made, dense_strides(box, inner));
     }
-    return *parts_.emplace(key, std::make_unique<Part>(std::move(made))).first->second;
+    return *parts_.emplace(key, std::make_unique<Part>(std::move(made), inner)).first->second;
   }
 
   const Part& root_part(const Cut& cut, const std::string& role) const {
@@ -157,13 +209,13 @@ class Staged final : public SketchRule {
   /// Throws Pruned where a stage would have to be in two places.
   void check(const Cut& cut, const std::vector<const Part*>& parts) const {
     for (const auto& [role, own] : cut) {
-      if (own != at_outermost_loop) continue;
+      if (own.nesting != at_outermost_loop) continue;
       for (const Part* part : parts) {
         const StageNode& anchor = part->subject.dependences.out();
         const bool reads = part->subject.dependences.operands.contains(copy_of(d().stage(role)));
         if (!reads || anchor.role == d().out().role) continue;
         for (const auto& [other, where] : cut)
-          if (copy_of(d().stage(other)) == anchor.role && where != at_outermost_loop)
+          if (copy_of(d().stage(other)) == anchor.role && where.nesting != at_outermost_loop)
             throw Pruned{fmt::format("{} is read before the output's loops, where it would be computed", role)};
       }
     }
@@ -178,9 +230,22 @@ class Staged final : public SketchRule {
     return twice;
   }
 
+  /// What one step changes of a stage in a cut.
+  std::vector<Own> other_places(const Cut& cut, const std::string& role) const {
+    const Own& now = cut.at(role);
+    std::vector<Own> others;
+    for (const std::int64_t nesting : {with_reader, before_everything, at_outermost_loop})
+      if (nesting != now.nesting) others.push_back({nesting, now.lanes});
+    if (now.nesting != with_reader)
+      for (const std::int64_t lanes : lanes_domain(d().stage(role)))
+        if (lanes != now.lanes) others.push_back({now.nesting, lanes});
+    return others;
+  }
+
   Cut cut_of(const KnobValues& values) const {
     Cut cut;
-    for (const auto& role : candidates_) cut[role] = values.get("own_" + role, before_everything);
+    for (const auto& role : candidates_)
+      cut[role] = {values.get("own_" + role, before_everything), values.get("lanes_" + role, 0)};
     return cut;
   }
 
@@ -194,7 +259,7 @@ class Staged final : public SketchRule {
     std::vector<const Part*> parts;
     for (const auto& role : roles) {
       const auto own = cut.find(role);
-      const bool nested = own != cut.end() && own->second == at_outermost_loop;
+      const bool nested = own != cut.end() && own->second.nesting == at_outermost_loop;
       if (nested && nest.levels() < 2) throw Pruned{"the output has one loop only, which is its tiles'"};
       parts.push_back(nested ? &nested_part(cut, role, nest) : &root_part(cut, role));
     }
@@ -212,14 +277,24 @@ class Staged final : public SketchRule {
     }
     result.features["estimate"] = log_feature(result.estimate);
     result.features["nests"] = static_cast<double>(roles.size());
-    for (const auto& [role, own] : cut) result.features["own." + role] = static_cast<double>(own);
+    for (const auto& [role, own] : cut) {
+      result.features["own." + role] = static_cast<double>(own.nesting);
+      if (own.lanes > 0) result.features["lanes." + role] = static_cast<double>(own.lanes);
+    }
     return result;
   }
 
   void add(Candidate& result, const Candidate& made, const std::string& role, const Part& part,
            const Nest& nest) const {
     Schedule& schedule = result.implementation.schedule;
-    if (const StageNode& anchor = d().stage(role); copy_of(anchor) != role) schedule[role].in(copy_of(anchor));
+    const StageNode& anchor = d().stage(role);
+    if (copy_of(anchor) != role) schedule[role].in(copy_of(anchor));
+    if (const std::size_t innermost = part.innermost; innermost > 0) {
+      std::vector<std::string> storage = anchor.loops;
+      const auto end = storage.begin() + static_cast<std::ptrdiff_t>(innermost);
+      std::rotate(storage.begin(), end, end + 1);
+      schedule[copy_of(anchor)].reorder_storage(storage);
+    }
     for (const auto& line : made.implementation.schedule.lines) schedule.lines.push_back(line);
     for (const auto& packing : made.implementation.packings) result.implementation.packings.push_back(packing);
     result.estimate += made.estimate * times(part, nest);
@@ -334,7 +409,7 @@ Staged::Found Staged::total(const Cut& cut) const {
   try {
     const Nest nest = tiled_nest(parts.back()->structure, KnobValues(names, chosen));
     for (std::size_t i = 0; i + 1 < roles.size(); ++i) {
-      if (cut.at(roles[i]) == at_outermost_loop) {
+      if (cut.at(roles[i]).nesting == at_outermost_loop) {
         if (nest.levels() < 2) return {};
         parts[i] = &nested_part(cut, roles[i], nest);
       }
@@ -354,9 +429,9 @@ Cut Staged::descend(Cut cut, Found& best) const {
   for (int sweep = 0; sweep < 3; ++sweep) {
     bool better = false;
     for (auto role = candidates_.rbegin(); role != candidates_.rend(); ++role)
-      for (const std::int64_t own : {with_reader, before_everything, at_outermost_loop}) {
+      for (const Own& own : other_places(cut, *role)) {
         // What is not weighed here is left to the search.
-        if (cut[*role] == own || weighed_ > most_weighed) continue;
+        if (weighed_ > most_weighed) continue;
         Cut other = cut;
         other[*role] = own;
         Found found = total(other);
@@ -374,7 +449,8 @@ std::vector<std::int64_t> Staged::vector_of(const Cut& cut, const Values& values
   std::vector<std::int64_t> result;
   for (const auto& knob : sketch_.knobs) {
     std::int64_t v = knob.domain.front();
-    if (knob.name.starts_with("own_")) v = cut.at(knob.name.substr(4));
+    if (knob.name.starts_with("own_")) v = cut.at(knob.name.substr(4)).nesting;
+    else if (knob.name.starts_with("lanes_")) v = cut.at(knob.name.substr(6)).lanes;
     else if (const auto known = values.find(knob.name); known != values.end()) v = known->second;
     // A nest that this cut's stages make smaller may know values that the widest has not.
     if (std::ranges::find(knob.domain, v) == knob.domain.end()) v = knob.domain.front();
@@ -389,9 +465,19 @@ std::vector<std::vector<std::int64_t>> Staged::defaults() const {
     Found found;
   };
   std::vector<Start> found;
-  for (const std::int64_t own : {before_everything, with_reader}) {
-    Cut cut;
-    for (const auto& role : candidates_) cut[role] = own;
+  // Lanes of one stage are seldom any good beside others of the next.
+  Cut apart, within, turned;
+  bool turns = false;
+  for (const auto& role : candidates_) {
+    const auto lanes = lanes_domain(d().stage(role));
+    apart[role] = {before_everything};
+    within[role] = {with_reader};
+    turned[role] = {before_everything, lanes[std::min<std::size_t>(1, lanes.size() - 1)]};
+    turns = turns || turned[role].lanes > 0;
+  }
+  std::vector<Cut> starts = {apart, within};
+  if (turns) starts.push_back(turned);
+  for (const Cut& cut : starts) {
     Start start;
     Found first = total(cut);
     start.cut = descend(cut, start.found);
@@ -401,9 +487,9 @@ std::vector<std::vector<std::int64_t>> Staged::defaults() const {
   // Neighbours of the best: what its estimate is wrong about shows first there.
   const Start best = *std::ranges::min_element(found, {}, [](const Start& s) { return s.found.estimate; });
   for (const auto& role : candidates_)
-    for (const std::int64_t own : {with_reader, before_everything, at_outermost_loop}) {
+    for (const Own& own : other_places(best.cut, role)) {
       Cut cut = best.cut;
-      if (cut[role] == own || weighed_ > 1.5 * most_weighed) continue;
+      if (weighed_ > 1.5 * most_weighed) continue;
       cut[role] = own;
       found.push_back({cut, total(cut)});
     }

@@ -55,6 +55,8 @@ class Emission {
     Stage pure = s[node.role];
     const std::size_t level = depth > 0 ? at_.block_level() : 0;
     pure.compute_at(out, nest().loops()[level].name);
+    // Elsewhere each lane would be stored on its own.
+    if (vector != node.loops.front()) pure.reorder_storage(tile);
     if (whole && depth == 0) pure.bound_extent(vector, shape.tile[0]);
     const auto vectorize = [&](Stage& stage, const std::string& v) {
       if (lanes > 1) stage.vectorize(v, lanes);
@@ -133,10 +135,9 @@ class Emission {
     std::vector<std::string> storage = {names[along]};
     for (std::size_t i = 0; i < names.size(); ++i)
       if (i != along) storage.push_back(names[i]);
-    if (storage.size() == 2) copy.reorder_storage(storage[0], storage[1]);
-    else if (storage.size() == 3) copy.reorder_storage(storage[0], storage[1], storage[2]);
-    else if (along != 0) throw Pruned{"an operand of this rank cannot be copied into a panel"};
-    panels_.push_back(role);
+    copy.reorder_storage(storage);
+    const bool side_by_side = rule_.dependences().operands.at(role).strides[along] == 1;
+    panels_[role] = {*level, side_by_side ? nest().vector_lanes() : 1};
   }
 
   void schedule_producer(const StageChoice& c) {
@@ -243,7 +244,9 @@ class Emission {
     std::vector<PlacedOperand> operands;
     for (const auto& [role, operand] : rule_.dependences().operands) {
       PlacedOperand o{role, operand.element_bytes, true, false};
-      o.packed = (at_.packing() && rule_.packs(role)) || std::ranges::find(panels_, role) != panels_.end();
+      const auto panel = panels_.find(role);
+      if (panel != panels_.end()) o.copied = panel->second;
+      o.packed = (at_.packing() && rule_.packs(role)) || panel != panels_.end();
       for (const StageNode& stage : rule_.dependences().stages) {
         const auto loop = rule_.loop_of_place(stage, 0);
         if (!loop) continue;
@@ -285,7 +288,7 @@ class Emission {
   const TiledStructure& rule_;
   const Subject& s_;
   TiledPlacement at_;
-  std::vector<std::string> panels_;
+  std::map<std::string, PlacedOperand::Copy> panels_;  ///< by operand
   Candidate result_;
 };
 

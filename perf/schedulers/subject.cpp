@@ -36,8 +36,11 @@ std::string key_of(const std::string& content_key) { return "k_" + content_key.s
 class WorkloadBuffers final : public KernelBuffers {
  public:
   WorkloadBuffers(const Workload& workload, const std::vector<Packing>& packings, const std::vector<Array>& inputs,
-                  const Expectation& want)
-      : workload_(workload), memory_(workload, packings, {}), inputs_(inputs), want_(want) {}
+                  const Expectation& want, const WorkloadBuffers* beside)
+      : workload_(workload),
+        memory_(workload, packings, {}, 64, beside == nullptr ? nullptr : &beside->memory_),
+        inputs_(inputs),
+        want_(want) {}
 
   void fill() override { memory_.fill(inputs_); }
   void** arguments(void* context) override { return memory_.arguments(context); }
@@ -97,7 +100,9 @@ class WorkloadSubject final : public Subject {
   }
   std::shared_ptr<KernelBuffers> buffers(const std::string& schedule) const override {
     const auto packings = schedule.empty() ? std::vector<Packing>() : Implementation::parse(schedule).packings;
-    return std::make_shared<WorkloadBuffers>(workload_, packings, inputs_, want_);
+    auto made = std::make_shared<WorkloadBuffers>(workload_, packings, inputs_, want_, first_.get());
+    if (first_ == nullptr) first_ = made;
+    return made;
   }
   std::string hand_schedule() const override { return hand_.implementation.print(); }
 
@@ -107,6 +112,7 @@ class WorkloadSubject final : public Subject {
   Choice hand_;
   std::vector<Array> inputs_;
   Expectation want_;
+  mutable std::shared_ptr<const WorkloadBuffers> first_;  ///< that all the others lie beside
 };
 
 /// One set of buffers for all schedules of an app, which differ in nothing but time.
