@@ -5,7 +5,7 @@ usage: autoscheduler.py [--cases regex] [--threads 1 2] [--seeds 5] [--trials 0 
 
 A case's searches come first, without the hand-written families unless --families is given; their winners after each number
 of trials are kept. Then one process times all of a case's schedules in turns, and onnxruntime's kernel between its turns.
-What is measured is written after each case. Nothing else may run meanwhile.
+What is measured is written after each case; a plot comes at the end. Nothing else may run meanwhile.
 """
 import argparse
 import json
@@ -23,8 +23,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests/models"), str(ROOT / "perf/peers")]
 from autoscheduler_cases import CASES  # noqa: E402
 from client import Peer, require_peers  # noqa: E402
-from measuring import RESULTS, about, geometric_mean, keep_rows, spread, timing_lock, write_results  # noqa: E402
+from measuring import RESULTS, about, geometric_mean, keep_rows, on_threads, spread, timing_lock, write_results  # noqa: E402
 from models import HEDDLE  # noqa: E402
+from plot import draw  # noqa: E402
 
 SCHEDULERS = pathlib.Path(HEDDLE).parent / "perf_schedulers"
 HALIDE = ["Mullapudi2016", "Adams2019", "Li2018", "Anderson2021"]
@@ -176,7 +177,7 @@ def table(document):
              "many trials.", ""]
     for threads in sorted({r["threads"] for r in rows}):
         mine = [r for r in rows if r["threads"] == threads]
-        lines += [f"## {threads} thread{'s' if threads > 1 else ''}", "",
+        lines += [f"## {on_threads(threads)}", "",
                   "| case | best known, ms | by |" + "".join(f" {c} |" for c in columns) + f" s for {trials[-1]} trials |",
                   "|---|---|---|" + "---|" * len(columns) + "---|"]
         for family in dict.fromkeys(r["family"] for r in mine):
@@ -201,6 +202,21 @@ def table(document):
             lines += ["Without a result:", "", *reasons, ""]
     lines += ["Anderson2021, the fourth of Halide's autoschedulers, schedules for GPUs alone."]
     return lines
+
+
+def bars(document):
+    """What plot.draw draws: share of the best known, that of most trials and of the best that was not searched."""
+    groups = {}
+    found = f"{document['trials'][-1]} trials"
+    for r in document["rows"]:
+        others = {name: ms for name, ms in r["ms"].items() if "trials" not in name}
+        if found not in r["ms"] or not others:
+            continue
+        best, peer = best_known(r)[1], min(others, key=others.get)
+        kind = "apps" if r["family"] == "app" else "operators and groups"
+        groups.setdefault(f"{kind}, {on_threads(r['threads'])}", []).append(
+            {"name": r["case"], "ours": best / r["ms"][found], "best": best / others[peer], "peer": peer})
+    return {"title": f"Schedules after {found} on {document['processor']}, {document['date']}", "label": "% of the best known", "groups": groups}
 
 
 def main():
@@ -240,6 +256,8 @@ def main():
             name, best = best_known(row)
             shares = ", ".join(f"{c} {100 * best / row['ms'][c]:.0f} %" for c in (*(f"{t} trials" for t in arguments.trials), "hand", PEER, *HALIDE) if c in row["ms"])
             print(f"{case.name}, {threads} threads: best {best:.3f} ms by {name}; {shares} ({time.perf_counter() - start:.0f} s)", flush=True)
+    if bars(document)["groups"]:
+        draw(bars(document), arguments.output.with_suffix(".svg"))
     print("\n".join(table(document)))
 
 

@@ -57,7 +57,10 @@ class Pinned {
 }  // namespace
 
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options)
-    : model_(std::move(model)), options_(options), pool_(Pool::shared()) {
+    : model_(std::move(model)),
+      options_(options),
+      pool_(Pool::shared()),
+      arena_(options.arena != nullptr ? options.arena : std::make_shared<Pages>()) {
   if (options_.threads < 0 || options_.threads > 4096)
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("a session cannot have {} threads; 0 means one a core", options_.threads));
@@ -194,7 +197,7 @@ bool Session::works_on(int value) const {
 void Session::resolve() {
   Plan& plan = current();
   std::byte* arena = plan.replay != nullptr ? plan.replay->arena() : nullptr;
-  if (arena == nullptr) arena = ensure(arena_, plan.main->arena_end());
+  if (arena == nullptr) arena = ensure(*arena_, plan.main->arena_end());
   addresses_.clear();
   addresses_.push_back(arena);
   for (const Input& input : inputs_) addresses_.push_back(input.address);
@@ -271,7 +274,7 @@ void Session::run() {
 }
 
 void Session::poison() {
-  if (arena_.size() > 0) std::memset(arena_.data(), 0xFF, arena_.size());
+  if (arena_->size() > 0) std::memset(arena_->data(), 0xFF, arena_->size());
   if (current().replay != nullptr) current().replay->poison();
 }
 

@@ -22,6 +22,8 @@ struct SessionOptions {
   bool flush = true;     ///< subnormal numbers count as zero during a run
   bool poison = false;   ///< intermediates and outputs start as NaNs: what a kernel forgot to write shows
   bool profile = false;  ///< measure every step
+  /// Memory for intermediates that sessions share which never run at the same time; none: of the session's own.
+  std::shared_ptr<Pages> arena = {};
 };
 
 /// A tensor of the caller: dense, row-major.
@@ -70,7 +72,8 @@ class Session {
   /// Makes the plan for these values current. Inputs are memory of the session until they are set again.
   void prepare(const SymbolValues& symbols);
 
-  /// Executes one step on what its values hold now. Needs prepare() or run() before.
+  /// Executes one step on what its values hold now. Needs prepare() or run() before, and no run since of another
+  /// session that shares its arena.
   void run_step(std::size_t step);
 
   /// The logical tensor that a value holds.
@@ -110,7 +113,7 @@ class Session {
   mutable std::mutex mutex_;
   KernelCall call_;
   Scratch scratch_;
-  Pages arena_;
+  std::shared_ptr<Pages> arena_;
 
   struct Input {
     std::optional<HostTensor> tensor;

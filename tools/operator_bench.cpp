@@ -302,7 +302,10 @@ DType multiplied(const Workload& workload) {
   return sums_products ? operands[0].dtype : DType::f32;
 }
 
-OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions& options, const std::string& schedule) {
+OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions& options, const std::string& schedule,
+                             const OperatorBench* beside)
+    : inputs_(beside == nullptr ? std::make_shared<std::vector<Array>>() : beside->inputs_),
+      arena_(beside == nullptr ? std::make_shared<runtime::Pages>() : beside->arena_) {
   const graph::Graph graph = single_operator(request);
   graph::CompileOptions compile = compile_options(options);
   compile.share_all = true;
@@ -317,14 +320,19 @@ OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions&
   compiled_ = graph::compile(graph, compile);
   graph::write_package(compiled_, directory_.path() / "package");
   const auto model = load_model(directory_.path() / "package", options);
-  session_ = std::make_unique<runtime::Session>(model, runtime::SessionOptions{.threads = options.thread_count()});
+  session_ = std::make_unique<runtime::Session>(
+      model, runtime::SessionOptions{.threads = options.thread_count(), .arena = arena_});
   // From the operator's own domain: a division by what happens to be near zero says nothing about a schedule.
-  const Workload drawn = Workload::of(*request.op, request.attributes, request.inputs);
-  auto random = generator_for(1, drawn.text());
-  auto arrays = draw_inputs(drawn, {}, Extremes::none, random);
-  for (std::size_t i = 0; i < arrays.size(); ++i)
-    if (!drawn.composition().inputs[i].constant) inputs_.push_back(std::move(arrays[i]));
-  set_inputs(*session_, inputs_);
+  if (inputs_->empty()) {
+    const Workload drawn = Workload::of(*request.op, request.attributes, request.inputs);
+    auto random = generator_for(1, drawn.text());
+    auto arrays = draw_inputs(drawn, {}, Extremes::none, random);
+    for (std::size_t i = 0; i < arrays.size(); ++i)
+      if (!drawn.composition().inputs[i].constant) inputs_->push_back(std::move(arrays[i]));
+  }
+  set_inputs(*session_, *inputs_);
+  if (beside != nullptr)
+    for (std::size_t o = 0; o < model->main().outputs.size(); ++o) session_->set_output(o, beside->session_->output(o));
   session_->run();
 
   std::size_t kernel = 0;

@@ -52,8 +52,13 @@ class OperatorBench {
  public:
   /// `schedule`: a .sched file, the name of a family with or without knobs ("conv_direct:vectors=2,pixels=14"), "hand"
   /// for the analytic choice, or "auto" for a record where the options name records that have one, else the analytic
-  /// choice.
-  OperatorBench(const OperatorRequest& request, const ModelOptions& options, const std::string& schedule = "auto");
+  /// choice. `beside`: of the same request, that this one is timed in turns with, and whose memory for inputs,
+  /// intermediates and outputs it shares: which pages those are changes the time of what fills most of a second cache
+  /// by a third. run() before each one's turn.
+  OperatorBench(const OperatorRequest& request, const ModelOptions& options, const std::string& schedule = "auto",
+                const OperatorBench* beside = nullptr);
+
+  void run() { session_->run(); }  ///< everything around the kernel too
 
   /// The kernel's result against the double reference: empty, or what differs.
   std::string check();
@@ -72,7 +77,8 @@ class OperatorBench {
   graph::Compiled compiled_;
   TemporaryDirectory directory_;
   std::unique_ptr<runtime::Session> session_;
-  std::vector<Array> inputs_;
+  std::shared_ptr<std::vector<Array>> inputs_;
+  std::shared_ptr<runtime::Pages> arena_;
   const graph::Group* group_ = nullptr;
   const graph::ChosenKernel* kernel_ = nullptr;
   std::size_t step_ = 0;

@@ -137,6 +137,51 @@ TEST_CASE("lines that are read in strips have to be found by prefetchers again a
   CHECK(bytes[1] > 1.5 * bytes[0]);
 }
 
+TEST_CASE("what tiles read in common comes into the cache once") {
+  std::vector<double> bytes;
+  for (const int height : {1, 4}) {
+    Var x("x"), y("y"), xi("xi"), yi("yi");
+    ImageParam in(Halide::Float(32), 2, "in");
+    in.dim(0).set_bounds(0, 258).dim(1).set_bounds(0, 258).set_stride(258);
+    Func out("out");
+    out(x, y) = in(x, y) + in(x + 2, y) + in(x, y + 2) + in(x + 2, y + 2);
+    out.split(x, x, xi, 8).split(y, y, yi, height).reorder(xi, yi, x, y).vectorize(xi).unroll(yi);
+    std::map<std::string, double> features;
+    program_seconds(lowered(out, {256, 256}, {in}), machine, features);
+    bytes.push_back(std::exp2(features.at("lowered.l1")));
+  }
+  CHECK(bytes[1] == Approx(bytes[0]).epsilon(0.1));
+}
+
+TEST_CASE("what the last iterations of a loop touch comes beside what the others do") {
+  std::vector<double> bytes;
+  for (const int width : {8, 24}) {  // 24 does not divide the width: the last tile is a loop of its own
+    Var x("x"), y("y"), xi("xi");
+    ImageParam in(Halide::Float(32), 2, "in");
+    in.dim(0).set_bounds(0, 64).dim(1).set_bounds(0, 8192).set_stride(64);
+    Func out("out");
+    out(x, y) = in(Halide::clamp(x, 0, 63), y) + 1.0f;
+    out.split(x, x, xi, width, Halide::TailStrategy::ShiftInwards).vectorize(xi, 8);
+    std::map<std::string, double> features;
+    program_seconds(lowered(out, {64, 8192}, {in}), machine, features);
+    bytes.push_back(std::exp2(features.at("lowered.l2")));
+  }
+  CHECK(bytes[1] > 0.9 * bytes[0]);
+}
+
+TEST_CASE("a stage that only the first of a loop's iterations compute is counted") {
+  Var x("x"), y("y"), c("c"), yo("yo"), yi("yi");
+  ImageParam in(Halide::Float(32), 2, "in");
+  in.dim(0).set_bounds(0, 256).dim(1).set_bounds(0, 66).set_stride(256);
+  Func first("first"), out("out");
+  first(x, y) = in(x, y) * 2.0f;
+  out(x, y, c) = first(x, y) * Halide::cast<float>(c);
+  out.split(y, yo, yi, 16).reorder(x, yi, c, yo).vectorize(x, 8);
+  first.store_at(out, yo).compute_at(out, yi).vectorize(x, 8);
+  constexpr double vectors = 256.0 * 64 / 8;
+  CHECK(all_instructions(lowered(out, {256, 64, 3}, {in}).body).stores == Approx((3 + 1) * vectors).epsilon(0.1));
+}
+
 TEST_CASE("a tile whose operands do not stay in registers waits for the stack") {
   std::vector<double> waiting;
   for (const int pixels : {3, 12}) {

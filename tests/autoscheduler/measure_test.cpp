@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "autoscheduler/measure.hpp"
+#include "autoscheduler/measure_memory.hpp"
 #include "base/error.hpp"
 #include "generators/kernel.hpp"
 #include "ops/catalog.hpp"
@@ -212,6 +213,33 @@ TEST_CASE("candidates are timed in turns with the incumbent") {
   const Measurement alone = one(*measurer, plain, &broken);
   CHECK(alone.status == TrialStatus::ok);
   CHECK(alone.incumbent_seconds.empty());
+}
+
+TEST_CASE("what is timed in turns has its data in the same memory, and constants of its own") {
+  Composition composition = Workload::of(Operators().get("matmul"), Json::object(),
+                                         {tensor(DType::f32, {8, 16}), tensor(DType::f32, {16, 32})})
+                                .composition();
+  composition.inputs[1].constant = true;
+  const Workload workload(composition);
+  const auto packed = [](std::int64_t block) { return std::vector<Packing>{{"b", {{"n", block}}}}; };
+  KernelMemory one(workload, packed(8), {}), other(workload, packed(16), {}, 64, &one);
+  int context = 0;
+  const auto place = [&](KernelMemory& memory, std::size_t operand) {
+    return static_cast<halide_buffer_t*>(memory.arguments(&context)[1 + operand])->host;
+  };
+  CHECK(place(one, 0) == place(other, 0));
+  CHECK(place(one, 2) == place(other, 2));
+  CHECK(place(one, 1) != place(other, 1));
+  auto random = generator_for(1, workload.text());
+  const auto inputs = draw_inputs(workload, {}, Extremes::none, random);
+  one.fill(inputs);
+  const std::vector<std::uint8_t> before(place(one, 1), place(one, 1) + 16 * 32 * 4);
+  other.fill(inputs);
+  CHECK(std::equal(before.begin(), before.end(), place(one, 1)));
+  CHECK(other.outputs().size() == 1);
+  CHECK(other.damage().empty());
+  place(other, 1)[0] ^= 1;
+  CHECK(other.damage() == "input b was written");
 }
 
 TEST_CASE("a worker that is killed costs the candidate it was at") {

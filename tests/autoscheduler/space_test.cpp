@@ -15,6 +15,7 @@
 #include "base/error.hpp"
 #include "ops/catalog.hpp"
 #include "ops/halide_pipeline.hpp"
+#include "targets/target.hpp"
 #include "tests/autoscheduler/pictures.hpp"
 #include "tests/autoscheduler/stencils.hpp"
 #include "tests/support/inputs.hpp"
@@ -138,6 +139,21 @@ TEST_CASE("a reduction to one number has schedules without the families") {
     REQUIRE_FALSE(space->defaults().empty());
     CHECK(std::holds_alternative<Candidate>(space->emit(space->defaults().front())));
   }
+}
+
+TEST_CASE("rows of an attention are lanes, so that no step of theirs is horizontal") {
+  const TensorType heads = TensorType::parse("f32[1,12,128,64]");
+  const auto space = make_space(Workload::of(Operators().get("attention"), Json::object(), {heads, heads, heads}),
+                                find_target("x86-64-linux-avx512_sapphirerapids").machine, false);
+  double best = std::numeric_limits<double>::infinity();
+  std::string text;
+  for (const Point& point : space->defaults()) {
+    const auto candidate = std::get<Candidate>(space->emit(point));
+    if (candidate.estimate < best) text = candidate.implementation.print();
+    best = std::min(best, candidate.estimate);
+  }
+  CHECK_THAT(text, Catch::Contains("exp.reorder_storage(m, n, h, b)"));
+  CHECK_THAT(text, Catch::Contains("q.in(q_panel, scores)"));
 }
 
 TEST_CASE("a stage that would be written out at great length is not inlined") {

@@ -288,6 +288,25 @@ TEST_CASE("sessions of one model run at the same time", "[session]") {
   CHECK(wrong.load() == 0);
 }
 
+TEST_CASE("sessions that never run at the same time may share their intermediates' memory", "[session]") {
+  const auto model = load(test::sample_package());
+  const auto arena = std::make_shared<runtime::Pages>();
+  Session one(model, {.arena = arena}), other(model, {.arena = arena});
+  // The wider one makes the memory larger, and the first one has to notice.
+  for (const std::int64_t width : {16, 1000, 4096}) {
+    Array x = numbers(16), y = numbers(width);
+    one.set_input(0, tensor(x));
+    other.set_input(0, tensor(y));
+    for (int turn = 0; turn < 2; ++turn) {
+      one.run();
+      CHECK(floats(one.output(0)) == reference(x));
+      other.run();
+      CHECK(floats(other.output(0)) == reference(y));
+      CHECK(arena->size() >= other.arena_bytes());
+    }
+  }
+}
+
 TEST_CASE("one session may be used from several threads", "[session]") {
   const auto model = load(test::sample_package());
   Session session(model, {.threads = 2});
