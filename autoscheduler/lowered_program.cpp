@@ -205,14 +205,8 @@ class Walker {
                         if (*b.mid != 0) v.mid = *a.mid - std::floor(*a.mid / *b.mid) * *b.mid;
                       });
       }
-      case hi::IRNodeType::Min:
-        return binary(e, e.as<hi::Min>()->a, e.as<hi::Min>()->b, 1, [](Value& v, const Value& a, const Value& b) {
-          choose(v, *a.mid <= *b.mid ? a : b, std::min(mean(a), mean(b)));
-        });
-      case hi::IRNodeType::Max:
-        return binary(e, e.as<hi::Max>()->a, e.as<hi::Max>()->b, 1, [](Value& v, const Value& a, const Value& b) {
-          choose(v, *a.mid >= *b.mid ? a : b, std::max(mean(a), mean(b)));
-        });
+      case hi::IRNodeType::Min: return binary(e, e.as<hi::Min>()->a, e.as<hi::Min>()->b, 1, lesser);
+      case hi::IRNodeType::Max: return binary(e, e.as<hi::Max>()->a, e.as<hi::Max>()->b, 1, greater);
       case hi::IRNodeType::EQ:
         return condition<hi::EQ>(e, [](double d, double range) { return range > 0 ? 1 / (2 * range + 1) : d == 0; });
       case hi::IRNodeType::NE:
@@ -315,12 +309,7 @@ class Walker {
     const int condition = visit(select->condition), yes = visit(select->true_value), no = visit(select->false_value);
     return number({static_cast<std::int64_t>(hi::IRNodeType::Select), code(select->type)}, {condition, yes, no},
                   [&](Value& v) {
-                    if (const auto odds = value(condition).odds) {
-                      const Value &chosen = value(*odds >= 0.5 ? yes : no), &other = value(*odds >= 0.5 ? no : yes);
-                      const double share = std::max(*odds, 1 - *odds);
-                      if (chosen.mid && other.mid) choose(v, chosen, share * mean(chosen) + (1 - share) * mean(other));
-                      else copy(v, chosen);
-                    }
+                    if (const auto odds = value(condition).odds) either(v, value(yes), value(no), *odds);
                     compute(v, select->type, 1);
                   });
   }
@@ -601,7 +590,7 @@ class Walker {
 
 LoweredProgram analyse_lowered(const Halide::Module& module, const Machine& machine,
                                const std::map<std::string, double>& arguments) {
-  const auto functions = module.functions();
+  const auto& functions = module.functions();
   const auto kernel = std::ranges::find(functions, module.name(), &hi::LoweredFunc::name);
   if (kernel == functions.end())
     throw Error(ErrorCode::internal, fmt::format("a lowered module has no function '{}'", module.name()));

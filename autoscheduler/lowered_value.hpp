@@ -42,10 +42,18 @@ inline void copy(Value& v, const Value& of) {
   v.steps = of.steps;
 }
 
-/// The one whose middle is `chosen`, of two of which the mean is that of all iterations.
-inline void choose(Value& v, const Value& chosen, double mean_of_both) {
-  copy(v, chosen);
-  v.excess = mean_of_both - *chosen.mid;
+inline void lesser(Value& v, const Value& a, const Value& b) {
+  copy(v, *a.mid <= *b.mid ? a : b);
+  v.excess = std::min(mean(a), mean(b)) - *v.mid;
+}
+inline void greater(Value& v, const Value& a, const Value& b) {
+  copy(v, *a.mid >= *b.mid ? a : b);
+  v.excess = std::max(mean(a), mean(b)) - *v.mid;
+}
+/// By a condition that is true with the given odds.
+inline void either(Value& v, const Value& yes, const Value& no, double odds) {
+  copy(v, odds >= 0.5 ? yes : no);
+  if (yes.mid && no.mid) v.excess = odds * mean(yes) + (1 - odds) * mean(no) - *v.mid;
 }
 
 /// Of whole numbers spread evenly over [-range, range], the share below `limit`.

@@ -299,7 +299,8 @@ class Staged final : public SketchRule {
     for (const auto& packing : made.implementation.packings) result.implementation.packings.push_back(packing);
     result.estimate += made.estimate * times(part, nest);
     const bool is_out = role == d().out().role;
-    for (const auto& [name, value] : made.features) result.features[is_out ? name : role + "/" + name] = value;
+    for (const auto& [name, value] : made.features)
+      result.features[is_out ? name : fmt::format("{}/{}", role, name)] = value;
   }
 
   /// How often a nest runs, over the threads that share its runs.
@@ -394,7 +395,7 @@ Staged::Found Staged::total(const Cut& cut) const {
   const auto add = [&](const std::string& role, const Found& found, double runs) {
     all.estimate += found.estimate * runs;
     for (const auto& [name, value] : found.values)
-      if (!names_stage(name)) all.values[role + "." + name] = value;
+      if (!names_stage(name)) all.values[fmt::format("{}.{}", role, name)] = value;
       else all.values.emplace(name, value);
   };
   const Found& last = optimum(*parts.back(), inlined);
