@@ -389,20 +389,22 @@ std::set<std::string> isolated_stages(const Dependences& whole, const std::vecto
   return members;
 }
 
-std::vector<std::int64_t> dense_strides(const Box& box, std::size_t innermost) {
+std::vector<std::int64_t> dense_strides(const Box& box, const InnermostLoops& innermost, const std::string& anchor) {
   std::vector<std::int64_t> strides(box.size(), 1);
   if (box.empty()) return strides;
-  std::int64_t stride = box.at(innermost).extent;
+  const auto known = innermost.find(anchor);
+  const std::size_t first = known == innermost.end() ? 0 : known->second;
+  std::int64_t stride = box.at(first).extent;
   for (std::size_t l = 0; l < box.size(); ++l) {
-    if (l == innermost) continue;
+    if (l == first) continue;
     strides[l] = stride;
     stride *= box[l].extent;
   }
   return strides;
 }
 
-Dependences isolate(const Dependences& whole, const std::vector<std::string>& anchors,
-                    const std::map<std::string, std::size_t>& innermost, const std::string& anchor, const Box& box) {
+Dependences isolate(const Dependences& whole, const std::vector<std::string>& anchors, const InnermostLoops& innermost,
+                    const std::string& anchor, const Box& box) {
   const std::set<std::string> members = isolated_stages(whole, anchors, anchor);
   Dependences part;
   for (const StageNode& stage : whole.stages) {
@@ -416,15 +418,11 @@ Dependences isolate(const Dependences& whole, const std::vector<std::string>& an
         part.operands.emplace(access.source, operand);
       } else if (!members.contains(access.source)) {
         const StageNode& source = whole.stage(access.source);
-        const auto own = innermost.find(source.role);
         access.source = copy_of(source);
         access.operand = true;
-        OperandNode operand{access.source,
-                            source.element_bytes,
-                            {},
-                            dense_strides(source.box, own == innermost.end() ? 0 : own->second),
-                            source.loops,
-                            true};
+        OperandNode operand{
+            access.source, source.element_bytes, {}, dense_strides(source.box, innermost, source.role), source.loops,
+            true};
         for (const Interval& interval : source.box) operand.extents.push_back(interval.extent);
         part.operands.emplace(access.source, operand);
       }

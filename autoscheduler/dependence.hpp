@@ -79,14 +79,16 @@ class Dependences {
   std::map<std::string, Box> regions(std::string_view consumer, const Box& box) const;
 };
 
+/// The loops of anchors that are innermost in memory, where they are not the first; the others keep their order.
+using InnermostLoops = std::map<std::string, std::size_t>;
+
 /// The part of a pipeline that `anchor` computes when the stages of `anchors` are computed apart: those become
 /// operands. A reduction that is an anchor gets a copy of its result as the part's output, named by copy_of(), so that
-/// it can be computed in tiles of it. `innermost`: the loop of an anchor that is innermost in memory, where it is not
-/// the first. `box`: of the anchor, what is computed of it at a time.
-Dependences isolate(const Dependences& whole, const std::vector<std::string>& anchors,
-                    const std::map<std::string, std::size_t>& innermost, const std::string& anchor, const Box& box);
-/// Of a box that lies dense in memory, that loop innermost and the others in their order; one a loop, in elements.
-std::vector<std::int64_t> dense_strides(const Box& box, std::size_t innermost);
+/// it can be computed in tiles of it. `box`: of the anchor, what is computed of it at a time.
+Dependences isolate(const Dependences& whole, const std::vector<std::string>& anchors, const InnermostLoops& innermost,
+                    const std::string& anchor, const Box& box);
+/// Of an anchor's box, dense in memory; one a loop, in elements.
+std::vector<std::int64_t> dense_strides(const Box& box, const InnermostLoops& innermost, const std::string& anchor);
 /// The stages of such a part, without the copy.
 std::set<std::string> isolated_stages(const Dependences& whole, const std::vector<std::string>& anchors,
                                       const std::string& anchor);

@@ -46,7 +46,7 @@ class DeviceKernel final : public RunningKernel {
                std::shared_ptr<gpu::Device> device)
       : workload_(workload),
         device_(std::move(device)),
-        memory_(workload, kernel.implementation.packings, symbols, device_->info().alignment) {
+        memory_(workload, kernel.implementation.packings, symbols, nullptr, device_->info().alignment) {
     const CompiledKernel compiled = kernel_from_bytes(contents(kernel.module));
     build(compiled.device, kernel.symbol);
     const Descriptor host = anonymous_file("host code");

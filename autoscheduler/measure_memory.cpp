@@ -22,7 +22,7 @@ std::size_t guard_for(std::size_t alignment) { return (std::size_t{64} << 10) + 
 }  // namespace
 
 KernelMemory::KernelMemory(const Workload& workload, const std::vector<Packing>& packings, const SymbolValues& symbols,
-                           std::size_t alignment, const KernelMemory* beside)
+                           const KernelMemory* beside, std::size_t alignment)
     : symbols_(symbols),
       alignment_(alignment),
       guard_(guard_for(alignment)),

@@ -23,10 +23,10 @@ namespace heddle::autoscheduler {
 /// what fills most of a second cache by a third, and is chance.
 class KernelMemory {
  public:
-  /// `alignment`: 64 for processors, a device's own for devices. `beside`: of the same workload, symbols and alignment,
-  /// whose memory this one shares except for constants; fill() before each one's turn.
+  /// `beside`: of the same workload, symbols and alignment, whose memory this one shares except for constants; fill()
+  /// what is run next. `alignment`: 64 for processors, a device's own for devices.
   KernelMemory(const Workload& workload, const std::vector<Packing>& packings, const SymbolValues& symbols,
-               std::size_t alignment = 64, const KernelMemory* beside = nullptr);
+               const KernelMemory* beside = nullptr, std::size_t alignment = 64);
   KernelMemory(const KernelMemory&) = delete;  // the argument list points into it
   KernelMemory& operator=(const KernelMemory&) = delete;
 

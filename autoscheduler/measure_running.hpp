@@ -1,12 +1,13 @@
 #pragma once
 #include <memory>
 
-#include "autoscheduler/measure_memory.hpp"
 #include "autoscheduler/measure_trial.hpp"
 #include "runtime/kernel_call.hpp"
 #include "runtime/model.hpp"
 
 namespace heddle::autoscheduler {
+
+class KernelMemory;
 
 /// A kernel that is loaded as packages' kernels are, with memory to run on.
 class RunningKernel {

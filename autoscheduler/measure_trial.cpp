@@ -43,7 +43,7 @@ class ProcessorKernel final : public RunningKernel {
   ProcessorKernel(const Workload& workload, const BuiltKernel& kernel, const SymbolValues& symbols,
                   const RunningKernel* beside)
       : workload_(workload),
-        memory_(workload, kernel.implementation.packings, symbols, 64, beside == nullptr ? nullptr : beside->memory()),
+        memory_(workload, kernel.implementation.packings, symbols, beside == nullptr ? nullptr : beside->memory()),
         kernel_(kernel.module, kernel.symbol),
         variant_(kernel.implementation.variant) {
     auto& pool = runtime::Pool::shared();

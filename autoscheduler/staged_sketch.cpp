@@ -28,8 +28,7 @@ enum Nesting : std::int64_t { with_reader, before_everything, at_outermost_loop 
 struct Part {
   Subject subject;
   TiledStructure structure;
-  std::size_t innermost;  ///< in memory, of its output's loops
-  Part(Subject of, std::size_t inner) : subject(std::move(of)), structure(subject), innermost(inner) {}
+  Part(Subject of) : subject(std::move(of)), structure(subject) {}  // NOLINT: parts are made in place
 };
 
 /// Names of knobs that belong to a stage, whatever nest it is in, carry the stage's name already.
@@ -147,6 +146,13 @@ class Staged final : public SketchRule {
     return roles;
   }
 
+  static InnermostLoops innermost_loops(const Cut& cut) {
+    InnermostLoops innermost;
+    for (const auto& [anchor, own] : cut)
+      if (own.lanes > 0 && own.nesting != with_reader) innermost[anchor] = static_cast<std::size_t>(own.lanes);
+    return innermost;
+  }
+
   bool is_exact(const std::string& role) const { return exact_.contains(role); }
 
   const Part& part(const Cut& cut, const std::string& role, const Box& box, int threads,
@@ -157,12 +163,8 @@ class Staged final : public SketchRule {
     const std::vector<std::string> apart = anchors(cut);
     const std::set<std::string> members = isolated_stages(d(), apart, role);
     for (const auto& member : members) key += " " + member;
-    std::map<std::string, std::size_t> innermost;
-    for (const auto& [anchor, own] : cut) {
-      if (own.lanes == 0 || own.nesting == with_reader) continue;
-      innermost[anchor] = static_cast<std::size_t>(own.lanes);
-      key += fmt::format(" {}:{}", anchor, own.lanes);
-    }
+    const InnermostLoops innermost = innermost_loops(cut);
+    for (const auto& [anchor, loop] : innermost) key += fmt::format(" {}:{}", anchor, loop);
     std::vector<std::string> within;
     if (role == d().out().role)
       for (const auto& [anchor, own] : cut)
@@ -177,15 +179,13 @@ class Staged final : public SketchRule {
     Dependences dependences = isolate(d(), apart, innermost, role, box);
     for (const auto& operand : within) dependences.operands.at(operand).within_loops = true;
     Subject made{subject_.workload, subject_.machine, std::move(dependences), {}, 1, threads, home, exact};
-    const auto own = innermost.find(role);
-    const std::size_t inner = own == innermost.end() ? 0 : own->second;
     if (role == d().out().role) {
       made.order = subject_.order;
       made.lanes = subject_.lanes;
     } else {
-      order_loops(made, dense_strides(box, inner));
+      order_loops(made, dense_strides(box, innermost, role));
     }
-    return *parts_.emplace(key, std::make_unique<Part>(std::move(made), inner)).first->second;
+    return *parts_.emplace(key, std::make_unique<Part>(std::move(made))).first->second;
   }
 
   const Part& root_part(const Cut& cut, const std::string& role) const {
@@ -269,30 +269,29 @@ class Staged final : public SketchRule {
       if (knobs_of(out).get("place_" + role, in_expression) != in_expression)
         throw Pruned{fmt::format("{} cannot be placed in two nests", role)};
     }
+    const InnermostLoops innermost = innermost_loops(cut);
     Candidate result;
     for (std::size_t i = roles.size(); i-- > 0;) {
       auto made = emit_tiled(parts[i]->structure, knobs_of(roles[i]));
       if (auto* pruned = std::get_if<Pruned>(&made)) throw Pruned{fmt::format("{}: {}", roles[i], pruned->reason)};
-      add(result, std::get<Candidate>(made), roles[i], *parts[i], nest);
+      add(result, std::get<Candidate>(made), roles[i], innermost, *parts[i], nest);
     }
     result.features["estimate"] = log_feature(result.estimate);
     result.features["nests"] = static_cast<double>(roles.size());
-    for (const auto& [role, own] : cut) {
-      result.features["own." + role] = static_cast<double>(own.nesting);
-      if (own.lanes > 0) result.features["lanes." + role] = static_cast<double>(own.lanes);
-    }
+    for (const auto& [role, own] : cut) result.features["own." + role] = static_cast<double>(own.nesting);
+    for (const auto& [role, loop] : innermost) result.features["lanes." + role] = static_cast<double>(loop);
     return result;
   }
 
-  void add(Candidate& result, const Candidate& made, const std::string& role, const Part& part,
-           const Nest& nest) const {
+  void add(Candidate& result, const Candidate& made, const std::string& role, const InnermostLoops& innermost,
+           const Part& part, const Nest& nest) const {
     Schedule& schedule = result.implementation.schedule;
     const StageNode& anchor = d().stage(role);
     if (copy_of(anchor) != role) schedule[role].in(copy_of(anchor));
-    if (const std::size_t innermost = part.innermost; innermost > 0) {
+    if (const auto own = innermost.find(role); own != innermost.end()) {
       std::vector<std::string> storage = anchor.loops;
-      const auto end = storage.begin() + static_cast<std::ptrdiff_t>(innermost);
-      std::rotate(storage.begin(), end, end + 1);
+      const auto loop = storage.begin() + static_cast<std::ptrdiff_t>(own->second);
+      std::rotate(storage.begin(), loop, loop + 1);
       schedule[copy_of(anchor)].reorder_storage(storage);
     }
     for (const auto& line : made.implementation.schedule.lines) schedule.lines.push_back(line);

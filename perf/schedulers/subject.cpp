@@ -38,7 +38,7 @@ class WorkloadBuffers final : public KernelBuffers {
   WorkloadBuffers(const Workload& workload, const std::vector<Packing>& packings, const std::vector<Array>& inputs,
                   const Expectation& want, const WorkloadBuffers* beside)
       : workload_(workload),
-        memory_(workload, packings, {}, 64, beside == nullptr ? nullptr : &beside->memory_),
+        memory_(workload, packings, {}, beside == nullptr ? nullptr : &beside->memory_),
         inputs_(inputs),
         want_(want) {}
 

@@ -222,7 +222,7 @@ TEST_CASE("what is timed in turns has its data in the same memory, and constants
   composition.inputs[1].constant = true;
   const Workload workload(composition);
   const auto packed = [](std::int64_t block) { return std::vector<Packing>{{"b", {{"n", block}}}}; };
-  KernelMemory one(workload, packed(8), {}), other(workload, packed(16), {}, 64, &one);
+  KernelMemory one(workload, packed(8), {}), other(workload, packed(16), {}, &one);
   int context = 0;
   const auto place = [&](KernelMemory& memory, std::size_t operand) {
     return static_cast<halide_buffer_t*>(memory.arguments(&context)[1 + operand])->host;
