@@ -84,7 +84,7 @@ class SeeThrough : public hi::IRMutator {
     const hi::Function function(call->func);
     if (!function.has_pure_definition() || function.has_update_definition()) return mutated;
     std::map<std::string, Expr> arguments;
-    const auto names = function.args();
+    const auto& names = function.args();
     for (std::size_t i = 0; i < names.size(); ++i) arguments[names[i]] = call->args[i];
     const Expr value = function.values()[static_cast<std::size_t>(call->value_index)];
     return mutate(hi::substitute(arguments, value));

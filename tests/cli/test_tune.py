@@ -91,6 +91,15 @@ def test_winner_is_a_schedule_that_bench_takes(tmp_path):
     assert [kernel.stem for kernel in (tmp_path / "cache").rglob("*.o")] == [record["kernel_key"]]
 
 
+def test_bench_takes_a_schedule_where_copies_surround_the_kernel(tmp_path):
+    conv = ["conv", "--shape", "ci=16,h=9,co=16,k=3,p=1,groups=16", "--threads", "1"]
+    found = tmp_path / "found.sched"
+    heddle("tune", *conv, "--trials", "0", "--no-families", "--records", f"sqlite:{tmp_path}/tune.db", "--output", found)
+    for schedule in (found, f"conv={found}"):
+        timed = heddle("bench", *conv, "--schedule", schedule, "--seconds", "0.01", "--json", check=False)
+        assert str(found) in json.loads(timed.stdout)["schedule"], timed.stderr
+
+
 def test_begins_with_what_other_searches_have_found(tmp_path):
     def tune(seed, trials, *more):
         arguments = command(tmp_path, trials)
