@@ -46,8 +46,8 @@ KernelMemory::KernelMemory(const Workload& workload, const std::vector<Packing>&
     add({.role = output_views[o].role, .view = output_views[o], .type = output_types[o], .output = true});
   if (beside != nullptr) {
     arena_ = beside->arena_;
-    own_ = std::make_shared<runtime::Pages>(constants_.bytes);
-    constants_.start = own_->data();
+    own_ = runtime::Pages(constants_.bytes);
+    constants_.start = own_.data();
   } else {
     arena_ = std::make_shared<runtime::Pages>(data_.bytes + constants_.bytes);
     constants_.start = arena_->data() + data_.bytes;

@@ -23,8 +23,9 @@ namespace heddle::autoscheduler {
 /// what fills most of a second cache by a third, and is chance.
 class KernelMemory {
  public:
-  /// `beside`: of the same workload, symbols and alignment, whose memory this one shares except for constants; fill()
-  /// what is run next. `alignment`: 64 for processors, a device's own for devices.
+  /// `beside`: of the same workload, symbols and alignment, whose memory this one shares except for constants. Filled
+  /// with the same inputs, both may run in turns; outputs() and damage() are of what was filled and run last.
+  /// `alignment`: 64 for processors, a device's own for devices.
   KernelMemory(const Workload& workload, const std::vector<Packing>& packings, const SymbolValues& symbols,
                const KernelMemory* beside = nullptr, std::size_t alignment = 64);
   KernelMemory(const KernelMemory&) = delete;  // the argument list points into it
@@ -77,8 +78,9 @@ class KernelMemory {
   std::vector<Packing> packings_;
   std::vector<OperandInfo> infos_;
   std::vector<Region> regions_;
-  std::shared_ptr<const runtime::Pages> arena_, own_;  ///< own_: constants beside another's data
-  Zone data_, constants_;                              ///< constants_ where each kernel packs its own
+  std::shared_ptr<const runtime::Pages> arena_;
+  runtime::Pages own_;     ///< the constants' beside another's data
+  Zone data_, constants_;  ///< apart, since each kernel packs constants its own way
 
   void* context_ = nullptr;
   std::deque<int> scalars_;

@@ -271,7 +271,7 @@ class Footprints {
   /// affine accesses use again, they use in the next iteration.
   bool next_finds_last(const LoopWork& loop, std::vector<double> extents) const {
     const std::size_t outer = extents.size() - 1;
-    extents.back() = 1;
+    extents.back() = 1;  // what lies between two uses of a line
     std::vector<Reach> reached;
     collect(loop, extents, reached);
     return occupied(reached, outer) <= cache_.bytes;

@@ -159,16 +159,7 @@ Command bench_command() {
                            "auto (a record, else hand), hand, FAMILY[:KNOB=N,...] or a .sched file");
             app.add_option("--seconds", options->seconds, "measure at least this long")->check(CLI::NonNegativeNumber);
             app.add_flag("--json", options->json, "one JSON document");
-            return std::function<int()>([options] {
-              // An operator's kernel takes the file, and the copies around it are left to themselves.
-              if (names_operator(options->model, options->shape) && options->schedules.size() == 1 &&
-                  options->schedule == "auto") {
-                const std::string& given = options->schedules.front();
-                options->schedule = given.substr(given.find('=') + 1);
-                options->schedules.clear();
-              }
-              return run(*options);
-            });
+            return std::function<int()>([options] { return run(*options); });
           }};
 }
 

@@ -310,6 +310,9 @@ OperatorBench::OperatorBench(const OperatorRequest& request, const ModelOptions&
   graph::CompileOptions compile = compile_options(options);
   compile.share_all = true;
   compile.targets.resize(1);
+  // A file for every kernel is the operator's: the copies around it are left to themselves.
+  if (auto for_all = compile.schedules.extract(""); !for_all.empty())
+    compile.schedules.try_emplace(std::string(request.op->name()), std::move(for_all.mapped()));
   if (schedule == "hand") compile.records.clear();
   if (schedule != "auto" && schedule != "hand") {
     const Workload workload =
