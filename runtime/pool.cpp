@@ -89,6 +89,10 @@ FloatMode::~FloatMode() {
 
 namespace {
 
+/// For so long a thread that is through with its part leaves the others' to those who are at work on them: what it
+/// takes changes caches, and back in the next run. (A loop of 5 us takes 12 if its last tasks change sides each time.)
+constexpr std::int64_t patience_ns = 5000;
+
 /// Tasks that nobody has begun: `begin` in the lower half of a word, `end` in the upper one. Its owner takes the first
 /// of them and others the last, so that each thread works its way through tasks that follow one another.
 class alignas(cache_line) TaskRange {
@@ -98,32 +102,44 @@ class alignas(cache_line) TaskRange {
     explicit operator bool() const { return begin < end; }
   };
 
-  TaskRange(std::uint32_t begin, std::uint32_t end) : word_(word(begin, end)) {}
+  TaskRange(std::uint32_t begin, std::uint32_t end) : start_(begin), word_(word(begin, end)) {}
 
-  Taken first(std::uint32_t most) {
-    return take(
-        [most](const Taken& left) { return Taken{left.begin, left.begin + std::min(most, left.end - left.begin)}; });
+  Taken first() {
+    return take([](const Taken& left) { return Taken{left.begin, left.begin + share(left)}; });
   }
-  Taken last(std::uint32_t most) {
-    return take(
-        [most](const Taken& left) { return Taken{left.end - std::min(most, left.end - left.begin), left.end}; });
+  Taken last() {
+    return take([](const Taken& left) { return Taken{left.end - share(left), left.end}; });
   }
+  /// The same, as long as the owner has begun none.
+  Taken last_unbegun() {
+    return take(
+        [this](const Taken& left) { return left.begin == start_ ? Taken{left.end - share(left), left.end} : Taken{}; });
+  }
+  bool empty() const { return !unbegun(word_.load(std::memory_order_relaxed)); }
 
  private:
+  /// Taking costs as much as many a task, so several go at once: fewer the nearer the end comes, where threads would
+  /// wait for the last ones.
+  static std::uint32_t share(const Taken& left) { return std::max(1U, (left.end - left.begin) / 8); }
   static std::uint64_t word(std::uint32_t begin, std::uint32_t end) { return std::uint64_t{end} << 32 | begin; }
+  static Taken unbegun(std::uint64_t word) {
+    return {static_cast<std::uint32_t>(word), static_cast<std::uint32_t>(word >> 32)};
+  }
 
   template <class Choose>
   Taken take(Choose&& choose) {
     std::uint64_t now = word_.load(std::memory_order_relaxed);
     for (;;) {
-      const Taken left{static_cast<std::uint32_t>(now), static_cast<std::uint32_t>(now >> 32)};
+      const Taken left = unbegun(now);
       if (!left) return {};
       const Taken taken = choose(left);
+      if (!taken) return {};
       const std::uint64_t rest = taken.begin == left.begin ? word(taken.end, left.end) : word(left.begin, taken.begin);
       if (word_.compare_exchange_weak(now, rest, std::memory_order_relaxed)) return taken;
     }
   }
 
+  std::uint32_t start_;
   std::atomic<std::uint64_t> word_;
 };
 
@@ -139,7 +155,6 @@ struct Pool::Job {
   void* context;
   std::uint8_t* closure;
   int min;
-  std::uint32_t grain;
   std::int64_t spin_ns;
   bool flush;
   int caller;   ///< index of the worker on the caller's processor; -1: none
@@ -151,8 +166,13 @@ struct Pool::Job {
   /// `worker`: its index; the caller's for the caller.
   void work(int worker) noexcept {
     const int own = (worker - caller + workers) % workers % parts;
-    run_all([&] { return tasks[own].first(grain); });
-    for (int i = 1; i < parts; ++i) run_all([&] { return tasks[(own + i) % parts].last(grain); });
+    run_all([&] { return tasks[own].first(); });
+    for (int i = 1; i < parts; ++i) run_all([&] { return tasks[(own + i) % parts].last_unbegun(); });
+    const std::int64_t until = now_ns() + patience_ns;
+    // Seldom: each look takes the line from its owner.
+    while (!std::all_of(tasks, tasks + parts, [](const TaskRange& t) { return t.empty(); }) && now_ns() < until)
+      for (int i = 0; i < 16; ++i) relax();
+    for (int i = 1; i < parts; ++i) run_all([&] { return tasks[(own + i) % parts].last(); });
   }
 
  private:
@@ -390,14 +410,10 @@ int Pool::parallel_for(const Settings& settings, Task task, void* context, int m
   auto* tasks = reinterpret_cast<TaskRange*>(ranges);
   const auto first_of = [&](int part) { return static_cast<std::uint32_t>(std::int64_t{extent} * part / parts); };
   for (int i = 0; i < parts; ++i) new (&tasks[i]) TaskRange(first_of(i), first_of(i + 1));
-  // Taking a task costs a tenth of a microsecond, so many small ones are taken several at a time; the last of them can
-  // keep the others waiting for a 256th of the loop at most.
-  const int grain = std::max(1, extent / (256 * parts));
   Job job{.task = task,
           .context = context,
           .closure = closure,
           .min = min,
-          .grain = static_cast<std::uint32_t>(grain),
           .spin_ns = std::int64_t{settings.spin_us} * 1000,
           .flush = settings.flush,
           .caller = own,

@@ -81,6 +81,39 @@ TEST_CASE("a thread begins with the same part of every loop, and helps with the 
   }
 }
 
+TEST_CASE("threads share what much is left of, and leave the last short tasks to the one at work", "[pool]") {
+  Pool pool({-1, -1});
+  pool.reserve(2);
+  const auto caller = std::this_thread::get_id();
+  /// In how many of 100 loops of 100 tasks the caller does some of the worker's half. Those from `from` on take `slow`
+  /// once the caller is through with its own.
+  const auto helped = [&](int from, std::chrono::microseconds slow) {
+    int loops = 0;
+    for (int loop = 0; loop < 100; ++loop) {
+      std::atomic<int> done{0}, taken{0};
+      std::atomic<bool> begun{false};
+      for_each(pool, {.threads = 2, .spin_us = 1000}, 0, 100, [&](int i) {
+        if (std::this_thread::get_id() == caller) {
+          const auto end = Clock::now() + std::chrono::milliseconds(10);
+          while (i == 49 && !begun && Clock::now() < end) {
+          }
+          (i < 50 ? done : taken).fetch_add(1);
+        } else {
+          begun = true;
+          while (i >= from && done < 50) {
+          }
+          if (i >= from) spin_for(slow);
+        }
+        return 0;
+      });
+      loops += taken > 0 ? 1 : 0;
+    }
+    return loops;
+  };
+  CHECK(helped(50, std::chrono::microseconds(500)) == 100);
+  CHECK(helped(98, std::chrono::microseconds(1)) < 100);  // now and then one of them loses its processor
+}
+
 TEST_CASE("every task runs exactly once, whatever the number of threads", "[pool]") {
   Pool pool({-1, -1, -1, -1});
   pool.reserve(4);
