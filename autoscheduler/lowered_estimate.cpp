@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "autoscheduler/estimate.hpp"
+#include "autoscheduler/lowered_sharing.hpp"
 #include "autoscheduler/memory_traffic.hpp"
 #include "base/error.hpp"
 #include "generators/lower.hpp"
@@ -110,9 +111,11 @@ Instructions all_instructions(const LoopWork& loop) {
 
 double program_seconds(const LoweredProgram& program, const Machine& machine, std::map<std::string, double>& features) {
   if (!program.complete) return std::numeric_limits<double>::infinity();
-  const std::array<Cache, 3> caches = {Cache{"l1", static_cast<double>(machine.l1_bytes) * 0.8, 40, 1, false, 4096},
-                                       Cache{"l2", static_cast<double>(machine.l2_bytes) * 0.8, 16, 5, true, 0},
-                                       Cache{"l3", static_cast<double>(machine.l3_bytes) * 0.4, 6, 5, true, 0}};
+  // From the second one on, prefetchers bring lines in pairs.
+  const std::array<Cache, 3> caches = {
+      Cache{"l1", static_cast<double>(machine.l1_bytes) * 0.8, 40, 1, false, 64, 4096},
+      Cache{"l2", static_cast<double>(machine.l2_bytes) * 0.8, 16, 5, true, 128, 0},
+      Cache{"l3", static_cast<double>(machine.l3_bytes) * 0.4, 6, 5, true, 128, 0}};
   const LoopWork& whole = program.body;
   const MemoryTraffic traffic(program);
   double cycles = body_cycles(whole), computing = cycles, moving = 0;
@@ -150,15 +153,11 @@ double lowered_seconds(const Workload& workload, const Implementation& implement
                        std::map<std::string, double>& features) {
   KernelRequest request{&workload, implementation, find_target(machine.target)};
   request.target.machine = machine;
-  // A parallel loop's body would be a function of its own, whose loops nobody could count.
-  for (ScheduleLine& scheduled : request.implementation.schedule.lines)
-    std::erase_if(scheduled.directives, [](const Directive& d) { return d.name == "parallel"; });
-  std::erase_if(request.implementation.schedule.lines,
-                [](const ScheduleLine& scheduled) { return scheduled.directives.empty(); });
   double seconds = 0;
   with_halide(request, [&] {
     Implementation& counted = request.implementation;
     Pipeline pipeline = workload.instantiate(counted.variant, counted.packings);
+    const std::vector<SharedLoop> shared = take_shared(counted.schedule, pipeline);
     const std::vector<UnrolledLoop> unrolled = take_unrolled(counted.schedule, pipeline);
     apply(counted.schedule, pipeline);
     std::map<std::string, double> arguments;
@@ -174,6 +173,7 @@ double lowered_seconds(const Workload& workload, const Implementation& implement
         Halide::Pipeline(pipeline.outputs).compile_to_module(pipeline.arguments(), "counted", halide_target(request));
     LoweredProgram program = analyse_lowered(module, machine, arguments);
     set_steps(program.body, unrolled);
+    if (const int threads = workload.composition().threads; threads > 1) share_among(program.body, shared, threads);
     seconds = program_seconds(program, machine, features);
   });
   return seconds;

@@ -109,11 +109,14 @@ struct Group {
     double copies = 1;  ///< elsewhere
   };
   /// In all loops.
-  Touched touched() const {
+  Touched touched(double line) const {
     Touched found{.copies = lanes_apart};
     double before = 0;  // offsets are those in the middle of the loops
     for (const auto& [step, iterations, level] : loops) before += step * std::floor((iterations - 1) / 2);
-    for (const double offset : offsets) found.parts.add(offset - before, offset - before + std::max(element, line));
+    for (const double offset : offsets) {
+      const double from = std::floor((offset - before) / line) * line;
+      found.parts.add(from, std::max(from + line, std::ceil((offset - before + element) / line) * line));
+    }
     for (const auto& [step, iterations, level] : loops) found.copies *= found.parts.repeat(step, iterations);
     return found;
   }
@@ -257,13 +260,14 @@ class Footprints {
     return bytes;
   }
 
-  /// How much of everything that the kernel touches the next run no longer finds. Caches replace what was used longest
-  /// ago only roughly: of what is somewhat too large they keep a part.
+  /// How much of everything that the kernel touches the next run no longer finds. Pages come to lie where chance has it:
+  /// some sets overflow before the cache is full, and others still hold their lines when it is too small.
   double lost(const LoopWork& whole) const {
     std::vector<double> extents;
     std::vector<Reach> reached;
     collect(whole, extents, reached);
-    return std::clamp(occupied(reached, 0) / cache_.bytes - 1, 0.0, 1.0);
+    constexpr double first = 0.8, all = 1.7;
+    return std::clamp((occupied(reached, 0) / cache_.bytes - first) / (all - first), 0.0, 1.0);
   }
 
  private:
@@ -309,7 +313,7 @@ class Footprints {
       Intervals together;
       double alone = 0, bytes = 0, moved = 0;
       for (const auto& [key, group] : of_buffer) {
-        const Group::Touched touched = group.touched();
+        const Group::Touched touched = group.touched(cache_.line);
         const double own = touched.parts.length() * touched.copies;
         if (touched.copies == 1) together.add(touched.parts);
         else alone = std::max(alone, in_cache(touched.parts, count) * touched.copies);

@@ -61,11 +61,8 @@ class PipelineSpace final : public Space {
 
   void count(Candidate& candidate) const override {
     if (subject_.machine.gpu) return;
-    const auto balance = candidate.features.find("balance");
-    const double busy = balance == candidate.features.end() ? 1 : balance->second;
     candidate.estimate =
-        lowered_seconds(*subject_.workload, candidate.implementation, subject_.machine, candidate.features) /
-        (subject_.threads * busy);
+        lowered_seconds(*subject_.workload, candidate.implementation, subject_.machine, candidate.features);
   }
 
   std::vector<Point> defaults() const override { return defaults_; }
