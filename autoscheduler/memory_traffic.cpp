@@ -47,6 +47,14 @@ class Intervals {
     for (const auto& [from, to] : parts_) sum += to - from;
     return sum;
   }
+  std::size_t count() const { return parts_.size(); }
+  /// With what lies between two parts no further apart than that.
+  Intervals closed(double gap) const {
+    Intervals wider, whole;
+    for (const auto& [from, to] : parts_) wider.add(from, to + gap);
+    for (const auto& [from, to] : wider.parts_) whole.add(from, to - gap);
+    return whole;
+  }
   /// The length that would fill a cache as much if lines were spread evenly over its sets: the mean over lines of how
   /// many share their set, times a way's size.
   double crowded(double way_bytes) const {
@@ -108,8 +116,8 @@ struct Group {
     Intervals parts;
     double copies = 1;  ///< elsewhere
   };
-  /// In all loops.
-  Touched touched(double line) const {
+  /// In the loops from a level on; `line`: bytes that come together.
+  Touched touched(double line, std::size_t from_level = 0) const {
     Touched found{.copies = lanes_apart};
     double before = 0;  // offsets are those in the middle of the loops
     for (const auto& [step, iterations, level] : loops) before += step * std::floor((iterations - 1) / 2);
@@ -117,41 +125,8 @@ struct Group {
       const double from = std::floor((offset - before) / line) * line;
       found.parts.add(from, std::max(from + line, std::ceil((offset - before + element) / line) * line));
     }
-    for (const auto& [step, iterations, level] : loops) found.copies *= found.parts.repeat(step, iterations);
-    return found;
-  }
-
-  /// What lies so near to each other that prefetchers follow it as one, in the loops from a level on. They bring along
-  /// what lies between.
-  struct Stretches {
-    double length = 0, used = 0, count = 0;
-  };
-  Stretches stretches(std::size_t from_level) const {
-    double spanned = 0, used = 0, end = -std::numeric_limits<double>::infinity();
-    Stretches found;
-    for (const double offset : offsets) {
-      if (offset > end + same_stream) {
-        found.count += 1;
-        end = offset;
-      }
-      const double to = std::max(end, offset + std::max(element, line));
-      spanned += to - end;
-      used += to - std::max(end, offset);
-      end = to;
-    }
-    found.length = spanned / found.count;
-    found.used = used / found.count;
-    found.count *= lanes_apart;
-    for (const auto& [step, iterations, level] : loops) {
-      if (level < from_level) continue;
-      if (step > found.length + same_stream) {
-        found.count *= iterations;
-        continue;
-      }
-      const double length = found.length + step * (iterations - 1);
-      found.used = step < found.length ? length * found.used / found.length : found.used * iterations;
-      found.length = length;
-    }
+    for (const auto& [step, iterations, level] : loops)
+      if (level >= from_level) found.copies *= found.parts.repeat(step, iterations);
     return found;
   }
 };
@@ -193,7 +168,10 @@ std::vector<Reach> add_forgetting(const LoweredProgram& program, const LoopWork&
   for (const auto& [number, groups] : grouped(reached, extents.size())) {
     const LoweredBuffer& buffer = program.buffers[static_cast<std::size_t>(number)];
     double most = 0;  // groups of one buffer mostly touch the same
-    for (const auto& [key, group] : groups) most = std::max(most, group.stretches(0).count);
+    for (const auto& [key, group] : groups) {
+      const Group::Touched touched = group.touched(line);
+      most = std::max(most, static_cast<double>(touched.parts.closed(same_stream).count()) * touched.copies);
+    }
     streams += buffer.bytes > 0 ? std::min(most, std::ceil(buffer.bytes / page)) : most;
   }
   if (streams > most_streams) forgetting.insert(&loop);
@@ -335,9 +313,9 @@ class Footprints {
 
   /// What bringing something to the cache costs, over its bytes.
   double moving(const Group& group) const {
-    const Group::Stretches stretch = group.stretches(group.followed);
-    const double brought = cache_.brings_between ? stretch.length : stretch.used;
-    return (brought + cache_.stretch_start * cache_.bytes_a_cycle) / stretch.used;
+    const Intervals used = group.touched(cache_.line, group.followed).parts, stretches = used.closed(same_stream);
+    const double brought = (cache_.brings_between ? stretches : used).length();
+    return (brought + static_cast<double>(stretches.count()) * cache_.stretch_start * cache_.bytes_a_cycle) / used.length();
   }
 
   const LoweredBuffer& buffer(int number) const { return program_.buffers[static_cast<std::size_t>(number)]; }
