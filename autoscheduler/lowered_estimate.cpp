@@ -112,10 +112,9 @@ Instructions all_instructions(const LoopWork& loop) {
 double program_seconds(const LoweredProgram& program, const Machine& machine, std::map<std::string, double>& features) {
   if (!program.complete) return std::numeric_limits<double>::infinity();
   // From the second one on, prefetchers bring lines in pairs.
-  const std::array<Cache, 3> caches = {
-      Cache{"l1", static_cast<double>(machine.l1_bytes) * 0.8, 40, 1, false, 64, 4096},
-      Cache{"l2", static_cast<double>(machine.l2_bytes) * 0.8, 16, 5, true, 128, 0},
-      Cache{"l3", static_cast<double>(machine.l3_bytes) * 0.4, 6, 5, true, 128, 0}};
+  const std::array<Cache, 3> caches = {Cache{"l1", static_cast<double>(machine.l1_bytes) * 0.8, 40, 1, false, 64, 4096},
+                                       Cache{"l2", static_cast<double>(machine.l2_bytes) * 0.8, 16, 5, true, 128, 0},
+                                       Cache{"l3", static_cast<double>(machine.l3_bytes) * 0.4, 6, 5, true, 128, 0}};
   const LoopWork& whole = program.body;
   const MemoryTraffic traffic(program);
   double cycles = body_cycles(whole), computing = cycles, moving = 0;

@@ -17,9 +17,8 @@ const std::string& name_of(const ScheduleArgument& argument) { return std::get<s
 
 /// The loops that a directive of the line fuses into one, outermost first; itself: none does. Takes those directives.
 std::vector<std::string> take_fused(ScheduleLine& line, const std::string& loop) {
-  const auto fuse = std::ranges::find_if(line.directives, [&](const Directive& d) {
-    return d.name == "fuse" && name_of(d.arguments[2]) == loop;
-  });
+  const auto fuse = std::ranges::find_if(
+      line.directives, [&](const Directive& d) { return d.name == "fuse" && name_of(d.arguments[2]) == loop; });
   if (fuse == line.directives.end()) return {loop};
   const std::string inner = name_of(fuse->arguments[0]), outer = name_of(fuse->arguments[1]);
   line.directives.erase(fuse);
@@ -69,8 +68,8 @@ class Sharing {
     return work.extent * each;
   }
 
-  /// A thread has tasks that follow one another: a share of the outermost loop's iterations, of the next one's where that
-  /// has too few.
+  /// A thread has tasks that follow one another: a share of the outermost loop's iterations, of the next one's where
+  /// that has too few.
   void divide(LoopWork& work, std::size_t level, double among) const {
     const double here = std::min(among, work.extent);
     work.extent /= here;

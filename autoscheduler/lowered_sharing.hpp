@@ -14,12 +14,12 @@ struct SharedLoop {
   std::vector<std::string> loops;
 };
 
-/// Takes the parallel loops out of a schedule, as what they were before they were fused: their bodies would be functions
-/// of their own, whose loops nobody could count.
+/// Takes the parallel loops out of a schedule, as what they were before they were fused: their bodies would be
+/// functions of their own, whose loops nobody could count.
 std::vector<SharedLoop> take_shared(Schedule& schedule, const Pipeline& pipeline);
 
-/// Makes of what one thread would do what each of `threads` does, in caches of its own: its share of the iterations, and
-/// what sharing takes.
+/// Makes of what one thread would do what each of `threads` does, in caches of its own: its share of the iterations,
+/// and what sharing takes.
 void share_among(LoopWork& work, const std::vector<SharedLoop>& shared, double threads);
 
 }  // namespace heddle::autoscheduler

@@ -238,8 +238,8 @@ class Footprints {
     return bytes;
   }
 
-  /// How much of everything that the kernel touches the next run no longer finds. Pages come to lie where chance has it:
-  /// some sets overflow before the cache is full, and others still hold their lines when it is too small.
+  /// How much of everything that the kernel touches the next run no longer finds. Pages come to lie where chance has
+  /// it: some sets overflow before the cache is full, and others still hold their lines when it is too small.
   double lost(const LoopWork& whole) const {
     std::vector<double> extents;
     std::vector<Reach> reached;
@@ -315,7 +315,8 @@ class Footprints {
   double moving(const Group& group) const {
     const Intervals used = group.touched(cache_.line, group.followed).parts, stretches = used.closed(same_stream);
     const double brought = (cache_.brings_between ? stretches : used).length();
-    return (brought + static_cast<double>(stretches.count()) * cache_.stretch_start * cache_.bytes_a_cycle) / used.length();
+    return (brought + static_cast<double>(stretches.count()) * cache_.stretch_start * cache_.bytes_a_cycle) /
+           used.length();
   }
 
   const LoweredBuffer& buffer(int number) const { return program_.buffers[static_cast<std::size_t>(number)]; }

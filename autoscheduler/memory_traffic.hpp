@@ -12,7 +12,7 @@ struct Cache {
   double bytes, bytes_a_cycle;
   double stretch_start;  ///< cycles until prefetchers have found a stretch of memory and are ahead of the kernel
   bool brings_between;   ///< its prefetchers bring lines that lie between those that are read
-  double line;  ///< bytes that come together
+  double line;           ///< bytes that come together
   /// Places this far apart share the same few lines; 0: addresses are spread over all of them.
   double way_bytes;
 };

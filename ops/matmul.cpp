@@ -184,27 +184,41 @@ struct Matmul {
     s.out(a.arguments()) = Halide::cast(halide_type(a.out[0].dtype), is_padded ? sum : sum + c);
   }
 
+  /// A row of results at a time, in the order in which b lies in memory: a search waits for this.
   template <class T, class Read>
   static void product(const Attributes& at, std::span<const Array> in, const Shape& shape, const Read& read,
                       std::vector<T>& out) {
     const Shape &a = in[0].shape(), &b = in[1].shape();
-    const std::int64_t depth = a[a.size() - (at.transpose_a ? 2 : 1)];
+    const std::int64_t depth = a[a.size() - (at.transpose_a ? 2 : 1)], columns = shape.back();
+    const std::int64_t a_next = at.transpose_a ? a.back() : 1;  // from one k to the next
+    const Shape rows(shape.begin(), shape.end() - 1);
     std::size_t position = 0;
-    for_each(shape, [&](const std::vector<std::int64_t>& o) {
-      auto from_a = std::vector<std::int64_t>(o.end() - static_cast<std::ptrdiff_t>(a.size()), o.end());
-      auto from_b = std::vector<std::int64_t>(o.end() - static_cast<std::ptrdiff_t>(b.size()), o.end());
-      for (std::size_t d = 0; d + 2 < a.size(); ++d) from_a[d] = a[d] == 1 ? 0 : from_a[d];
-      for (std::size_t d = 0; d + 2 < b.size(); ++d) from_b[d] = b[d] == 1 ? 0 : from_b[d];
-      const std::int64_t row = o[o.size() - 2], column = o[o.size() - 1];
-      T sum = in.size() > 2 ? read(2, flat_broadcast(in[2].shape(), o)) : T(0);
-      for (std::int64_t k = 0; k < depth; ++k) {
-        from_a[a.size() - 2] = at.transpose_a ? k : row;
-        from_a[a.size() - 1] = at.transpose_a ? row : k;
-        from_b[b.size() - 2] = at.transpose_b ? column : k;
-        from_b[b.size() - 1] = at.transpose_b ? k : column;
-        sum += read(0, flat(a, from_a)) * read(1, flat(b, from_b));
+    for_each(rows, [&](const std::vector<std::int64_t>& o) {
+      const auto matrix = [&](const Shape& operand) {
+        std::vector<std::int64_t> from(operand.size(), 0);
+        for (std::size_t d = 0; d + 2 < operand.size(); ++d)
+          from[d] = operand[d] == 1 ? 0 : o[d + shape.size() - operand.size()];
+        return flat(operand, from);
+      };
+      const std::int64_t from_a = matrix(a) + o.back() * (at.transpose_a ? 1 : depth), from_b = matrix(b);
+      T* results = &out[position];
+      position += static_cast<std::size_t>(columns);
+      std::vector<std::int64_t> index = o;
+      index.push_back(0);
+      for (std::int64_t n = 0; n < columns; ++n) {
+        index.back() = n;
+        results[n] = in.size() > 2 ? read(2, flat_broadcast(in[2].shape(), index)) : T(0);
       }
-      out[position++] = sum;
+      if (at.transpose_b) {
+        for (std::int64_t n = 0; n < columns; ++n)
+          for (std::int64_t k = 0; k < depth; ++k)
+            results[n] += read(0, from_a + k * a_next) * read(1, from_b + n * depth + k);
+        return;
+      }
+      for (std::int64_t k = 0; k < depth; ++k) {
+        const T left = read(0, from_a + k * a_next);
+        for (std::int64_t n = 0; n < columns; ++n) results[n] += left * read(1, from_b + k * columns + n);
+      }
     });
   }
 
