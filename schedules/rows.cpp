@@ -13,7 +13,7 @@ namespace heddle::schedules {
 namespace {
 
 struct Knobs {
-  BOOST_HANA_DEFINE_STRUCT(Knobs, (std::int64_t, accumulators), (std::int64_t, tasks));
+  BOOST_HANA_DEFINE_STRUCT(Knobs, (std::int64_t, accumulators), (std::int64_t, rows), (std::int64_t, tasks));
 };
 
 bool matches(const Workload& w, const Machine&) {
@@ -25,15 +25,6 @@ bool matches(const Workload& w, const Machine&) {
 /// Vectors of a row up to which nothing of it is a loop. A row of softmax is four loops of few steps each: unrolled,
 /// rows of 4 to 16 vectors take a tenth less (Granite Rapids). Code grows with them; longer rows were not measured.
 constexpr std::int64_t unrolled_vectors = 16;
-
-Knobs rule(const Workload& w, const Machine&) { return {4, task_count(w.composition().threads)}; }
-
-std::vector<Knobs> candidates(const Workload& w, const Machine&) {
-  std::vector<Knobs> all;
-  for (const std::int64_t accumulators : {1, 2, 4, 8})
-    all.push_back({accumulators, task_count(w.composition().threads)});
-  return all;
-}
 
 /// A stage's reduction variables by the operator's names, innermost first.
 std::vector<std::string> reductions(const PipelineStage& stage) {
@@ -59,6 +50,28 @@ Extent reduced_extent(const Workload& w, const std::string& reduction) {
   for (std::size_t d = 0; d < names.size(); ++d)
     if ("r" + names[d] == reduction) return in.shape[d];
   return 1;
+}
+
+/// Rows whose intermediates are computed together, so that one row's partial results are combined while others' are
+/// computed: combining waits for shuffles, and what follows waits for it. Rows of 64 to 768 elements take a tenth to a
+/// quarter less so (softmax, layer norm; Granite Rapids), longer ones more: what is read again has left the first
+/// cache.
+std::int64_t rows_together(const Workload& w, const Machine& m) {
+  constexpr std::int64_t most = 4;
+  const Extent length = reduced_extent(w, innermost_reduction(w));
+  return std::clamp<std::int64_t>(m.l1_bytes / 6 / (4 * typical(length, w)), 1, most);
+}
+
+Knobs rule(const Workload& w, const Machine& m) {
+  return {4, rows_together(w, m), task_count(w.composition().threads)};
+}
+
+std::vector<Knobs> candidates(const Workload& w, const Machine&) {
+  std::vector<Knobs> all;
+  for (const std::int64_t accumulators : {1, 2, 4, 8})
+    for (const std::int64_t rows : {1, 2, 4, 8})
+      all.push_back({accumulators, rows, task_count(w.composition().threads)});
+  return all;
 }
 
 /// The loops of `out` outside of a row, fused into tasks; returns the loop that a row's intermediates are computed at.
@@ -95,6 +108,14 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
     std::vector<std::string> outer(order.begin() + (keeps_row ? 1 : 0), order.end());
     std::int64_t rows = 1;
     for (const auto& name : outer) rows *= typical(extent_of(w, name), w);
+    const std::int64_t block =
+        keeps_row && !outer.empty() ? std::min(k.rows, typical(extent_of(w, outer.front()), w)) : 1;
+    const std::string row_in_block = outer.empty() ? "" : outer.front();
+    if (block > 1) {
+      out.split(row_in_block, "rows", row_in_block, block, Tail::GuardWithIf);
+      outer.front() = "rows";
+      rows = chunk(rows, block);
+    }
     const Extent extent = reduced_extent(w, inner);
     const std::int64_t length = typical(extent, w);
     const bool unrolled = extent.is_constant() && length <= unrolled_vectors * lanes;
@@ -105,24 +126,42 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
     if (keeps_row) along_vectors(out);
     const std::string row = outer.empty() ? "" : rows_of(out, outer, rows, k.tasks);
     const std::int64_t width = lanes * std::clamp<std::int64_t>(length / lanes, 1, k.accumulators);
-    const auto place = [&](Stage& stage) {
-      if (row.empty()) stage.compute_root();
-      else stage.compute_at("out", row);
+    const auto is_along_row = [&](const PipelineStage& stage) {
+      const auto reduced = reductions(stage);
+      return std::find(reduced.begin(), reduced.end(), inner) != reduced.end();
     };
+    const auto has_row = [&](const PipelineStage& stage) {
+      return keeps_row && reductions(stage).empty() && !stage.func.args().empty() &&
+             stage.func.args().front().name() == loops.front().name;
+    };
+    // What whole rows of intermediates are summed up in is read again at once: a block of them would come from further.
+    const PipelineStage* last = nullptr;
+    bool stores_rows = false;
     for (const auto& stage : pipeline.stages) {
       if (stage.role == "out") continue;
-      const auto reduced = reductions(stage);
-      const bool along_row = std::find(reduced.begin(), reduced.end(), inner) != reduced.end();
+      if (is_along_row(stage)) last = &stage;
+      stores_rows = stores_rows || has_row(stage);
+    }
+    for (const auto& stage : pipeline.stages) {
+      if (stage.role == "out") continue;
+      const bool by_row = block == 1 || (stores_rows && &stage == last);
+      const std::string at = by_row && block > 1 ? row_in_block : row;
       Stage definition = s[stage.role];
-      place(definition);
-      if (reduced.empty() && !stage.func.args().empty() && keeps_row &&
-          stage.func.args().front().name() == loops.front().name)
+      if (at.empty()) definition.compute_root();
+      else definition.compute_at("out", at);
+      if (has_row(stage)) {
         along_vectors(definition);
-      if (!along_row || length < 2 * lanes) continue;
+        if (!by_row && unrolled) definition.unroll(row_in_block);
+      }
+      if (!is_along_row(stage) || length < 2 * lanes) continue;
       std::vector<std::string> others;
-      for (const auto& r : reduced)
+      for (const auto& r : reductions(stage))
         if (r != inner) others.push_back(r);
-      reduce_in_lanes(s, {stage.role, inner, others, width, lanes, unrolled}, place);
+      reduce_in_lanes(s, {stage.role, inner, others, width, lanes, unrolled}, [&](Stage& partial) {
+        if (at.empty()) partial.compute_root();
+        else if (by_row) partial.compute_at("out", at);
+        else partial.compute_at(stage.role, row_in_block);
+      });
     }
     return implementation;
   }
