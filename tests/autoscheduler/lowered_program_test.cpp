@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include <fmt/format.h>
 #include <catch2/catch.hpp>
 
 #include "autoscheduler/lowered_estimate.hpp"
@@ -259,6 +260,31 @@ TEST_CASE("steps of a reduction that are unrolled share the loop's own instructi
     CHECK(unrolled.features.at("lowered.loads") == plain.features.at("lowered.loads"));
     CHECK(unrolled.features.at("lowered.arithmetic") == plain.features.at("lowered.arithmetic"));
   }
+}
+
+TEST_CASE("each thread does its share of a parallel loop, fused or not, and pays for its tasks") {
+  const auto type = [](const char* text) { return TensorType::parse(text); };
+  const Workload product =
+      Workload::of(Operators().get("matmul"), Json::object(), {type("f32[96,256]"), type("f32[256,64]")}, {}, 2);
+  const auto estimate = [&](int rows, const std::string& shared, const std::string& placed) {
+    std::map<std::string, double> features;
+    return lowered_seconds(
+        product,
+        Implementation::parse(
+            fmt::format("variant direct\nout.split(n, n_o, n_i, 16).split(m, m_o, m_i, {}).reorder(n_i, m_i, n_o, m_o)."
+                        "vectorize(n_i, 8).unroll(n_i){}\nacc.compute_at(out, {}).vectorize(n, 8).unroll(n)\n"
+                        "acc.update(0).reorder(n, m, k).vectorize(n, 8).unroll(n)\n",
+                        rows, shared, placed)),
+        machine, features);
+  };
+  const auto shared = [&](int rows) { return estimate(rows, ".parallel(m_o)", "n_o"); };
+  const double start = 1e-6;
+  CHECK(shared(12) == Approx(estimate(12, "", "n_o") / 2).margin(start));
+  CHECK(shared(32) == Approx(estimate(32, "", "n_o") * 2 / 3).margin(start));  // three tasks
+  CHECK(estimate(12, ".fuse(n_o, m_o, task).parallel(task)", "task") == Approx(shared(12)).margin(start));
+  // Of one row and 16 columns each.
+  const double small = estimate(1, ".fuse(n_o, m_o, task).parallel(task)", "task");
+  CHECK(small > estimate(1, "", "n_o") / 2 + 96 * 4 / 2 * 10e-9);
 }
 
 }  // namespace
