@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -49,6 +50,7 @@ struct StageNode {
   Box box;  ///< that the whole output needs
 
   std::int64_t elements() const;
+  bool has_loop(const std::string& name) const { return std::ranges::find(loops, name) != loops.end(); }
   std::int64_t reduction_steps() const;  ///< 1 without reductions
   bool reads_again() const;              ///< an element that the update reads serves several steps
   double operations() const;             ///< of computing the whole box once

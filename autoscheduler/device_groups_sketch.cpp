@@ -87,9 +87,8 @@ class Groups final : public SketchRule {
     });
     if (again) return;
     for (const auto& loop : schedules::loops_by_memory(*subject_.workload)) {
-      const bool reduced = std::ranges::any_of(reducing, [&](const StageNode* stage) {
-        return std::ranges::find(stage->loops, loop.name) == stage->loops.end();
-      });
+      const bool reduced =
+          std::ranges::any_of(reducing, [&](const StageNode* stage) { return !stage->has_loop(loop.name); });
       if (reduced) rows_.along.push_back(loop.name);
       else rows_.across.push_back(loop);
       if (!reduced) count_ *= loop.extent.value();

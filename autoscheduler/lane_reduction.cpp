@@ -21,7 +21,7 @@ double LaneReduction::cycles(double elements) const {
   // An addition takes four cycles, which too few partial results would wait for.
   return elements * static_cast<double>(stage.reduction_steps()) / lanes * guard *
              std::max(stage.update_operations / 2, 4.0 / vectors) +
-         elements * (8.0 + 4.0 * vectors + 6 * std::log2(lanes));
+         elements * (8.0 + 4.0 * vectors + (overlapped ? 2 : 6) * std::log2(lanes));
 }
 
 }  // namespace heddle::autoscheduler

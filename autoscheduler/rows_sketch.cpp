@@ -28,6 +28,11 @@ class Rows final : public SketchRule {
     if (contiguous_) {
       sketch_.knobs.push_back({"accumulators", {1, 2, 4, 8, 16}});
       sketch_.knobs.push_back({"lanes_in_vectors", {0, 1}, false});
+      if (keeps_row()) {
+        sketch_.knobs.push_back({"rows", {1, 2, 4, 8}});
+        if (std::ranges::count_if(d().stages, [](const StageNode& s) { return s.updates > 0; }) > 1)
+          sketch_.knobs.push_back({"last_by_row", {0, 1}, false});
+      }
     } else {
       sketch_.knobs.push_back({"vectors", {1, 2, 4, 8}});
       sketch_.knobs.push_back({"unroll", {1, 2, 4, 8}});
@@ -44,7 +49,7 @@ class Rows final : public SketchRule {
 
   std::vector<std::vector<std::int64_t>> defaults() const override {
     std::vector<std::vector<std::int64_t>> best;
-    for (const std::int64_t width : {4, 2, 8, 1})
+    for (const auto& [width, rows] : {std::pair{4, 4}, {4, 1}, {2, 1}, {8, 1}, {1, 1}})
       for (const std::int64_t stored : {1, 0}) {
         if (between_.empty() && stored == 0) continue;
         std::vector<std::int64_t> values;
@@ -52,6 +57,8 @@ class Rows final : public SketchRule {
           std::int64_t v = knob.domain.front();
           if (knob.name == "accumulators" || knob.name == "vectors") v = width;
           if (knob.name == "lanes_in_vectors") v = 1;
+          if (knob.name == "rows") v = rows;
+          if (knob.name == "last_by_row") v = rows > 1 && !between_.empty() ? 1 : 0;
           if (knob.name == "tasks") v = 4;
           if (knob.name.starts_with("store_")) v = stored;
           values.push_back(v);
@@ -68,6 +75,9 @@ class Rows final : public SketchRule {
  private:
   const Dependences& d() const { return subject_.dependences; }
 
+  /// The output runs along rows, so that what is in them is read again.
+  bool keeps_row() const { return std::ranges::find(along_row_, std::size_t{0}) != along_row_.end(); }
+
   void classify() {
     bool reduces = false, used_again = true;
     for (std::size_t i = 0; i + 1 < d().stages.size(); ++i) {
@@ -79,7 +89,7 @@ class Rows final : public SketchRule {
       // A row's reduction has one or more loops of its own, and the output reads each value along a whole row.
       if (!stage.accumulates || !stage.associative || stage.reductions.empty()) return;
       for (const std::string& loop : stage.loops)
-        if (std::ranges::find(d().out().loops, loop) == d().out().loops.end()) return;
+        if (!d().out().has_loop(loop)) return;
       reduces = true;
       // Where operands are used again and the result is read once, registers should hold more than a row.
       const auto readers = d().consumers(stage.role);
@@ -103,9 +113,8 @@ class Rows final : public SketchRule {
     // The place of `out` that runs along the row, if the output has kept it.
     for (std::size_t p = 0; p < subject_.rank(); ++p) {
       const std::string& loop = subject_.loop(p);
-      const bool reduced = std::ranges::any_of(d().stages, [&](const StageNode& s) {
-        return s.updates > 0 && std::ranges::find(s.loops, loop) == s.loops.end();
-      });
+      const bool reduced =
+          std::ranges::any_of(d().stages, [&](const StageNode& s) { return s.updates > 0 && !s.has_loop(loop); });
       if (reduced) along_row_.push_back(p);
     }
     if (!contiguous_ && !along_row_.empty() && along_row_[0] == 0) return;  // lanes would meet the reduction
@@ -154,7 +163,6 @@ std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& valu
   Schedule& schedule = candidate.implementation.schedule;
   const StageNode& output = d().out();
   const int lanes = s.lanes;
-  const bool keeps_row = std::ranges::find(along_row_, std::size_t{0}) != along_row_.end();
   const std::int64_t tasks = value("tasks", 1) * s.threads;
 
   std::vector<std::string> order, outer;
@@ -170,6 +178,7 @@ std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& valu
   if (lane_rows && s.extent(0) < lanes) return Pruned{"rows are too few for a vector of them"};
   if (lane_rows && block > s.extent(0)) return Pruned{"a block of rows is longer than all of them"};
   std::vector<std::string> inside;
+  std::int64_t nearest_rows = 1;  // of the innermost loop over rows
   for (std::size_t p = 0; p < s.rank(); ++p) {
     const bool in_row = std::ranges::find(along_row_, p) != along_row_.end();
     if (in_row) {
@@ -177,6 +186,7 @@ std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& valu
       continue;
     }
     if (lane_rows && p == 0) continue;
+    if (outer.empty()) nearest_rows = s.extent(p);
     outer.push_back(s.loop(p));
     rows *= s.extent(p);
   }
@@ -197,7 +207,7 @@ std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& valu
     std::vector<std::string> all = inside;
     all.insert(all.end(), outer.begin(), outer.end());
     if (all.size() > 1) out.reorder(all);
-    if (keeps_row) {
+    if (keeps_row()) {
       if (s.extent(0) < lanes) return Pruned{"a row is shorter than a vector"};
       if (unroll_out > 1 && s.extent(0) < unroll_out * lanes)
         return Pruned{"a row is shorter than the unrolled vectors"};
@@ -212,6 +222,18 @@ std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& valu
       return Pruned{"the output has no row to unroll"};
     }
   }
+  // A block's rows are reduced one after the other before anything else of them is computed: none waits for what
+  // combining its partial results takes.
+  const std::int64_t together = value("rows", 1);
+  const std::string row_in_block = outer.empty() ? "" : outer.front();
+  if (together > 1) {
+    if (nearest_rows < together) return Pruned{"rows are fewer than a block"};
+    out.split(row_in_block, "rows", row_in_block, together, Tail::GuardWithIf);
+    outer.front() = "rows";
+    rows = rows / nearest_rows * ((nearest_rows + together - 1) / together);
+  } else if (value("last_by_row", 0) == 1) {
+    return Pruned{"a block has one row"};
+  }
   std::string row = outer.empty() ? "" : outer.front();
   for (std::size_t i = 1; i < outer.size(); ++i) {
     const std::string fused = fmt::format("row{}", i);
@@ -222,9 +244,15 @@ std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& valu
   if (s.threads > 1 && rows > 1 && !row.empty())
     out.split(row, "task", row, (rows + pieces - 1) / pieces, Tail::GuardWithIf).parallel("task");
 
-  const auto place = [&](Stage& stage) {
-    if (row.empty()) stage.compute_root();
-    else stage.compute_at(output.role, row);
+  const StageNode* last = nullptr;
+  for (const StageNode& stage : d().stages)
+    if (stage.updates > 0) last = &stage;
+  const auto in_block = [&](const StageNode& stage) {
+    return together > 1 && (&stage != last || value("last_by_row", 0) == 0);
+  };
+  const auto place = [&](const StageNode& stage, Stage& definition) {
+    if (row.empty()) definition.compute_root();
+    else definition.compute_at(output.role, together == 1 || in_block(stage) ? row : row_in_block);
   };
   const std::int64_t accumulators = value("accumulators", 1);
   const std::int64_t width = std::min(accumulators * lanes, row_length_ / lanes * lanes);
@@ -239,16 +267,19 @@ std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& valu
           static_cast<double>(stage.elements()) * reads / lanes * (stage.pure_operations / 2 + (stored ? 1.5 : 0));
       if (!stored) continue;
       Stage definition = schedule[stage.role];
-      place(definition);
+      place(stage, definition);
       if (!stage.loops.empty() && stage.box[0].extent >= lanes)
         definition.vectorize(stage.loops[0], lanes, Tail::GuardWithIf);
+      constexpr std::int64_t most_vectors = 32;
+      if (together > 1 && stage.has_loop(row_in_block) && together * row_length_ <= most_vectors * lanes)
+        definition.unroll(stage.loops[0]).unroll(row_in_block);
       continue;
     }
     Stage definition = schedule[stage.role];
-    place(definition);
+    place(stage, definition);
     const double steps = static_cast<double>(stage.reduction_steps()) * static_cast<double>(stage.elements());
     if (lane_rows) {
-      const bool has_vector = std::ranges::find(stage.loops, vector) != stage.loops.end();
+      const bool has_vector = stage.has_loop(vector);
       cycles += steps / (has_vector ? lanes : 1) *
                 std::max(stage.update_operations / 2, 4.0 / static_cast<double>(block / lanes));
       if (!has_vector) continue;
@@ -275,8 +306,12 @@ std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& valu
     }
     const auto& row_loop =
         *std::ranges::find_if(stage.reductions, [&](const ReductionLoop& r) { return r.name == inner_; });
-    const LaneReduction reduction{stage, row_loop, width, lanes};
-    reduction.schedule(schedule, place);
+    const bool row_by_row = in_block(stage) && stage.has_loop(row_in_block);
+    const LaneReduction reduction{stage, row_loop, width, lanes, row_by_row};
+    reduction.schedule(schedule, [&](Stage& partial) {
+      if (row_by_row) partial.compute_at(stage.role, row_in_block);
+      else place(stage, partial);
+    });
     cycles += reduction.cycles(static_cast<double>(stage.elements()));
   }
   const double speedup =
