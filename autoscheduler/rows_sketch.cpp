@@ -281,7 +281,7 @@ std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& valu
     if (lane_rows) {
       const bool has_vector = stage.has_loop(vector);
       cycles += steps / (has_vector ? lanes : 1) *
-                std::max(stage.update_operations / 2, 4.0 / static_cast<double>(block / lanes));
+                std::max(stage.update_operations / 2, 4.0 * lanes / static_cast<double>(block));
       if (!has_vector) continue;
       definition.vectorize(vector, lanes);
       if (block > lanes) definition.unroll(vector);

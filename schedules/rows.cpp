@@ -86,103 +86,104 @@ std::string rows_of(Stage& out, std::vector<std::string> outer, std::int64_t row
   return row;
 }
 
-Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
+bool has_loop(const PipelineStage& stage, const std::string& name) {
+  return std::ranges::any_of(stage.func.args(), [&](const Halide::Var& v) { return v.name() == name; });
+}
+
+/// Vectors run along the rows. `out` has the row itself as its innermost loop (softmax, normalisation) or has lost it
+/// (reduce).
+void reduce_along_rows(Schedule& s, Stage& out, const Workload& w, const Machine& m, const Knobs& k,
+                       const Pipeline& pipeline, const std::string& inner) {
   const std::int64_t lanes = m.lanes(4);
-  const Pipeline pipeline = w.instantiate();
-  Implementation implementation;
-  Schedule& s = implementation.schedule;
-  auto loops = loops_by_memory(w);
-  const std::string inner = innermost_reduction(w);
-  bool rows_are_contiguous = false;
+  std::vector<std::string> outer;
+  for (const auto& loop : loops_by_memory(w)) outer.push_back(loop.name);
+  const std::string along = outer.empty() || "r" + outer.front() != inner ? "" : outer.front();
+  if (!along.empty()) outer.erase(outer.begin());
+  std::int64_t rows = 1;
+  for (const auto& name : outer) rows *= typical(extent_of(w, name), w);
+
+  const auto is_reduced = [&](const PipelineStage& stage) {
+    const auto reduced = reductions(stage);
+    return std::ranges::find(reduced, inner) != reduced.end();
+  };
+  const auto has_row = [&](const PipelineStage& stage) {
+    return !along.empty() && reductions(stage).empty() && has_loop(stage, along);
+  };
+  std::vector<const PipelineStage*> intermediates;
   for (const auto& stage : pipeline.stages)
-    for (const auto& r : reductions(stage)) rows_are_contiguous = rows_are_contiguous || r == inner;
+    if (stage.role != "out") intermediates.push_back(&stage);
 
-  std::vector<std::string> order;
-  for (const auto& loop : loops) order.push_back(loop.name);
-  Stage out = s["out"];
-  if (order.size() > 1) out.reorder(order);
-
-  if (rows_are_contiguous) {
-    // `out` has the row itself as its innermost loop (softmax, normalisation) or has lost it (reduce).
-    const bool keeps_row = !loops.empty() && "r" + loops.front().name == inner;
-    std::vector<std::string> outer(order.begin() + (keeps_row ? 1 : 0), order.end());
-    std::int64_t rows = 1;
-    for (const auto& name : outer) rows *= typical(extent_of(w, name), w);
-    const std::int64_t block =
-        keeps_row && !outer.empty() ? std::min(k.rows, typical(extent_of(w, outer.front()), w)) : 1;
-    const std::string row_in_block = outer.empty() ? "" : outer.front();
-    if (block > 1) {
-      out.split(row_in_block, "rows", row_in_block, block, Tail::GuardWithIf);
-      outer.front() = "rows";
-      rows = chunk(rows, block);
-    }
-    const Extent extent = reduced_extent(w, inner);
-    const std::int64_t length = typical(extent, w);
-    const bool unrolled = extent.is_constant() && length <= unrolled_vectors * lanes;
-    const auto along_vectors = [&](Stage& stage) {
-      stage.vectorize(loops.front().name, lanes, Tail::GuardWithIf);
-      if (unrolled) stage.unroll(loops.front().name);
-    };
-    if (keeps_row) along_vectors(out);
-    const std::string row = outer.empty() ? "" : rows_of(out, outer, rows, k.tasks);
-    const std::int64_t width = lanes * std::clamp<std::int64_t>(length / lanes, 1, k.accumulators);
-    const auto is_along_row = [&](const PipelineStage& stage) {
-      const auto reduced = reductions(stage);
-      return std::find(reduced.begin(), reduced.end(), inner) != reduced.end();
-    };
-    const auto has_row = [&](const PipelineStage& stage) {
-      return keeps_row && reductions(stage).empty() && !stage.func.args().empty() &&
-             stage.func.args().front().name() == loops.front().name;
-    };
-    // What whole rows of intermediates are summed up in is read again at once: a block of them would come from further.
-    const PipelineStage* last = nullptr;
-    bool stores_rows = false;
-    for (const auto& stage : pipeline.stages) {
-      if (stage.role == "out") continue;
-      if (is_along_row(stage)) last = &stage;
-      stores_rows = stores_rows || has_row(stage);
-    }
-    for (const auto& stage : pipeline.stages) {
-      if (stage.role == "out") continue;
-      const bool by_row = block == 1 || (stores_rows && &stage == last);
-      const std::string at = by_row && block > 1 ? row_in_block : row;
-      Stage definition = s[stage.role];
-      if (at.empty()) definition.compute_root();
-      else definition.compute_at("out", at);
-      if (has_row(stage)) {
-        along_vectors(definition);
-        if (!by_row && unrolled) definition.unroll(row_in_block);
-      }
-      if (!is_along_row(stage) || length < 2 * lanes) continue;
-      std::vector<std::string> others;
-      for (const auto& r : reductions(stage))
-        if (r != inner) others.push_back(r);
-      reduce_in_lanes(s, {stage.role, inner, others, width, lanes, unrolled}, [&](Stage& partial) {
-        if (at.empty()) partial.compute_root();
-        else if (by_row) partial.compute_at("out", at);
-        else partial.compute_at(stage.role, row_in_block);
-      });
-    }
-    return implementation;
+  const std::string row_in_block = outer.empty() ? "" : outer.front();
+  const bool has_blocks =
+      !along.empty() && !outer.empty() &&
+      std::ranges::all_of(intermediates, [&](const auto* stage) { return has_loop(*stage, row_in_block); });
+  const std::int64_t block = has_blocks ? std::min(k.rows, typical(extent_of(w, row_in_block), w)) : 1;
+  if (block > 1) {
+    out.split(row_in_block, "rows", row_in_block, block, Tail::GuardWithIf);
+    outer.front() = "rows";
+    rows = chunk(rows, block);
   }
+  // What sums up whole rows of intermediates follows each of them: a block's would come from further.
+  const PipelineStage* row_by_row = nullptr;
+  if (std::ranges::any_of(intermediates, [&](const auto* stage) { return has_row(*stage); }))
+    for (const auto* stage : intermediates)
+      if (is_reduced(*stage)) row_by_row = stage;
 
-  // Every lane reduces a row of its own.
+  const Extent extent = reduced_extent(w, inner);
+  const std::int64_t length = typical(extent, w);
+  const bool unrolled = extent.is_constant() && length <= unrolled_vectors * lanes;
+  const auto along_vectors = [&](Stage& stage) {
+    stage.vectorize(along, lanes, Tail::GuardWithIf);
+    if (unrolled) stage.unroll(along);
+  };
+  if (!along.empty()) along_vectors(out);
+  const std::string row = outer.empty() ? "" : rows_of(out, outer, rows, k.tasks);
+  const std::int64_t width = lanes * std::clamp<std::int64_t>(length / lanes, 1, k.accumulators);
+  for (const auto* stage : intermediates) {
+    const bool in_block = block > 1 && stage != row_by_row;
+    const auto place = [&](Stage& definition) {
+      if (row.empty()) definition.compute_root();
+      else definition.compute_at("out", block == 1 || in_block ? row : row_in_block);
+    };
+    Stage definition = s[stage->role];
+    place(definition);
+    if (has_row(*stage)) {
+      along_vectors(definition);
+      if (in_block && unrolled) definition.unroll(row_in_block);
+    }
+    if (!is_reduced(*stage) || length < 2 * lanes) continue;
+    std::vector<std::string> others;
+    for (const auto& r : reductions(*stage))
+      if (r != inner) others.push_back(r);
+    reduce_in_lanes(s, {stage->role, inner, others, width, lanes, unrolled}, [&](Stage& partial) {
+      if (in_block) partial.compute_at(stage->role, row_in_block);
+      else place(partial);
+    });
+  }
+}
+
+/// Every lane reduces a row of its own.
+void reduce_in_rows_of_lanes(Schedule& s, Stage& out, const Workload& w, const Machine& m, const Knobs& k,
+                             const Pipeline& pipeline) {
+  const auto loops = loops_by_memory(w);
   if (loops.empty()) {
     for (const auto& stage : pipeline.stages)
       if (stage.role != "out") s[stage.role].compute_root();
-    return implementation;
+    return;
   }
   const std::int64_t extent = typical(loops.front().extent, w);
   const bool fixed = loops.front().extent.is_constant();
-  const std::int64_t vector_lanes = fixed ? filled_lanes(extent, m) : lanes;
+  const std::int64_t vector_lanes = fixed ? filled_lanes(extent, m) : m.lanes(4);
   const std::int64_t block =
-      fixed ? vector_lanes * std::clamp<std::int64_t>(extent / vector_lanes, 1, k.accumulators) : lanes;
+      fixed ? vector_lanes * std::clamp<std::int64_t>(extent / vector_lanes, 1, k.accumulators) : vector_lanes;
   const std::string vector = loops.front().name;
   out.split(vector, "block", vector, block, fixed ? shifted_tail(extent, block) : Tail::GuardWithIf);
   std::vector<std::string> outer = {"block"};
-  outer.insert(outer.end(), order.begin() + 1, order.end());
   std::int64_t rows = chunk(extent, extent / block);
-  for (std::size_t i = 1; i < order.size(); ++i) rows *= typical(extent_of(w, order[i]), w);
+  for (std::size_t i = 1; i < loops.size(); ++i) {
+    outer.push_back(loops[i].name);
+    rows *= typical(loops[i].extent, w);
+  }
   out.vectorize(vector, vector_lanes);
   if (block > vector_lanes) out.unroll(vector);
   const std::string row = rows_of(out, outer, rows, k.tasks);
@@ -190,10 +191,7 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
     if (stage.role == "out") continue;
     Stage definition = s[stage.role];
     definition.compute_at("out", row);
-    const auto arguments = stage.func.args();
-    const bool has_vector =
-        std::any_of(arguments.begin(), arguments.end(), [&](const Halide::Var& v) { return v.name() == vector; });
-    if (!has_vector) continue;
+    if (!has_loop(stage, vector)) continue;
     const Tail tail = fixed ? Tail::RoundUp : Tail::GuardWithIf;
     definition.vectorize(vector, vector_lanes, tail);
     if (block > vector_lanes) definition.unroll(vector);
@@ -205,6 +203,24 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
     update.reorder(update_order).vectorize(vector, vector_lanes, tail);
     if (block > vector_lanes) update.unroll(vector);
   }
+}
+
+Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
+  const Pipeline pipeline = w.instantiate();
+  Implementation implementation;
+  Schedule& s = implementation.schedule;
+  std::vector<std::string> order;
+  for (const auto& loop : loops_by_memory(w)) order.push_back(loop.name);
+  Stage out = s["out"];
+  if (order.size() > 1) out.reorder(order);
+
+  const std::string inner = innermost_reduction(w);
+  const bool rows_are_contiguous = std::ranges::any_of(pipeline.stages, [&](const PipelineStage& stage) {
+    const auto reduced = reductions(stage);
+    return std::ranges::find(reduced, inner) != reduced.end();
+  });
+  if (rows_are_contiguous) reduce_along_rows(s, out, w, m, k, pipeline, inner);
+  else reduce_in_rows_of_lanes(s, out, w, m, k, pipeline);
   return implementation;
 }
 
