@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
+#include <string_view>
 
 #include "autoscheduler/lane_reduction.hpp"
 
@@ -65,6 +67,24 @@ double copy_cycles(const PlacedOperand& operand, const Nest& nest, const NestReg
   return static_cast<double>(nest.iterations(copy.level)) * elements * each;
 }
 
+/// What is read or written while an iteration of a loop runs: by the output, and by stages that are computed there or
+/// within those that are. What was computed before is only read.
+std::set<std::string_view> touched_within(const Dependences& d, const std::vector<PlacedStage>& stages, int level) {
+  std::set<std::string_view> touched;
+  std::vector<const StageNode*> reading = {&d.out()};
+  while (!reading.empty()) {
+    const StageNode& reader = *reading.back();
+    reading.pop_back();
+    for (const Access& access : reader.accesses) {
+      if (!touched.insert(access.source).second || access.operand) continue;
+      const auto placed =
+          std::ranges::find_if(stages, [&](const PlacedStage& s) { return s.node->role == access.source; });
+      if (placed != stages.end() && placed->level <= level) reading.push_back(placed->node);
+    }
+  }
+  return touched;
+}
+
 }  // namespace
 
 double log_feature(double value) { return std::log2(std::max(value, 1e-12)); }
@@ -100,13 +120,14 @@ double estimate_seconds(const Subject& subject, const Nest& nest, const NestRegi
   for (std::size_t level = 0; level <= nest.levels(); ++level) {
     const Box box = nest.region(level);
     const auto& regions = needed.at(level);
+    const std::set<std::string_view> within = touched_within(d, stages, static_cast<int>(level));
     touched[level] = box_bytes(box, out.element_bytes);
     for (const PlacedOperand& o : operands)
-      if (const auto r = regions.find(o.role); r != regions.end())
+      if (const auto r = regions.find(o.role); r != regions.end() && within.contains(o.role))
         touched[level] += box_bytes(r->second, o.element_bytes);
     for (const PlacedStage& s : stages)
       if (s.level >= 0 && s.accumulators == 0)
-        if (const auto r = regions.find(s.node->role); r != regions.end())
+        if (const auto r = regions.find(s.node->role); r != regions.end() && within.contains(s.node->role))
           touched[level] += box_bytes(r->second, s.node->element_bytes);
   }
   struct Cache {
@@ -116,12 +137,17 @@ double estimate_seconds(const Subject& subject, const Nest& nest, const NestRegi
   const std::array<Cache, 3> caches = {Cache{"l1", static_cast<double>(subject.machine.l1_bytes) * 0.75, 28},
                                        Cache{"l2", static_cast<double>(subject.machine.l2_bytes) * 0.75, 14},
                                        Cache{"l3", static_cast<double>(subject.machine.l3_bytes) * 0.5, 4}};
+  // Stages that are computed before the output's loops are written there, and what they read is read.
+  double before = 0;
+  for (const PlacedStage& s : stages)
+    if (s.level == static_cast<int>(nest.levels())) before += 2 * box_bytes(s.node->box, s.node->element_bytes);
   double transfer = 0;
   for (const Cache& cache : caches) {
     std::size_t fitting = 0;
     while (fitting < nest.levels() && touched[fitting + 1] <= cache.bytes) ++fitting;
     const bool all = fitting == nest.levels();
-    const double traffic = static_cast<double>(all ? 1 : nest.iterations(fitting)) * touched[fitting];
+    const double traffic =
+        static_cast<double>(all ? 1 : nest.iterations(fitting)) * touched[fitting] + (all ? 0 : before);
     features[std::string("traffic.") + cache.name] = log_feature(traffic);
     // What fits stays from run to run: a kernel is timed with warm caches.
     if (!all) transfer = std::max(transfer, traffic / cache.bytes_a_cycle);

@@ -12,7 +12,7 @@
 namespace heddle::autoscheduler {
 
 /// Changes whenever the same space, seed and measurements would lead to other trials: part of what names a search.
-constexpr int search_version = 13;
+constexpr int search_version = 14;
 
 /// Where a search begins beside its own defaults and estimates: what was good elsewhere.
 struct Start {
