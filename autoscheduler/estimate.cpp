@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 #include <string_view>
+#include <unordered_map>
 
 #include "autoscheduler/lane_reduction.hpp"
 
@@ -67,9 +68,11 @@ double copy_cycles(const PlacedOperand& operand, const Nest& nest, const NestReg
   return static_cast<double>(nest.iterations(copy.level)) * elements * each;
 }
 
+using PlacedByRole = std::unordered_map<std::string_view, const PlacedStage*>;
+
 /// What is read or written while an iteration of a loop runs: by the output, and by stages that are computed there or
 /// within those that are. What was computed before is only read.
-std::set<std::string_view> touched_within(const Dependences& d, const std::vector<PlacedStage>& stages, int level) {
+std::set<std::string_view> touched_within(const Dependences& d, const PlacedByRole& stages, int level) {
   std::set<std::string_view> touched;
   std::vector<const StageNode*> reading = {&d.out()};
   while (!reading.empty()) {
@@ -77,9 +80,8 @@ std::set<std::string_view> touched_within(const Dependences& d, const std::vecto
     reading.pop_back();
     for (const Access& access : reader.accesses) {
       if (!touched.insert(access.source).second || access.operand) continue;
-      const auto placed =
-          std::ranges::find_if(stages, [&](const PlacedStage& s) { return s.node->role == access.source; });
-      if (placed != stages.end() && placed->level <= level) reading.push_back(placed->node);
+      const auto placed = stages.find(access.source);
+      if (placed != stages.end() && placed->second->level <= level) reading.push_back(placed->second->node);
     }
   }
   return touched;
@@ -115,12 +117,14 @@ double estimate_seconds(const Subject& subject, const Nest& nest, const NestRegi
   for (const PlacedOperand& o : operands)
     if (!o.contiguous) cycles += static_cast<double>(out.elements()) * 2;
 
+  PlacedByRole by_role;
+  for (const PlacedStage& s : stages) by_role[s.node->role] = &s;
   // Bytes that one iteration of each level's loop touches, of everything that is read or written in it.
   std::vector<double> touched(nest.levels() + 1, 0.0);
   for (std::size_t level = 0; level <= nest.levels(); ++level) {
     const Box box = nest.region(level);
     const auto& regions = needed.at(level);
-    const std::set<std::string_view> within = touched_within(d, stages, static_cast<int>(level));
+    const std::set<std::string_view> within = touched_within(d, by_role, static_cast<int>(level));
     touched[level] = box_bytes(box, out.element_bytes);
     for (const PlacedOperand& o : operands)
       if (const auto r = regions.find(o.role); r != regions.end() && within.contains(o.role))
