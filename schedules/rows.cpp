@@ -58,8 +58,8 @@ Extent reduced_extent(const Workload& w, const std::string& reduction) {
 /// cache.
 std::int64_t rows_together(const Workload& w, const Machine& m) {
   constexpr std::int64_t most = 4;
-  const Extent length = reduced_extent(w, innermost_reduction(w));
-  return std::clamp<std::int64_t>(m.l1_bytes / 6 / (4 * typical(length, w)), 1, most);
+  const std::int64_t length = typical(reduced_extent(w, innermost_reduction(w)), w);
+  return std::clamp<std::int64_t>(m.l1_bytes / 6 / (4 * std::max<std::int64_t>(length, 1)), 1, most);
 }
 
 Knobs rule(const Workload& w, const Machine& m) {

@@ -106,6 +106,15 @@ TEST_CASE("families have names of their own and knobs that survive JSON") {
   CHECK(choose(product, wide()).source == "family matmul_packed (depth=0, rows=8, tasks=1, vectors=3)");
 }
 
+TEST_CASE("rows of no elements have a schedule, and so has an input of no rows") {
+  for (const char* shape : {"f32[3,0]", "f32[0,8]", "f32[1,1]"}) {
+    INFO(shape);
+    const Workload w = Workload::of(Operators().get("softmax"), Json::object(), {TensorType::parse(shape)});
+    CHECK(choose(w, wide()).source.starts_with("family rows"));
+    CHECK(check_family("rows", w, wide()) == "");
+  }
+}
+
 TEST_CASE("products whose panels would fill the second cache take k in pieces") {
   const Operators operators;
   const auto product = [&](const char* a, const char* b, const Json& attributes = Json::object()) {
