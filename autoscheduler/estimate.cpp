@@ -151,7 +151,7 @@ double estimate_seconds(const Subject& subject, const Nest& nest, const NestRegi
     while (fitting < nest.levels() && touched[fitting + 1] <= cache.bytes) ++fitting;
     const bool all = fitting == nest.levels();
     const double traffic =
-        static_cast<double>(all ? 1 : nest.iterations(fitting)) * touched[fitting] + (all ? 0 : before);
+        all ? touched[fitting] : static_cast<double>(nest.iterations(fitting)) * touched[fitting] + before;
     features[std::string("traffic.") + cache.name] = log_feature(traffic);
     // What fits stays from run to run: a kernel is timed with warm caches.
     if (!all) transfer = std::max(transfer, traffic / cache.bytes_a_cycle);

@@ -4,13 +4,10 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <optional>
-
-#include <fmt/format.h>
 
 #include "autoscheduler/estimate.hpp"
-#include "autoscheduler/lowered_sharing.hpp"
 #include "autoscheduler/memory_traffic.hpp"
+#include "autoscheduler/taken_directives.hpp"
 #include "base/error.hpp"
 #include "generators/lower.hpp"
 #include "targets/target.hpp"
@@ -44,52 +41,6 @@ double compute_cycles(const LoopWork& loop) {
   double cycles = body_cycles(loop);
   for (const LoopWork& inner : loop.loops) cycles += inner.share * compute_cycles(inner);
   return loop_entry + (loop.extent / loop.steps > predicted_iterations ? misprediction : 0) + loop.extent * cycles;
-}
-
-/// A reduction's loop of which a schedule unrolls some steps, by Halide's names for its stage and itself.
-struct UnrolledLoop {
-  std::string definition, loop;
-  double steps = 1;
-};
-
-/// Halide's name of a reduction's loop, or of what it is split into; none: it is no reduction's.
-std::optional<std::string> reduction_loop(const PipelineStage& stage, const ScheduleLine& line,
-                                          const std::string& loop) {
-  std::string name = loop;
-  for (auto d = line.directives.rbegin(); d != line.directives.rend(); ++d)
-    if (d->name == "split" && (d->arguments[1].value == ScheduleArgument{name}.value ||
-                               d->arguments[2].value == ScheduleArgument{name}.value))
-      name = std::get<std::string>(d->arguments[0].value);
-  for (const auto& [halide, ours] : stage.reductions)
-    if (ours == name) return name == loop ? halide : loop;
-  return std::nullopt;
-}
-
-/// Takes the unrolling of reductions by a factor out of a schedule: all steps have the same instructions, and lowering
-/// each of them would take most of the time that counting does.
-std::vector<UnrolledLoop> take_unrolled(Schedule& schedule, const Pipeline& pipeline) {
-  std::vector<UnrolledLoop> taken;
-  for (ScheduleLine& line : schedule.lines) {
-    const auto stage = std::ranges::find(pipeline.stages, line.stage, &PipelineStage::role);
-    if (line.update < 0 || stage == pipeline.stages.end()) continue;
-    const ScheduleLine whole = line;
-    std::erase_if(line.directives, [&](const Directive& d) {
-      if (d.name != "unroll" || d.arguments.size() < 2) return false;
-      const auto* factor = std::get_if<std::int64_t>(&d.arguments[1].value);
-      const auto loop = reduction_loop(*stage, whole, std::get<std::string>(d.arguments[0].value));
-      if (factor == nullptr || !loop) return false;
-      taken.push_back(
-          {fmt::format("{}.s{}.", stage->func.name(), line.update + 1), *loop, static_cast<double>(*factor)});
-      return true;
-    });
-  }
-  return taken;
-}
-
-void set_steps(LoopWork& work, const std::vector<UnrolledLoop>& unrolled) {
-  for (const UnrolledLoop& u : unrolled)
-    if (work.name.starts_with(u.definition) && work.name.ends_with("." + u.loop)) work.steps = u.steps;
-  for (LoopWork& inner : work.loops) set_steps(inner, unrolled);
 }
 
 }  // namespace
@@ -156,8 +107,7 @@ double lowered_seconds(const Workload& workload, const Implementation& implement
   with_halide(request, [&] {
     Implementation& counted = request.implementation;
     Pipeline pipeline = workload.instantiate(counted.variant, counted.packings);
-    const std::vector<SharedLoop> shared = take_shared(counted.schedule, pipeline);
-    const std::vector<UnrolledLoop> unrolled = take_unrolled(counted.schedule, pipeline);
+    const TakenDirectives taken = take_directives(counted.schedule, pipeline);
     apply(counted.schedule, pipeline);
     std::map<std::string, double> arguments;
     for (const auto& [role, param] : pipeline.operands) {
@@ -171,8 +121,7 @@ double lowered_seconds(const Workload& workload, const Implementation& implement
     const Halide::Module module =
         Halide::Pipeline(pipeline.outputs).compile_to_module(pipeline.arguments(), "counted", halide_target(request));
     LoweredProgram program = analyse_lowered(module, machine, arguments);
-    set_steps(program.body, unrolled);
-    if (const int threads = workload.composition().threads; threads > 1) share_among(program.body, shared, threads);
+    taken.put_back(program.body, workload.composition().threads);
     seconds = program_seconds(program, machine, features);
   });
   return seconds;

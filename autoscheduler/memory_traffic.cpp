@@ -122,7 +122,7 @@ struct Group {
     for (const auto& [step, iterations, level] : loops) before += step * std::floor((iterations - 1) / 2);
     for (const double offset : offsets) {
       const double from = std::floor((offset - before) / line) * line;
-      found.parts.add(from, std::max(from + line, std::ceil((offset - before + element) / line) * line));
+      found.parts.add(from, std::ceil((offset - before + element) / line) * line);
     }
     for (const auto& [step, iterations, level] : loops)
       if (level >= from_level) found.copies *= found.parts.repeat(step, iterations);
@@ -295,9 +295,9 @@ class Footprints {
         if (touched.copies == 1) together.add(touched.parts);
         else alone = std::max(alone, in_cache(touched.parts, count) * touched.copies);
         bytes += own;
-        moved += own * moving(group);
+        moved += own * (count == Count::moved ? moving(group) : 1);
       }
-      counted[buffer] += std::max(alone, in_cache(together, count)) * (count == Count::moved ? moved / bytes : 1);
+      counted[buffer] += std::max(alone, in_cache(together, count)) * (moved / bytes);
     }
     if (count == Count::touched)
       for (auto& [buffer, bytes] : counted)

@@ -306,10 +306,10 @@ std::variant<Candidate, Pruned> Rows::emit(const std::vector<std::int64_t>& valu
     }
     const auto& row_loop =
         *std::ranges::find_if(stage.reductions, [&](const ReductionLoop& r) { return r.name == inner_; });
-    const bool row_by_row = in_block(stage) && stage.has_loop(row_in_block);
-    const LaneReduction reduction{stage, row_loop, width, lanes, row_by_row};
+    const bool overlapped = in_block(stage) && stage.has_loop(row_in_block);
+    const LaneReduction reduction{stage, row_loop, width, lanes, overlapped};
     reduction.schedule(schedule, [&](Stage& partial) {
-      if (row_by_row) partial.compute_at(stage.role, row_in_block);
+      if (overlapped) partial.compute_at(stage.role, row_in_block);
       else place(stage, partial);
     });
     cycles += reduction.cycles(static_cast<double>(stage.elements()));

@@ -194,17 +194,14 @@ struct Matmul {
     const Shape rows(shape.begin(), shape.end() - 1);
     std::size_t position = 0;
     for_each(rows, [&](const std::vector<std::int64_t>& o) {
-      const auto matrix = [&](const Shape& operand) {
-        std::vector<std::int64_t> from(operand.size(), 0);
-        for (std::size_t d = 0; d + 2 < operand.size(); ++d)
-          from[d] = operand[d] == 1 ? 0 : o[d + shape.size() - operand.size()];
-        return flat(operand, from);
-      };
-      const std::int64_t from_a = matrix(a) + o.back() * (at.transpose_a ? 1 : depth), from_b = matrix(b);
+      std::vector<std::int64_t> index = o;
+      index.back() = 0;
+      index.push_back(0);
+      const std::int64_t from_a = flat_broadcast(a, index) + o.back() * (at.transpose_a ? 1 : depth);
+      const std::int64_t from_b = flat_broadcast(b, index);
       T* results = &out[position];
       position += static_cast<std::size_t>(columns);
-      std::vector<std::int64_t> index = o;
-      index.push_back(0);
+      index[index.size() - 2] = o.back();
       for (std::int64_t n = 0; n < columns; ++n) {
         index.back() = n;
         results[n] = in.size() > 2 ? read(2, flat_broadcast(in[2].shape(), index)) : T(0);

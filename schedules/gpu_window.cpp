@@ -55,10 +55,7 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
   for (const auto& stage : pipeline.stages) {
     if (!stage.func.has_update_definition()) continue;
     s[stage.role].compute_at("out", "thread");
-    const auto arguments = stage.func.args();
-    const bool has_inner =
-        std::any_of(arguments.begin(), arguments.end(), [&](const Halide::Var& v) { return v.name() == inner; });
-    if (lanes == 1 || !has_inner) continue;
+    if (lanes == 1 || !has_loop(stage, inner)) continue;
     s[stage.role].vectorize(inner);
     std::vector<std::string> order = {inner};
     for (const auto& r : stage.func.rvars(0)) order.push_back(stage.reductions.at(r.name()));

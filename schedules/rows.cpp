@@ -34,6 +34,11 @@ std::vector<std::string> reductions(const PipelineStage& stage) {
   return names;
 }
 
+bool is_reduced(const PipelineStage& stage, const std::string& along) {
+  const auto reduced = reductions(stage);
+  return std::ranges::find(reduced, along) != reduced.end();
+}
+
 /// The innermost memory dimension of the anchor's operand, by the name of its reduction variable.
 std::string innermost_reduction(const Workload& w) {
   const TensorType in = w.anchor_inputs()[0];
@@ -86,26 +91,18 @@ std::string rows_of(Stage& out, std::vector<std::string> outer, std::int64_t row
   return row;
 }
 
-bool has_loop(const PipelineStage& stage, const std::string& name) {
-  return std::ranges::any_of(stage.func.args(), [&](const Halide::Var& v) { return v.name() == name; });
-}
-
 /// Vectors run along the rows. `out` has the row itself as its innermost loop (softmax, normalisation) or has lost it
 /// (reduce).
 void reduce_along_rows(Schedule& s, Stage& out, const Workload& w, const Machine& m, const Knobs& k,
-                       const Pipeline& pipeline, const std::string& inner) {
+                       const Pipeline& pipeline, const std::vector<Loop>& loops, const std::string& inner) {
   const std::int64_t lanes = m.lanes(4);
   std::vector<std::string> outer;
-  for (const auto& loop : loops_by_memory(w)) outer.push_back(loop.name);
+  for (const auto& loop : loops) outer.push_back(loop.name);
   const std::string along = outer.empty() || "r" + outer.front() != inner ? "" : outer.front();
   if (!along.empty()) outer.erase(outer.begin());
   std::int64_t rows = 1;
   for (const auto& name : outer) rows *= typical(extent_of(w, name), w);
 
-  const auto is_reduced = [&](const PipelineStage& stage) {
-    const auto reduced = reductions(stage);
-    return std::ranges::find(reduced, inner) != reduced.end();
-  };
   const auto has_row = [&](const PipelineStage& stage) {
     return !along.empty() && reductions(stage).empty() && has_loop(stage, along);
   };
@@ -127,7 +124,7 @@ void reduce_along_rows(Schedule& s, Stage& out, const Workload& w, const Machine
   const PipelineStage* row_by_row = nullptr;
   if (std::ranges::any_of(intermediates, [&](const auto* stage) { return has_row(*stage); }))
     for (const auto* stage : intermediates)
-      if (is_reduced(*stage)) row_by_row = stage;
+      if (is_reduced(*stage, inner)) row_by_row = stage;
 
   const Extent extent = reduced_extent(w, inner);
   const std::int64_t length = typical(extent, w);
@@ -151,7 +148,7 @@ void reduce_along_rows(Schedule& s, Stage& out, const Workload& w, const Machine
       along_vectors(definition);
       if (in_block && unrolled) definition.unroll(row_in_block);
     }
-    if (!is_reduced(*stage) || length < 2 * lanes) continue;
+    if (!is_reduced(*stage, inner) || length < 2 * lanes) continue;
     std::vector<std::string> others;
     for (const auto& r : reductions(*stage))
       if (r != inner) others.push_back(r);
@@ -164,8 +161,7 @@ void reduce_along_rows(Schedule& s, Stage& out, const Workload& w, const Machine
 
 /// Every lane reduces a row of its own.
 void reduce_in_rows_of_lanes(Schedule& s, Stage& out, const Workload& w, const Machine& m, const Knobs& k,
-                             const Pipeline& pipeline) {
-  const auto loops = loops_by_memory(w);
+                             const Pipeline& pipeline, const std::vector<Loop>& loops) {
   if (loops.empty()) {
     for (const auto& stage : pipeline.stages)
       if (stage.role != "out") s[stage.role].compute_root();
@@ -209,18 +205,17 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
   const Pipeline pipeline = w.instantiate();
   Implementation implementation;
   Schedule& s = implementation.schedule;
+  const std::vector<Loop> loops = loops_by_memory(w);
   std::vector<std::string> order;
-  for (const auto& loop : loops_by_memory(w)) order.push_back(loop.name);
+  for (const auto& loop : loops) order.push_back(loop.name);
   Stage out = s["out"];
   if (order.size() > 1) out.reorder(order);
 
   const std::string inner = innermost_reduction(w);
-  const bool rows_are_contiguous = std::ranges::any_of(pipeline.stages, [&](const PipelineStage& stage) {
-    const auto reduced = reductions(stage);
-    return std::ranges::find(reduced, inner) != reduced.end();
-  });
-  if (rows_are_contiguous) reduce_along_rows(s, out, w, m, k, pipeline, inner);
-  else reduce_in_rows_of_lanes(s, out, w, m, k, pipeline);
+  const bool rows_are_contiguous =
+      std::ranges::any_of(pipeline.stages, [&](const PipelineStage& stage) { return is_reduced(stage, inner); });
+  if (rows_are_contiguous) reduce_along_rows(s, out, w, m, k, pipeline, loops, inner);
+  else reduce_in_rows_of_lanes(s, out, w, m, k, pipeline, loops);
   return implementation;
 }
 

@@ -22,6 +22,10 @@ std::vector<std::string> stage_roles(const Workload& workload, const std::string
   return roles;
 }
 
+bool has_loop(const PipelineStage& stage, std::string_view name) {
+  return std::ranges::any_of(stage.func.args(), [&](const Halide::Var& v) { return v.name() == name; });
+}
+
 bool has_role(const std::vector<std::string>& roles, std::string_view role) {
   return std::find(roles.begin(), roles.end(), role) != roles.end();
 }

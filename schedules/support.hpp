@@ -74,6 +74,9 @@ bool reads_memory(const Workload& workload);
 std::vector<std::string> stage_roles(const Workload& workload, const std::string& variant = "direct");
 bool has_role(const std::vector<std::string>& roles, std::string_view role);
 
+/// Whether a stage's pure definition has a loop of that name.
+bool has_loop(const PipelineStage& stage, std::string_view name);
+
 /// The extent of one of `out`'s loops.
 Extent extent_of(const Workload& workload, std::string_view loop);
 

@@ -45,7 +45,7 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
   Implementation implementation;
   Schedule& s = implementation.schedule;
   const auto loops = loops_by_memory(w);
-  const Loop inner = loops.front();
+  const Loop& inner = loops.front();
   const std::int64_t of_machine =
       m.lanes(static_cast<int>(std::max<std::size_t>(4, size_of(w.output_types()[0].dtype))));
   const std::int64_t lanes =
@@ -81,9 +81,7 @@ Implementation make(const Workload& w, const Machine& m, const Knobs& k) {
     }
     Stage acc = s[stage.role];
     acc.compute_at("out", "block");
-    const bool has_inner =
-        std::any_of(arguments.begin(), arguments.end(), [&](const Halide::Var& v) { return v.name() == inner.name; });
-    if (!has_inner) continue;
+    if (!has_loop(stage, inner.name)) continue;
     const Tail tail = whole ? Tail::RoundUp : Tail::GuardWithIf;
     acc.vectorize(inner.name, lanes, tail);
     if (whole && k.vectors > 1) acc.unroll(inner.name);

@@ -1,7 +1,8 @@
-#include "autoscheduler/lowered_sharing.hpp"
+#include "autoscheduler/taken_directives.hpp"
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -14,6 +15,49 @@ constexpr double loop_start = 2400;
 constexpr double task_start = 60;
 
 const std::string& name_of(const ScheduleArgument& argument) { return std::get<std::string>(argument.value); }
+
+const PipelineStage* stage_of(const ScheduleLine& line, const Pipeline& pipeline) {
+  const auto stage = std::ranges::find(pipeline.stages, line.stage, &PipelineStage::role);
+  return stage == pipeline.stages.end() ? nullptr : &*stage;
+}
+
+std::string definition_of(const ScheduleLine& line, const PipelineStage& stage) {
+  return fmt::format("{}.s{}.", stage.func.name(), line.update + 1);
+}
+
+bool is_loop(const LoopWork& work, const std::string& definition, const std::string& loop) {
+  return work.name.starts_with(definition) && work.name.ends_with("." + loop);
+}
+
+/// Halide's name of a reduction's loop, or of what it is split into; none: it is no reduction's.
+std::optional<std::string> reduction_loop(const PipelineStage& stage, const ScheduleLine& line,
+                                          const std::string& loop) {
+  std::string name = loop;
+  for (auto d = line.directives.rbegin(); d != line.directives.rend(); ++d)
+    if (d->name == "split" && (name_of(d->arguments[1]) == name || name_of(d->arguments[2]) == name))
+      name = name_of(d->arguments[0]);
+  for (const auto& [halide, ours] : stage.reductions)
+    if (ours == name) return name == loop ? halide : loop;
+  return std::nullopt;
+}
+
+void take_unrolled(ScheduleLine& line, const PipelineStage& stage, std::vector<TakenDirectives::Unrolled>& taken) {
+  const ScheduleLine whole = line;
+  std::erase_if(line.directives, [&](const Directive& d) {
+    if (d.name != "unroll" || d.arguments.size() < 2) return false;
+    const auto* factor = std::get_if<std::int64_t>(&d.arguments[1].value);
+    const auto loop = reduction_loop(stage, whole, name_of(d.arguments[0]));
+    if (factor == nullptr || !loop) return false;
+    taken.push_back({definition_of(line, stage), *loop, static_cast<double>(*factor)});
+    return true;
+  });
+}
+
+void set_steps(LoopWork& work, const std::vector<TakenDirectives::Unrolled>& unrolled) {
+  for (const TakenDirectives::Unrolled& u : unrolled)
+    if (is_loop(work, u.definition, u.loop)) work.steps = u.steps;
+  for (LoopWork& inner : work.loops) set_steps(inner, unrolled);
+}
 
 /// The loops that a directive of the line fuses into one, outermost first; itself: none does. Takes those directives.
 std::vector<std::string> take_fused(ScheduleLine& line, const std::string& loop) {
@@ -38,7 +82,7 @@ void place_within(Schedule& schedule, const std::string& stage, const std::strin
 
 class Sharing {
  public:
-  Sharing(const SharedLoop& shared, double threads) : shared_(shared), threads_(threads) {}
+  Sharing(const TakenDirectives::Shared& shared, double threads) : shared_(shared), threads_(threads) {}
 
   void within(LoopWork& work) const {
     for (LoopWork& inner : work.loops) {
@@ -55,7 +99,7 @@ class Sharing {
 
  private:
   bool is(const LoopWork& work, std::size_t level) const {
-    return work.name.starts_with(shared_.definition) && work.name.ends_with("." + shared_.loops[level]);
+    return is_loop(work, shared_.definition, shared_.loops[level]);
   }
 
   bool innermost(std::size_t level) const { return level + 1 == shared_.loops.size(); }
@@ -81,32 +125,37 @@ class Sharing {
       if (is(inner, level + 1)) divide(inner, level + 1, among / here);
   }
 
-  const SharedLoop& shared_;
+  const TakenDirectives::Shared& shared_;
   double threads_;
 };
 
 }  // namespace
 
-std::vector<SharedLoop> take_shared(Schedule& schedule, const Pipeline& pipeline) {
-  std::vector<SharedLoop> taken;
+TakenDirectives take_directives(Schedule& schedule, const Pipeline& pipeline) {
+  TakenDirectives taken;
   for (ScheduleLine& line : schedule.lines) {
-    const auto stage = std::ranges::find(pipeline.stages, line.stage, &PipelineStage::role);
-    for (auto d = std::ranges::find(line.directives, "parallel", &Directive::name); d != line.directives.end();
-         d = std::ranges::find(line.directives, "parallel", &Directive::name)) {
-      const std::string loop = name_of(d->arguments[0]);
-      line.directives.erase(d);
+    std::vector<std::string> parallel;
+    std::erase_if(line.directives, [&](const Directive& d) {
+      if (d.name != "parallel") return false;
+      parallel.push_back(name_of(d.arguments[0]));
+      return true;
+    });
+    const PipelineStage* stage = stage_of(line, pipeline);
+    for (const std::string& loop : parallel) {
       std::vector<std::string> loops = take_fused(line, loop);
       if (loops.size() > 1) place_within(schedule, line.stage, loop, loops.back());
-      if (stage != pipeline.stages.end())
-        taken.push_back({fmt::format("{}.s{}.", stage->func.name(), line.update + 1), std::move(loops)});
+      if (stage != nullptr) taken.shared.push_back({definition_of(line, *stage), std::move(loops)});
     }
+    if (stage != nullptr && line.update >= 0) take_unrolled(line, *stage, taken.unrolled);
   }
   std::erase_if(schedule.lines, [](const ScheduleLine& line) { return line.directives.empty(); });
   return taken;
 }
 
-void share_among(LoopWork& work, const std::vector<SharedLoop>& shared, double threads) {
-  for (const SharedLoop& loop : shared) Sharing(loop, threads).within(work);
+void TakenDirectives::put_back(LoopWork& work, int threads) const {
+  set_steps(work, unrolled);
+  if (threads <= 1) return;
+  for (const Shared& loop : shared) Sharing(loop, threads).within(work);
 }
 
 }  // namespace heddle::autoscheduler
